@@ -1,0 +1,180 @@
+//! A secret as a store hands it out.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::SecretName;
+use crate::value::SecretValue;
+
+/// A version of a secret, as the store calls it: an opaque token.
+///
+/// Stores without history have one too (Kubernetes: `resourceVersion`; a `.env` file: a digest), so that
+/// [`PutMode::Match`](crate::PutMode::Match) works wherever the store can compare.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version(Arc<str>);
+
+impl Version {
+    /// The longest token, in bytes.
+    pub const MAX_BYTES: usize = 256;
+
+    /// Takes the store's token.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when it is empty, longer than [`MAX_BYTES`](Self::MAX_BYTES) or contains a
+    /// control character or white space.
+    pub fn new(token: impl AsRef<str>) -> Result<Self> {
+        let token = token.as_ref();
+        let problem = if token.is_empty() {
+            "it is empty"
+        } else if token.len() > Self::MAX_BYTES {
+            "it is longer than 256 bytes"
+        } else if token.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            "it contains white space or a control character"
+        } else {
+            return Ok(Self(token.into()));
+        };
+        Err(Error::new(ErrorKind::InvalidInput, format!("invalid version: {problem}")))
+    }
+
+    /// The token.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<u64> for Version {
+    fn from(number: u64) -> Self {
+        Self(number.to_string().into())
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What is known about a secret besides its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The name that was asked for or listed.
+    pub name: SecretName,
+    /// The version that this describes; `None` where the store has none or did not say (listings).
+    pub version: Option<Version>,
+    /// When this version was made; `None` where the store doesn't keep it.
+    pub created: Option<SystemTime>,
+    /// When value or metadata were last changed; `None` where the store doesn't keep it.
+    pub updated: Option<SystemTime>,
+    /// When the secret expires.
+    pub expires_at: Option<SystemTime>,
+    /// When the secret was deleted; `Some` only for a deleted secret that can be restored.
+    pub deleted_at: Option<SystemTime>,
+    /// What it is for, in the words of its owner.
+    pub description: Option<String>,
+    /// Free keys and values, not secret.
+    pub tags: BTreeMap<String, String>,
+    /// Which store answered, and how.
+    pub origin: Origin,
+}
+
+impl Metadata {
+    /// Metadata of `name` from the store with this scheme or alias, everything else unknown.
+    #[must_use]
+    pub fn new(name: SecretName, store: impl Into<Arc<str>>) -> Self {
+        Self {
+            name,
+            version: None,
+            created: None,
+            updated: None,
+            expires_at: None,
+            deleted_at: None,
+            description: None,
+            tags: BTreeMap::new(),
+            origin: Origin {
+                store: store.into(),
+                freshness: Freshness::Store,
+            },
+        }
+    }
+
+    /// Whether the expiry has passed at `now`.
+    #[must_use]
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        self.expires_at.is_some_and(|expires| expires <= now)
+    }
+}
+
+/// Which store a secret came from, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Origin {
+    /// The scheme of the store that answered, for example `sqlite`.
+    pub store: Arc<str>,
+    /// Whether the store itself answered.
+    pub freshness: Freshness,
+}
+
+/// How fresh an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Freshness {
+    /// The store answered now.
+    Store,
+    /// A cache answered, within its time to live.
+    Cache,
+    /// A cache answered although its time to live had passed, because the store could not.
+    Stale,
+}
+
+/// A value and what is known about it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Secret {
+    /// The bytes.
+    pub value: SecretValue,
+    /// Everything else.
+    pub metadata: Metadata,
+}
+
+impl Secret {
+    /// Joins a value with its metadata.
+    #[must_use]
+    pub fn new(value: SecretValue, metadata: Metadata) -> Self {
+        Self { value, metadata }
+    }
+}
+
+/// One version in a secret's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct VersionInfo {
+    /// The token.
+    pub version: Version,
+    /// Whether `@current` means this one.
+    pub current: bool,
+    /// When it was made; `None` where the store doesn't keep it.
+    pub created: Option<SystemTime>,
+    /// When its value expires.
+    pub expires_at: Option<SystemTime>,
+    /// The store's own labels for it (AWS: staging labels).
+    pub labels: Vec<String>,
+}
+
+impl VersionInfo {
+    /// A version without labels and times.
+    #[must_use]
+    pub fn new(version: Version, current: bool) -> Self {
+        Self {
+            version,
+            current,
+            created: None,
+            expires_at: None,
+            labels: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Process environment and .env files as secret stores.

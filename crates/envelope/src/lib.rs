@@ -1,0 +1,1 @@
+//! Authenticated envelope encryption and key sources for keyfob.

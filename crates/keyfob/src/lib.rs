@@ -1,0 +1,1 @@
+//! One API for every secret store: detection, SecretManager, references in configuration.

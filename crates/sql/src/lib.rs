@@ -1,0 +1,1 @@
+//! keyfob's own encrypted secret store in a SQL database.
