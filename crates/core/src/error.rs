@@ -96,6 +96,14 @@ impl ErrorKind {
     }
 }
 
+impl ErrorKind {
+    /// The kind in words for people, for example `not found`.
+    #[must_use]
+    pub fn words(self) -> String {
+        self.as_str().replace('_', " ")
+    }
+}
+
 impl fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())

@@ -1,26 +1,50 @@
 #![doc = include_str!("../README.md")]
 
+mod backend;
+mod cache;
 mod capabilities;
+mod environment;
 mod error;
+mod field;
+mod file_reference;
+mod files;
 mod layer;
 mod memory;
 mod name;
+mod nearest;
 mod options;
+mod reference;
+mod report;
+mod resolver;
+mod scanner;
 mod secret;
 mod store;
+mod url;
 mod value;
 
+pub use backend::{Backend, BoxFuture, Parameter};
+pub use cache::CacheLayer;
 pub use capabilities::{Capabilities, NameRule};
+pub use environment::{Environment, FakeEnvironment};
 pub use error::{Error, ErrorKind, Result};
+pub use field::Field;
+pub use file_reference::MAX_FILE_BYTES;
+pub use files::{FileKind, FileStatus};
 pub use layer::{Layer, stack};
 pub use memory::MemoryStore;
 pub use name::SecretName;
+pub use nearest::nearest;
 pub use options::{
     Change, DeleteMode, DeleteOptions, Deleted, Expired, GetOptions, GetRequest, ListOptions, Page, PageRequest, PageToken,
     PutMode, PutRequest, VersionSelector,
 };
+pub use reference::{FILE_SCHEME, Fallback, Reference, SecretRef, Target, is_scheme};
+pub use report::{Failure, Location, Report};
+pub use resolver::{AllowedSchemes, Answer, Occurrence, Resolved, Stores, resolve};
+pub use scanner::{MAX_REFERENCE_BYTES, Piece, PieceKind, scan};
 pub use secret::{Freshness, Metadata, Origin, Secret, Version, VersionInfo};
 pub use store::{Health, SecretStore, StoreInfo};
+pub use url::{Parameters, StoreUrl};
 pub use value::SecretValue;
 
 /// Re-exported for implementors of [`SecretStore`].

@@ -1,0 +1,75 @@
+//! The row that every adapter exports.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use crate::environment::Environment;
+use crate::error::Result;
+use crate::store::SecretStore;
+use crate::url::StoreUrl;
+
+/// A boxed future, as [`Backend::connect`] returns it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One kind of store: its words for the user, and how to open it.
+///
+/// Every adapter exports one as a constant; the facade's table is made of them.
+///
+/// ```
+/// use std::sync::Arc;
+/// use keyfob_core::{Backend, MemoryStore, SecretStore};
+///
+/// const BACKEND: Backend = Backend {
+///     scheme: "memory",
+///     aliases: &[],
+///     summary: "secrets that last as long as the process",
+///     url_help: "memory:",
+///     parameters: &[],
+///     connect: |url, _env| Box::pin(async move {
+///         url.parameters().finish()?;
+///         Ok(Arc::new(MemoryStore::new()) as Arc<dyn SecretStore>)
+///     }),
+/// };
+/// assert!(BACKEND.answers_to("memory"));
+/// ```
+#[derive(Clone, Copy)]
+pub struct Backend {
+    /// The scheme of its URLs and the provider's name in references and in `SECRET_PROVIDER`.
+    pub scheme: &'static str,
+    /// Other names that mean the same.
+    pub aliases: &'static [&'static str],
+    /// What it is, in one line.
+    pub summary: &'static str,
+    /// The shapes of its URL, for help and error messages, for example `sqlite:FILE`.
+    pub url_help: &'static str,
+    /// The parameters that its URL takes after `?`.
+    pub parameters: &'static [Parameter],
+    /// Opens the store. Refuses what it does not understand as `InvalidConfig`, best before any I/O.
+    pub connect: for<'a> fn(StoreUrl, &'a Environment) -> BoxFuture<'a, Result<Arc<dyn SecretStore>>>,
+}
+
+impl Backend {
+    /// Whether `name` is the scheme or an alias.
+    #[must_use]
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.scheme == name || self.aliases.contains(&name)
+    }
+}
+
+impl fmt::Debug for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Backend")
+            .field("scheme", &self.scheme)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A parameter of a store URL.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// Its name, for example `key-file`.
+    pub name: &'static str,
+    /// What it means, its default, in one line.
+    pub help: &'static str,
+}
