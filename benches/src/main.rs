@@ -1,0 +1,48 @@
+//! Measures keyfob beside what it is compared with, in one run, and writes the page of results.
+//!
+//! `cargo xtask bench` builds everything with optimisation and runs this; `--write` also replaces
+//! `docs/src/benchmarks.md` and its plot. `--quick` takes few samples, to show that the measurements run.
+
+mod report;
+mod sample;
+mod scan;
+mod start;
+mod store;
+
+use std::process::ExitCode;
+
+use report::Report;
+use sample::Effort;
+
+/// What can go wrong here is fatal and for developers' eyes.
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            report::say(&format!("error: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    // Started by `store::processes_writing`.
+    if let [command, directory, writer] = arguments.as_slice()
+        && command == "--writer"
+    {
+        return store::writer(directory.as_ref(), writer.parse()?);
+    }
+    let effort = if arguments.iter().any(|argument| argument == "--quick") { Effort::Quick } else { Effort::Full };
+    let mut report = Report::default();
+    scan::measure(&mut report, effort);
+    start::measure(&mut report, effort)?;
+    store::measure(&mut report, effort)?;
+    report.print();
+    if arguments.iter().any(|argument| argument == "--write") {
+        report.write()?;
+    }
+    Ok(())
+}
