@@ -1,3 +1,35 @@
 //! The keyfob command.
 
-fn main() {}
+mod args;
+mod commands;
+mod context;
+mod embedded;
+mod exit;
+mod hardening;
+mod input;
+mod metadata;
+mod printer;
+mod private_file;
+mod prompt;
+mod reference_page;
+mod references;
+mod text;
+mod time;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hardening::protect_this_process();
+    hardening::silence_panics();
+    let code = match args::parse() {
+        Ok(cli) => {
+            let context = context::Context::new(cli.global);
+            match commands::run(cli.command, &context) {
+                Ok(exit) => exit,
+                Err(failure) => failure.report(context.printer()),
+            }
+        }
+        Err(answer) => answer.print(),
+    };
+    ExitCode::from(code as u8)
+}

@@ -12,6 +12,9 @@ use crate::url::StoreUrl;
 /// A boxed future, as [`Backend::connect`] returns it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
+/// Opens a store.
+pub type Connect = for<'a> fn(StoreUrl, &'a Environment) -> BoxFuture<'a, Result<Arc<dyn SecretStore>>>;
+
 /// One kind of store: its words for the user, and how to open it.
 ///
 /// Every adapter exports one as a constant; the facade's table is made of them.
@@ -46,7 +49,7 @@ pub struct Backend {
     /// The parameters that its URL takes after `?`.
     pub parameters: &'static [Parameter],
     /// Opens the store. Refuses what it does not understand as `InvalidConfig`, best before any I/O.
-    pub connect: for<'a> fn(StoreUrl, &'a Environment) -> BoxFuture<'a, Result<Arc<dyn SecretStore>>>,
+    pub connect: Connect,
 }
 
 impl Backend {

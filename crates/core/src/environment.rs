@@ -41,6 +41,7 @@ const SECRET_VARIABLES: &[&str] = &[
 #[derive(Clone)]
 pub struct Environment(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
     /// As secrets, because some are and nobody knows which: wiped when the view goes.
     variables: BTreeMap<String, SecretValue>,
@@ -75,10 +76,18 @@ impl Environment {
             variables: BTreeMap::new(),
             home: Some("/home/user".into()),
             current_dir: "/home/user/project".into(),
-            user: 1000,
+            user: None,
             files: Vec::new(),
             host_files: false,
         }
+    }
+
+    /// The same view with another value of one variable: for what a command line says in the variable's place.
+    #[must_use]
+    pub fn with_var(&self, name: impl Into<String>, value: impl Into<SecretValue>) -> Self {
+        let mut inner = Inner::clone(&self.0);
+        inner.variables.insert(name.into(), value.into());
+        Self(Arc::new(inner))
     }
 
     /// The value of a variable that holds no secret. An empty variable counts as unset, as everywhere in keyfob.
@@ -195,7 +204,7 @@ pub struct FakeEnvironment {
     variables: BTreeMap<String, SecretValue>,
     home: Option<PathBuf>,
     current_dir: PathBuf,
-    user: u32,
+    user: Option<u32>,
     files: Vec<(PathBuf, FakeFile)>,
     host_files: bool,
 }
@@ -211,7 +220,7 @@ impl FakeEnvironment {
     /// Places a file that belongs to the user, with mode 0600. Directories are there as needed, with mode 0755.
     #[must_use]
     pub fn file(self, path: impl Into<PathBuf>, contents: impl Into<Vec<u8>>) -> Self {
-        let owner = self.user;
+        let owner = self.user.unwrap_or(FAKE_USER);
         self.file_of(path, contents, owner, 0o600)
     }
 
@@ -247,12 +256,12 @@ impl FakeEnvironment {
     /// Sets the effective user id, also the owner of files placed from now on.
     #[must_use]
     pub fn user(mut self, user: u32) -> Self {
-        self.user = user;
+        self.user = Some(user);
         self
     }
 
-    /// Shows the real file system, and the real user, instead of placed files: for tests with real stores and
-    /// made-up variables.
+    /// Shows the real file system instead of placed files, and the real user unless one is set: for tests with real
+    /// stores and made-up variables.
     #[must_use]
     pub fn host_files(mut self) -> Self {
         self.host_files = true;
@@ -263,11 +272,13 @@ impl FakeEnvironment {
     #[must_use]
     pub fn build(self) -> Environment {
         let (user, files) = if self.host_files {
-            (rustix::process::geteuid().as_raw(), Files::Host)
+            let real = || rustix::process::geteuid().as_raw();
+            (self.user.unwrap_or_else(real), Files::Host)
         } else {
+            let user = self.user.unwrap_or(FAKE_USER);
             let place = |path: PathBuf| absolute(&path, self.home.as_deref(), Some(&self.current_dir));
             let files = self.files.into_iter().map(|(path, file)| (place(path), file)).collect();
-            (self.user, Files::Fake { user: self.user, files })
+            (user, Files::Fake { user, files })
         };
         Environment(Arc::new(Inner {
             variables: self.variables,
@@ -286,6 +297,8 @@ impl fmt::Debug for FakeEnvironment {
             .finish_non_exhaustive()
     }
 }
+
+const FAKE_USER: u32 = 1000;
 
 fn absolute(path: &Path, home: Option<&Path>, current_dir: Option<&Path>) -> PathBuf {
     let joined = match path.strip_prefix("~") {
@@ -314,6 +327,14 @@ mod tests {
         let error = env.var("VAULT_TOKEN").unwrap_err();
         assert!(!format!("{error:?}").contains("canary"));
         assert_eq!(env.secret_var("VAULT_TOKEN").unwrap().expose_secret(), b"canary-7f3a");
+    }
+
+    #[test]
+    fn a_variable_set_in_a_copy_leaves_the_view_as_it_is() {
+        let env = Environment::fake().var("A", "1").build();
+        let other = env.with_var("A", "2").with_var("B", "3");
+        assert_eq!((env.var("A").unwrap(), env.var("B").unwrap()), (Some("1"), None));
+        assert_eq!((other.var("A").unwrap(), other.var("B").unwrap()), (Some("2"), Some("3")));
     }
 
     #[test]

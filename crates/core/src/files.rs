@@ -32,6 +32,7 @@ pub enum FileKind {
     Other,
 }
 
+#[derive(Clone)]
 pub(crate) enum Files {
     Host,
     Fake { user: u32, files: BTreeMap<PathBuf, FakeFile> },

@@ -22,7 +22,7 @@ mod store;
 mod url;
 mod value;
 
-pub use backend::{Backend, BoxFuture, Parameter};
+pub use backend::{Backend, BoxFuture, Connect, Parameter};
 pub use cache::CacheLayer;
 pub use capabilities::{Capabilities, NameRule};
 pub use environment::{Environment, FakeEnvironment};

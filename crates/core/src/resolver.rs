@@ -44,7 +44,11 @@ pub enum AllowedSchemes {
 }
 
 impl AllowedSchemes {
-    fn check(&self, scheme: &str) -> Result<()> {
+    /// Checks a reference.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`], with the schemes that are allowed as hint.
+    pub fn check(&self, scheme: &str) -> Result<()> {
         match self {
             Self::Only(allowed) if !allowed.contains(scheme) => {
                 let list: Vec<String> = allowed.iter().map(|scheme| format!("`{scheme}`")).collect();

@@ -10,15 +10,7 @@ use keyfob_testkit::{CapturedLogs, RunOptions, run};
 async fn a_dotenv_file_conforms() {
     let directory = tempfile::tempdir().unwrap();
     let store = DotenvStore::new(&DotenvConfig::new(directory.path().join(".env"))).unwrap();
-    let mut options = RunOptions::new().logs(CapturedLogs::install_global().unwrap());
-    for case in [
-        "names::portable_names_work",
-        "list::names_come_in_byte_order",
-        "list::prefix_has_no_wildcards",
-    ] {
-        let why = "it needs names beside each other that map to one variable; the second is a conflict";
-        options = options.known_deviation(case, why);
-    }
+    let options = RunOptions::new().logs(CapturedLogs::install_global().unwrap());
     let report = run(Arc::new(store), options).await;
     report.print();
     report.assert();

@@ -144,8 +144,7 @@ fn compare(readable: impl Fn(&str) -> bool, reader: impl Fn(&Path) -> Command) {
 fn required(variable: &str) -> Option<String> {
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
     if value.is_none() {
-        assert!(std::env::var_os("CI").is_none(), "in CI `{variable}` must be set");
-        println!("ignored: `{variable}` is not set");
+        keyfob_testkit::skip("keyfob-env other_parsers", &format!("`{variable}` is not set; run `cargo xtask test`"));
     }
     value
 }

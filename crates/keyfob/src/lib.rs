@@ -1,1 +1,27 @@
-//! One API for every secret store: detection, SecretManager, references in configuration.
+#![doc = include_str!("../README.md")]
+
+mod assignments;
+pub mod backends;
+pub mod detect;
+mod flatten;
+pub mod format;
+mod interpolation;
+mod load;
+mod manager;
+pub mod project;
+mod resolve;
+pub mod select;
+mod template;
+mod tree;
+pub mod variables;
+
+pub use assignments::Assignments;
+pub use flatten::flatten;
+pub use manager::{DEFAULT_SCHEME, SecretManager, SecretManagerBuilder};
+pub use project::Project;
+pub use resolve::{MAX_CONFIGURATION_BYTES, load, read_configuration};
+pub use select::{SelectOptions, Selection};
+pub use template::Template;
+
+#[doc(inline)]
+pub use keyfob_core::*;

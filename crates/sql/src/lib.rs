@@ -1,1 +1,43 @@
-//! keyfob's own encrypted secret store in a SQL database.
+#![doc = include_str!("../README.md")]
+
+mod backup;
+mod config;
+mod engine;
+mod error;
+mod integrity;
+mod keyring;
+mod reading;
+mod remembered;
+mod rotate;
+mod rows;
+mod sqlite;
+mod store;
+mod tables;
+mod verified;
+mod verify;
+mod writing;
+
+use std::sync::Arc;
+
+use keyfob_core::{Backend, SecretStore};
+
+pub use backup::{BackupReport, ChangedSecret, RestorePreview, VersionsOf};
+pub use config::{KeyConfig, SqlConfig};
+pub use rotate::{KeyStatus, RotateStep};
+pub use store::SqlStore;
+pub use verify::VerifyReport;
+
+/// The embedded store in a SQLite file.
+pub const BACKEND: Backend = Backend {
+    scheme: engine::SCHEME,
+    aliases: &[],
+    summary: "keyfob's own encrypted store in a SQLite file",
+    url_help: "sqlite:FILE",
+    parameters: SqlConfig::PARAMETERS,
+    connect: |url, environment| {
+        Box::pin(async move {
+            let store = SqlStore::open(SqlConfig::from_url(&url, environment)?).await?;
+            Ok(Arc::new(store) as Arc<dyn SecretStore>)
+        })
+    },
+};

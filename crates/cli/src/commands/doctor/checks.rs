@@ -1,0 +1,211 @@
+//! Everything that is looked at.
+
+use std::path::Path;
+use std::time::Instant;
+
+use keyfob::detect::Strength;
+use keyfob::{DEFAULT_SCHEME, Environment, FileKind, SecretManager, Selection, StoreUrl};
+use keyfob_sql::{KeyConfig, SqlConfig, SqlStore};
+
+use super::check::Check;
+use crate::context::Context;
+use crate::embedded;
+
+/// Looks at everything, in the order in which one thing depends on another.
+pub(super) async fn all(context: &Context) -> Vec<Check> {
+    let selection = match context.selection() {
+        Ok(selection) => selection,
+        // Without it nobody can say which stores there are.
+        Err(error) => return vec![Check::failed("configuration", "", &error)],
+    };
+    let mut checks = vec![project(&selection), chosen(&selection)];
+    checks.extend(detected(&selection));
+    let manager = match context.manager() {
+        Ok(manager) => manager,
+        Err(error) => {
+            checks.push(Check::failed("configuration", "", &error));
+            return checks;
+        }
+    };
+    for (scheme, url) in stores(&selection) {
+        if url.scheme() == embedded::SCHEME {
+            checks.extend(files(context.environment(), &url));
+        }
+        let is_healthy = store(&manager, &scheme, &url, &mut checks).await;
+        if is_healthy && url.scheme() == embedded::SCHEME {
+            checks.push(content(context, &url).await);
+        }
+    }
+    checks
+}
+
+fn project(selection: &Selection) -> Check {
+    match &selection.project {
+        None => Check::ok("project", "", "there is no `keyfob.toml`"),
+        Some(project) => {
+            let check = Check::ok("project", project.path().display().to_string(), "found and believed");
+            match &selection.environment.value {
+                Some(name) => check.detail("environment", format!("{name} ({} decides)", selection.environment.source)),
+                None => check,
+            }
+        }
+    }
+}
+
+fn chosen(selection: &Selection) -> Check {
+    match &selection.store {
+        Ok(choice) => Check::ok(
+            "selection",
+            choice.url.to_string(),
+            format!("{} decides: {}", choice.source, choice.reason),
+        ),
+        Err(error) => Check::failed("selection", "", error),
+    }
+}
+
+/// Evidence that did not decide is worth knowing.
+fn detected(selection: &Selection) -> Option<Check> {
+    let evidence = &selection.detection.evidence;
+    if evidence.is_empty() {
+        return None;
+    }
+    let mut check = Check::ok("detection", "", "there is evidence of where keyfob runs");
+    for found in evidence {
+        let strength = match found.strength {
+            Strength::Strong => "strong",
+            Strength::Weak => "weak",
+            Strength::Mention => "for information",
+        };
+        let text = format!("{strength}: {found}");
+        let joined = match check.details.get(found.provider) {
+            Some(before) => format!("{before}; {text}"),
+            None => text,
+        };
+        check = check.detail(found.provider, joined);
+    }
+    Some(check)
+}
+
+/// The default store and the project's others, each once.
+fn stores(selection: &Selection) -> Vec<(String, StoreUrl)> {
+    let mut stores = Vec::new();
+    let mut default_name = None;
+    if let Ok(choice) = &selection.store {
+        stores.push((DEFAULT_SCHEME.to_owned(), choice.url.clone()));
+        default_name = choice.name.clone();
+    }
+    let others = selection
+        .settings
+        .stores
+        .iter()
+        .filter(|(name, _)| default_name.as_ref() != Some(name));
+    stores.extend(others.map(|(name, url)| (name.clone(), url.clone())));
+    stores
+}
+
+/// Whether a store can serve, with its warnings; returns whether it can.
+async fn store(manager: &SecretManager, scheme: &str, url: &StoreUrl, checks: &mut Vec<Check>) -> bool {
+    let subject = if scheme == DEFAULT_SCHEME {
+        url.to_string()
+    } else {
+        format!("{scheme} = {url}")
+    };
+    let begin = Instant::now();
+    let health = match manager.store_of(scheme).await {
+        Ok(store) => store.health().await,
+        Err(error) => Err(embedded::hint_at_init(error)),
+    };
+    match health {
+        Ok(health) => {
+            let mut check = Check::ok("store", subject.clone(), "can serve").since(begin);
+            for (name, value) in health.details {
+                check = check.detail(name, value);
+            }
+            checks.push(check);
+            checks.extend(
+                health
+                    .warnings
+                    .into_iter()
+                    .map(|warning| Check::warning("store", subject.clone(), warning)),
+            );
+            true
+        }
+        Err(error) => {
+            checks.push(Check::failed("store", subject, &error).since(begin));
+            false
+        }
+    }
+}
+
+/// Every row and every value of an embedded store.
+async fn content(context: &Context, url: &StoreUrl) -> Check {
+    let begin = Instant::now();
+    let verified = async {
+        let environment = embedded::ask_for_missing_passphrase(context.environment(), url)?;
+        SqlStore::open(SqlConfig::from_url(url, &environment)?).await?.verify().await
+    };
+    let subject = url.to_string();
+    match verified.await {
+        Err(error) => Check::failed("content", subject, &error).since(begin),
+        Ok(report) => {
+            let check = match report.problems.as_slice() {
+                [] => Check::ok("content", subject, "every row is genuine and every value opens"),
+                [problem, others @ ..] => {
+                    let mut check = Check::failed("content", subject, problem);
+                    for (index, other) in others.iter().enumerate() {
+                        check = check.detail(format!("problem {}", index + 2), other.to_string());
+                    }
+                    check
+                }
+            };
+            check
+                .since(begin)
+                .detail("secrets", report.secrets.to_string())
+                .detail("deleted", report.deleted.to_string())
+                .detail("versions", report.versions.to_string())
+        }
+    }
+}
+
+/// Who may read and write what an embedded store is made of. What makes it unusable is told by the store itself.
+fn files(environment: &Environment, url: &StoreUrl) -> Vec<Check> {
+    let Ok(config) = SqlConfig::from_url(url, environment) else {
+        return Vec::new();
+    };
+    let mut checks = vec![file(environment, &config.path, "the store")];
+    if let KeyConfig::File(key) = &config.key {
+        checks.push(file(environment, key, "the key"));
+        if let Ok(real) = environment.real_path(key)
+            && let Some(directory) = real.parent()
+            && let Ok(status) = environment.status(directory)
+            && status.mode & 0o022 != 0
+            && status.mode & 0o1000 == 0
+        {
+            let subject = directory.display().to_string();
+            let hint = format!("`chmod go-w {subject}`");
+            checks.push(Check::warning("file", subject, "others may exchange the key in this directory").hint(hint));
+        }
+    }
+    checks.into_iter().collect()
+}
+
+fn file(environment: &Environment, path: &Path, what: &str) -> Check {
+    let subject = path.display().to_string();
+    match environment.status(path) {
+        Err(error) => Check::warning("file", subject, format!("{what}: {}", error.kind())),
+        Ok(status) => {
+            let check = match status.kind {
+                FileKind::File if status.mode & 0o077 != 0 => {
+                    let hint = format!("`chmod 600 {subject}`");
+                    Check::warning("file", subject, format!("{what}: other users may access it")).hint(hint)
+                }
+                FileKind::File => Check::ok("file", subject, format!("{what}: only its owner may access it")),
+                FileKind::Link(_) => Check::ok("file", subject, format!("{what}: a symbolic link")),
+                _ => Check::warning("file", subject, format!("{what}: not a file")),
+            };
+            check
+                .detail("mode", format!("{:04o}", status.mode))
+                .detail("owner", status.owner.to_string())
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `keyfob init`
+
+mod project_file;
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use keyfob::{Environment, Error, ErrorKind, Result, SelectOptions, Selection, StoreUrl};
+use keyfob_envelope::RawKey;
+use keyfob_sql::{KeyConfig, SqlConfig, SqlStore};
+
+use self::project_file::url_of_file;
+use crate::context::Context;
+use crate::embedded::SCHEME;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::printer::Printer;
+use crate::prompt;
+
+/// Make an encrypted store and its key, and use it in this directory
+///
+/// The store is one encrypted file: the one that `--store`, `SECRET_PROVIDER` or `keyfob.toml` names, else the user's
+/// own (`~/.local/share/keyfob/secrets.db`). The key is a file that only its owner may read (`~/.config/keyfob/key`),
+/// unless `KEYFOB_KEY` and its like name another key. Keep a copy of the key: without it the store can't be opened.
+///
+/// Where nothing says yet that commands in this directory use that store, a `keyfob.toml` is written that says so. It
+/// holds no secrets.
+///
+/// What is there already is left as it is: a second `keyfob init` changes nothing.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  keyfob init                       the user's own store
+  keyfob init --path secrets.db     a store in this directory
+  keyfob init --passphrase          protected by a passphrase instead of a key file")]
+pub(crate) struct Args {
+    /// The file of the store
+    #[arg(long, value_name = "FILE", conflicts_with = "store")]
+    path: Option<PathBuf>,
+
+    /// Protect the store with a passphrase: `KEYFOB_PASSPHRASE`, `KEYFOB_PASSPHRASE_FILE`, else it is asked for
+    #[arg(long)]
+    passphrase: bool,
+
+    /// Do not write a `keyfob.toml`
+    #[arg(long)]
+    no_project: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let environment = context.environment();
+        let selection = context.selection()?;
+        let url = self.url(&selection, context)?;
+        let mut config = SqlConfig::from_url(&url, environment)?;
+        if environment.status(&config.path).is_ok() {
+            context.block_on(open_existing(&mut config, self.passphrase))?;
+            context
+                .printer()
+                .note(format_args!("the store `{}` exists and opens", config.path.display()));
+        } else {
+            self.make(context, &mut config)?;
+        }
+        self.use_here(context, &url, &config)?;
+        Ok(Exit::Success)
+    }
+
+    /// The store to make: what is named, else what is chosen if that is an embedded store, else the user's own.
+    fn url(&self, selection: &Selection, context: &Context) -> Result<StoreUrl, Failure> {
+        if let Some(path) = &self.path {
+            return Ok(StoreUrl::parse(&url_of_file(path))?);
+        }
+        match &selection.store {
+            Ok(choice) if choice.url.scheme() == SCHEME => Ok(choice.url.clone()),
+            Ok(choice) if context.select_options().store.is_some() => {
+                let message = format!("`keyfob init` makes only keyfob's own encrypted store, not `{}`", choice.url);
+                Err(Failure::usage(message, "name a file: `keyfob init --path secrets.db`"))
+            }
+            Err(error) if context.select_options().store.is_some() => Err(error.clone().into()),
+            _ => Ok(StoreUrl::of_scheme(SCHEME)?),
+        }
+    }
+
+    fn make(&self, context: &Context, config: &mut SqlConfig) -> Result<(), Failure> {
+        let printer = context.printer();
+        if self.passphrase {
+            config.key = passphrase(&config.key, context.environment(), prompt::new_secret)?;
+        } else if let KeyConfig::File(file) = &config.key
+            && context.environment().status(file).is_err()
+        {
+            RawKey::create_file(file)?;
+            printer.note(format_args!(
+                "made the key `{}`: keep a copy, nothing opens the store without it",
+                file.display()
+            ));
+        }
+        context.block_on(SqlStore::create(config.clone()))?;
+        printer.note(format_args!("made the encrypted store `{}`", config.path.display()));
+        if self.passphrase && matches!(KeyConfig::from_environment(context.environment()), Ok(KeyConfig::File(_))) {
+            printer.hint("on a terminal the passphrase is asked for; elsewhere give it in `KEYFOB_PASSPHRASE_FILE`");
+        }
+        Ok(())
+    }
+
+    /// Sees to it that commands here use the store, or says how.
+    fn use_here(&self, context: &Context, url: &StoreUrl, config: &SqlConfig) -> Result<(), Failure> {
+        let printer = context.printer();
+        // What the command line says now it will not say next time.
+        let later = SelectOptions {
+            store: None,
+            ..context.select_options()
+        };
+        let environment = context.environment();
+        let is_used = |selection: &Selection| is_chosen(selection, environment, config);
+        let selection = Selection::of(environment, &later)?;
+        if is_used(&selection) {
+            return Ok(());
+        }
+        let wants_none = environment.var("KEYFOB_CONFIG")?.is_some();
+        if selection.project.is_none() && !self.no_project && !wants_none {
+            match project_file::write(environment, url) {
+                Ok(path) => printer.note(format_args!("wrote `{}`: commands here use that store", path.display())),
+                Err(error) => {
+                    printer.warning(&format!("no `keyfob.toml` was written: {error}"));
+                }
+            }
+        }
+        let selection = Selection::of(environment, &later)?;
+        if !is_used(&selection) {
+            say_how_to_use(printer, url, &selection);
+        }
+        Ok(())
+    }
+}
+
+fn is_chosen(selection: &Selection, environment: &Environment, config: &SqlConfig) -> bool {
+    let Ok(choice) = &selection.store else { return false };
+    choice.url.scheme() == SCHEME && SqlConfig::from_url(&choice.url, environment).is_ok_and(|chosen| chosen.path == config.path)
+}
+
+fn say_how_to_use(printer: &Printer, url: &StoreUrl, selection: &Selection) {
+    let instead = match &selection.store {
+        Ok(choice) => format!("commands here use `{}` ({} decides)", choice.url, choice.source),
+        Err(_) => "commands here have no store".to_owned(),
+    };
+    printer.hint(&format!(
+        "{instead}; for the new store give `--store {url}`, or set `SECRET_PROVIDER={url}`"
+    ));
+}
+
+/// Opens what is there, with the key that is there: a new key would not fit.
+async fn open_existing(config: &mut SqlConfig, with_passphrase: bool) -> Result<()> {
+    if with_passphrase && matches!(config.key, KeyConfig::File(_)) {
+        config.key = KeyConfig::Passphrase(prompt::secret(&format!("passphrase of `{}`", config.path.display()))?);
+    }
+    SqlStore::open(config.clone()).await.map(drop).map_err(|error| {
+        let error = error.with("store", config.path.display().to_string());
+        match &config.key {
+            KeyConfig::File(file) if error.kind() == ErrorKind::NotFound => error.with_hint(format!(
+                "the store exists and its key does not: put the key back at `{}`, or name it with `KEYFOB_KEY_FILE`",
+                file.display()
+            )),
+            _ => error,
+        }
+    })
+}
+
+/// The passphrase that the environment names, else a new one from a person.
+fn passphrase(
+    present: &KeyConfig,
+    environment: &Environment,
+    ask: impl FnOnce(&str) -> Result<keyfob::SecretValue>,
+) -> Result<KeyConfig> {
+    match present {
+        KeyConfig::Passphrase(passphrase) => Ok(KeyConfig::Passphrase(passphrase.clone())),
+        KeyConfig::File(file) if KeyConfig::default_file(environment).is_ok_and(|default| default == *file) => {
+            ask("passphrase").map(KeyConfig::Passphrase)
+        }
+        // Whoever opens the store later would try the other key, which does not fit.
+        _ => Err(Error::new(
+            ErrorKind::InvalidConfig,
+            "another key is configured, so a passphrase would not be used",
+        )
+        .with_hint("unset `KEYFOB_KEY` and `KEYFOB_KEY_FILE`, and take `key-file` out of the store URL")),
+    }
+}

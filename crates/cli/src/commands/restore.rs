@@ -1,0 +1,37 @@
+//! `keyfob restore`
+
+use clap::Parser;
+use keyfob::SecretName;
+
+use crate::context::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::metadata::SecretJson;
+
+/// Bring back a deleted secret, with its versions
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  keyfob list --deleted
+  keyfob restore db/password
+
+JSON: the secret's metadata, as in `keyfob list --json`.")]
+pub(crate) struct Args {
+    /// The secret
+    name: String,
+
+    /// Print what is known about it afterwards, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let name = SecretName::new(&self.name).map_err(Failure::Usage)?;
+        let metadata = context.block_on(async { context.store().await?.restore(&name).await })?;
+        context.printer().note(format_args!("`{name}` is there again"));
+        if self.json {
+            context.printer().json(&SecretJson::new(&metadata))?;
+        }
+        Ok(Exit::Success)
+    }
+}

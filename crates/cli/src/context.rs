@@ -1,0 +1,130 @@
+//! What every command works with.
+
+use std::cell::OnceCell;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyfob::{Environment, Error, ErrorKind, Result, SecretManager, SecretStore, SelectOptions, Selection};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::args::GlobalArgs;
+use crate::embedded;
+use crate::printer::Printer;
+
+/// The options that hold for every command, and what follows from them. Nothing is looked at before it is needed.
+pub(crate) struct Context {
+    options: GlobalArgs,
+    printer: Printer,
+    environment: OnceCell<Environment>,
+}
+
+impl Context {
+    pub(crate) fn new(options: GlobalArgs) -> Self {
+        let printer = Printer::new(options.color, options.quiet);
+        if options.verbose > 0 {
+            tell_what_is_done(options.verbose);
+        }
+        Self {
+            options,
+            printer,
+            environment: OnceCell::new(),
+        }
+    }
+
+    pub(crate) fn printer(&self) -> &Printer {
+        &self.printer
+    }
+
+    /// The process's variables and files, with `--project` in the place of `KEYFOB_CONFIG`.
+    pub(crate) fn environment(&self) -> &Environment {
+        self.environment.get_or_init(|| {
+            let environment = Environment::from_process();
+            match &self.options.project {
+                Some(file) => environment.with_var("KEYFOB_CONFIG", file.as_os_str().as_encoded_bytes()),
+                None => environment,
+            }
+        })
+    }
+
+    /// What the command line says about the store.
+    pub(crate) fn select_options(&self) -> SelectOptions {
+        SelectOptions {
+            store: self.options.store.clone(),
+            environment: self.options.env.clone(),
+            ..SelectOptions::default()
+        }
+    }
+
+    /// Which store and which settings apply, and why.
+    ///
+    /// # Errors
+    /// See [`Selection::of`].
+    pub(crate) fn selection(&self) -> Result<Selection> {
+        Selection::of(self.environment(), &self.select_options())
+    }
+
+    /// The stores that this command may ask.
+    ///
+    /// Without a cache: the process ends before it could serve twice. A passphrase that is nowhere else is asked for.
+    ///
+    /// # Errors
+    /// See [`SecretManagerBuilder::build_lazily`](keyfob::SecretManagerBuilder::build_lazily).
+    pub(crate) fn manager(&self) -> Result<SecretManager> {
+        self.manager_allowing(None)
+    }
+
+    /// The same, with references limited to these schemes.
+    ///
+    /// # Errors
+    /// Those of [`manager`](Self::manager).
+    pub(crate) fn manager_allowing(&self, allow: Option<BTreeSet<String>>) -> Result<SecretManager> {
+        let mut environment = self.environment().clone();
+        if embedded::can_ask()
+            && let Ok(choice) = self.selection()?.store
+        {
+            environment = embedded::ask_for_missing_passphrase(&environment, &choice.url)?;
+        }
+        let options = SelectOptions {
+            cache_ttl: Some(Duration::ZERO),
+            allow,
+            ..self.select_options()
+        };
+        SecretManager::builder()
+            .environment(environment)
+            .options(options)
+            .build_lazily()
+    }
+
+    /// The store that is meant, connected.
+    ///
+    /// # Errors
+    /// See [`SecretManager::store_of`]; with a hint how to make a store where there is none.
+    pub(crate) async fn store(&self) -> Result<Arc<dyn SecretStore>> {
+        self.manager()?.store().await.map_err(embedded::hint_at_init)
+    }
+
+    /// Runs the asynchronous part of a command.
+    ///
+    /// # Errors
+    /// Those of `work`, and `Other` when the system lets us have no event loop.
+    pub(crate) fn block_on<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::new(ErrorKind::Other, "can't start").with_source(error))?;
+        runtime.block_on(work)
+    }
+}
+
+/// Only what keyfob's own crates say: other crates may log what they send and receive.
+fn tell_what_is_done(verbose: u8) {
+    let level = if verbose == 1 {
+        LevelFilter::DEBUG
+    } else {
+        LevelFilter::TRACE
+    };
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
+    let own = Targets::new().with_target("keyfob", level);
+    let _ = tracing_subscriber::registry().with(lines).with(own).try_init();
+}

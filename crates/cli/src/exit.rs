@@ -1,0 +1,93 @@
+//! How the process ends.
+
+use std::io;
+
+use keyfob::{Error, ErrorKind, Report};
+
+use crate::printer::Printer;
+
+/// The exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// Everything was done.
+    Success = 0,
+    /// Something could not be done, or a check found something.
+    Failure = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// `run`: something failed before the command started.
+    BeforeCommand = 125,
+    /// `run`: the command can't be started.
+    CommandNotExecutable = 126,
+    /// `run`: there is no such command.
+    CommandNotFound = 127,
+}
+
+/// What a command answers.
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+/// Why a command could not do its work.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Something could not be done.
+    Error(Error),
+    /// What was asked for makes no sense: exit status 2, like a wrong option.
+    Usage(Error),
+    /// References could not be resolved.
+    Report(Box<Report>),
+    /// Standard output could not be written.
+    Output(OutputError),
+}
+
+/// Standard output could not be written.
+#[derive(Debug)]
+pub(crate) struct OutputError(pub(crate) io::Error);
+
+impl Failure {
+    /// A wrong use of the command line, with what would be right.
+    pub(crate) fn usage(
+        message: impl Into<std::borrow::Cow<'static, str>>,
+        hint: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> Self {
+        Self::Usage(Error::new(ErrorKind::InvalidInput, message).with_hint(hint))
+    }
+
+    /// Tells the user and says how to end.
+    pub(crate) fn report(&self, printer: &Printer) -> Exit {
+        match self {
+            Self::Error(error) => {
+                printer.error(error);
+                Exit::Failure
+            }
+            Self::Usage(error) => {
+                printer.error(error);
+                Exit::Usage
+            }
+            Self::Report(report) => {
+                printer.report(report);
+                Exit::Failure
+            }
+            // Whoever reads us has seen enough, as with `| head`.
+            Self::Output(OutputError(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
+            Self::Output(OutputError(error)) => {
+                printer.error(
+                    &Error::new(ErrorKind::Other, "can't write to standard output").with_source(io::Error::from(error.kind())),
+                );
+                Exit::Failure
+            }
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<OutputError> for Failure {
+    fn from(error: OutputError) -> Self {
+        Self::Output(error)
+    }
+}

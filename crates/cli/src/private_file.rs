@@ -1,0 +1,150 @@
+//! Files that hold values.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use keyfob::{Error, ErrorKind, Result};
+
+/// Writes a file that only its owner may access (mode 0600), complete or not at all.
+///
+/// The bytes go to a temporary file in the same directory, which is synced and then takes the name of the target; a
+/// file that stood there is replaced, with its permissions. A symbolic link is followed, so that a linked
+/// configuration file stays linked, but only if it belongs to the user or root: somebody else's link in a shared
+/// directory must not choose which of the user's files is replaced. What is no regular file (a terminal, a pipe,
+/// `/dev/stdout`, `/dev/fd/N`) is written as it is.
+///
+/// # Errors
+/// Those of the file system, naming the file; `PermissionDenied` for a link that is not followed.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
+    let target = follow_links(path, rustix::process::geteuid().as_raw())?;
+    if is_opened_already(path) || is_special(&target) {
+        let write = || OpenOptions::new().write(true).open(path)?.write_all(bytes);
+        return write().map_err(|error| failed(error, path));
+    }
+    replace(&target, bytes).map_err(|error| failed(error, path))
+}
+
+fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
+    let directory = match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    // Born with mode 0600 under a random name that nobody had, and removed when anything below fails.
+    let mut file = tempfile::Builder::new().prefix(".keyfob-").tempfile_in(directory)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(target).map_err(|error| error.error)?;
+    File::open(directory)?.sync_all()
+}
+
+/// The path at the end of the links that stand at `path` itself.
+fn follow_links(path: &Path, user: u32) -> Result<PathBuf> {
+    const MOST_LINKS: usize = 40;
+    let mut here = path.to_owned();
+    for _ in 0..MOST_LINKS {
+        let Ok(status) = fs::symlink_metadata(&here) else {
+            return Ok(here);
+        };
+        if !status.is_symlink() || is_opened_already(&here) {
+            return Ok(here);
+        }
+        let owner = status.uid();
+        if owner != 0 && owner != user {
+            return Err(Error::new(
+                ErrorKind::PermissionDenied,
+                format!("this is a symbolic link that belongs to another user (user id {owner})"),
+            )
+            .with("file", here.display().to_string())
+            .with_hint("write to a directory that only you can write"));
+        }
+        let next = fs::read_link(&here).map_err(|error| failed(error, path))?;
+        here = here.parent().unwrap_or(Path::new("")).join(next);
+    }
+    Err(Error::new(ErrorKind::InvalidInput, "too many symbolic links").with("file", path.display().to_string()))
+}
+
+/// Whether the path is a name for something that this process has open already.
+fn is_opened_already(path: &Path) -> bool {
+    ["/dev/stdout", "/dev/stderr"].iter().any(|name| path == Path::new(name))
+        || path.starts_with("/dev/fd")
+        || path.starts_with("/proc/self/fd")
+}
+
+fn is_special(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|status| !status.is_file() && !status.is_dir())
+}
+
+fn failed(error: io::Error, path: &Path) -> Error {
+    let kind = match error.kind() {
+        io::ErrorKind::NotFound => ErrorKind::NotFound,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
+        io::ErrorKind::IsADirectory => ErrorKind::InvalidInput,
+        _ => ErrorKind::Other,
+    };
+    Error::new(kind, "can't write the file")
+        .with("file", path.display().to_string())
+        .with_source(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_file_is_the_owners_alone_even_if_it_was_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        fs::write(&path, "old").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        write(&path, b"new").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_link_stays_a_link() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("real");
+        fs::write(&path, "old").unwrap();
+        symlink("real", directory.path().join("link")).unwrap();
+        symlink("absent", directory.path().join("dangling")).unwrap();
+        write(&directory.path().join("link"), b"new").unwrap();
+        write(&directory.path().join("dangling"), b"made").unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(fs::read(directory.path().join("absent")).unwrap(), b"made");
+        assert!(fs::symlink_metadata(directory.path().join("link")).unwrap().is_symlink());
+        symlink("circle", directory.path().join("circle")).unwrap();
+        assert!(write(&directory.path().join("circle"), b"x").is_err());
+    }
+
+    #[test]
+    fn a_link_of_another_user_is_not_followed() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link");
+        symlink("precious", &link).unwrap();
+        let owner = fs::symlink_metadata(&link).unwrap().uid();
+        assert_eq!(follow_links(&link, owner).unwrap(), directory.path().join("precious"));
+        if owner == 0 {
+            // Whoever is root can make the link another user's; anybody else can be another user.
+            std::os::unix::fs::lchown(&link, Some(65534), None).unwrap();
+        }
+        let error = follow_links(&link, owner + 1).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_directory_is_refused_and_a_device_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = write(directory.path(), b"x").unwrap_err();
+        assert!(error.to_string().starts_with("can't write the file"), "{error}");
+        write(Path::new("/dev/null"), b"x").unwrap();
+        assert!(is_special(Path::new("/dev/null")));
+        let missing = write(&directory.path().join("no/such"), b"x").unwrap_err();
+        assert_eq!(missing.kind(), ErrorKind::NotFound);
+    }
+}

@@ -1,0 +1,94 @@
+//! Configuration texts from files and standard input, and what their references stand for.
+
+use std::collections::BTreeSet;
+use std::io::Read as _;
+use std::path::Path;
+
+use clap::Args;
+use keyfob::format::Format;
+use keyfob::{Error, ErrorKind, Occurrence, Resolved, Result, SecretManager, Template, read_configuration};
+use zeroize::Zeroizing;
+
+use crate::context::Context;
+use crate::exit::Failure;
+
+/// What references may use.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReferenceArgs {
+    /// Let references use these schemes only, for example `secret,env`
+    ///
+    /// Others are failures. Without it, `[references] allow` of `keyfob.toml` decides, and else all are allowed
+    #[arg(long, value_name = "SCHEMES", value_delimiter = ',')]
+    allow: Option<Vec<String>>,
+}
+
+impl ReferenceArgs {
+    /// The stores, with these schemes allowed.
+    ///
+    /// # Errors
+    /// Those of [`Context::manager`].
+    pub(crate) fn manager(&self, context: &Context) -> Result<SecretManager> {
+        let allow: Option<BTreeSet<String>> = self.allow.as_ref().map(|schemes| schemes.iter().cloned().collect());
+        context.manager_allowing(allow)
+    }
+}
+
+/// The name of standard input on the command line.
+pub(crate) const STANDARD_INPUT: &str = "-";
+
+/// Reads a configuration text and finds its references; `-` is standard input.
+///
+/// # Errors
+/// Those of [`read_configuration`] and [`Template::parse`].
+pub(crate) fn template(manager: &SecretManager, path: &Path, format: Option<Format>) -> Result<Template> {
+    let is_known = |scheme: &str| manager.is_reference_scheme(scheme);
+    if path == Path::new(STANDARD_INPUT) {
+        return Template::parse("<stdin>", None, format.unwrap_or(Format::Text), text(path)?, is_known);
+    }
+    let format = format.unwrap_or_else(|| Format::of_path(path));
+    Template::parse(path.display().to_string(), path.parent(), format, text(path)?, is_known)
+}
+
+/// Reads a text; `-` is standard input.
+///
+/// # Errors
+/// Those of [`read_configuration`].
+pub(crate) fn text(path: &Path) -> Result<Zeroizing<String>> {
+    if path != Path::new(STANDARD_INPUT) {
+        return read_configuration(path);
+    }
+    let mut bytes = Zeroizing::new(Vec::new());
+    let failed = |error| Error::new(ErrorKind::Other, "standard input can't be read").with_source(error);
+    let limit = keyfob::MAX_CONFIGURATION_BYTES;
+    std::io::stdin()
+        .lock()
+        .take(limit + 1)
+        .read_to_end(&mut bytes)
+        .map_err(failed)?;
+    if bytes.len() as u64 > limit {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!("standard input has more than {limit} bytes"),
+        ));
+    }
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => Ok(Zeroizing::new(text.to_owned())),
+        Err(_) => Err(Error::new(ErrorKind::NotText, "standard input is not UTF-8 text")),
+    }
+}
+
+/// Resolves everything in one round; says how to make a store where there is none.
+///
+/// # Errors
+/// One report of all that failed.
+pub(crate) async fn resolve(manager: &SecretManager, occurrences: &[Occurrence]) -> Result<Resolved, Failure> {
+    manager
+        .resolve(occurrences)
+        .await
+        .map_err(|report| Failure::Report(Box::new(report)))
+}
+
+/// The format as the command line names it.
+pub(crate) fn parse_format(name: &str) -> Result<Format, String> {
+    name.parse().map_err(|error: Error| error.to_string())
+}

@@ -1,0 +1,132 @@
+//! Help, usage errors, exit statuses, completions, manual pages, generated documentation.
+
+mod sandbox;
+
+use std::fs;
+
+use sandbox::Sandbox;
+
+const COMMANDS: [&str; 12] = [
+    "init",
+    "get",
+    "set",
+    "list",
+    "versions",
+    "delete",
+    "restore",
+    "doctor",
+    "key",
+    "backup",
+    "completions",
+    "man",
+];
+
+#[test]
+fn every_command_has_help_with_examples() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.run(&["--help"]).succeeds();
+    assert_eq!(root.err, "");
+    for command in COMMANDS {
+        assert!(root.out.contains(&format!("\n  {command} ")), "{command} is not in the help");
+        let help = sandbox.run(&[command, "--help"]).succeeds();
+        assert!(help.out.contains("\nExamples:\n  keyfob "), "{command}");
+        assert!(
+            help.out.lines().all(|line| line.chars().count() <= 100),
+            "{command}: {}",
+            help.out
+        );
+    }
+}
+
+#[test]
+fn a_wrong_command_line_ends_with_2_on_standard_error() {
+    let sandbox = Sandbox::new();
+    for (arguments, says) in [
+        (&["lits"][..], "a similar subcommand exists: 'list'"),
+        (&["list", "--josn"], "a similar argument exists: '--json'"),
+        (&["set"], "required arguments were not provided"),
+        (&["set", "a", "value"], "unexpected argument 'value'"),
+        (&["set", "a", "--generate", "0"], "0 is not in 1..=4096"),
+        (&["set", "a", "--generate", "--prompt"], "cannot be used with"),
+        (&["set", "a", "--tag", "novalue"], "a tag is `KEY=VALUE`"),
+        (&["set", "a", "--expires", "soon"], "give a time from now"),
+        (
+            &["set", "a/../b", "--generate"],
+            "invalid secret name: it has the segment `..`",
+        ),
+        (&["get", "a#"], "invalid field: it is empty"),
+        (&["key", "rotate"], "required arguments were not provided"),
+        (&["--color", "pink", "list"], "possible values: auto, always, never"),
+        (&["-q", "-v", "list"], "cannot be used with"),
+    ] {
+        let answer = sandbox.run(arguments);
+        assert_eq!((answer.code, answer.out.as_str()), (2, ""), "{arguments:?}: {answer:?}");
+        assert!(answer.err.contains(says), "{arguments:?}: {answer:?}");
+    }
+    assert_eq!(sandbox.run(&[]).code, 2);
+}
+
+#[test]
+fn colours_are_for_terminals_unless_wanted() {
+    let sandbox = Sandbox::with_store();
+    let plain = sandbox.run(&["get", "no"]);
+    assert!(plain.err.starts_with("error: ") && !plain.err.contains('\x1b'));
+    let colored = sandbox.run(&["get", "no", "--color", "always"]);
+    assert!(colored.err.starts_with("\x1b[1m\x1b[31merror"), "{colored:?}");
+    assert!(sandbox.run(&["--color=always", "nonsense"]).err.contains('\x1b'));
+}
+
+#[test]
+fn quiet_leaves_answers_and_errors() {
+    let sandbox = Sandbox::with_store();
+    assert_eq!(sandbox.pipe("v", &["-q", "set", "a"]).succeeds().err, "");
+    assert_eq!(sandbox.run(&["-q", "get", "a"]).out, "v");
+    assert!(sandbox.run(&["-q", "get", "b"]).err.starts_with("error: "));
+}
+
+#[test]
+fn verbose_tells_no_value() {
+    let sandbox = Sandbox::with_store();
+    for arguments in [
+        &["set", "a", "-vv"][..],
+        &["get", "a", "-vv", "--output", "out"],
+        &["list", "-vv"],
+        &["doctor", "-vv"],
+    ] {
+        let answer = sandbox.pipe("canary-5d1e", arguments).succeeds();
+        assert!(!answer.err.contains("canary") && !answer.out.contains("canary"), "{answer:?}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages_are_made() {
+    let sandbox = Sandbox::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(sandbox.run(&["completions", shell]).succeeds().out.contains("keyfob"));
+    }
+    assert!(sandbox.run(&["man"]).succeeds().out.contains(".TH keyfob 1"));
+    fs::create_dir(sandbox.work().join("man1")).unwrap();
+    sandbox.run(&["man", "man1"]).succeeds();
+    for page in ["keyfob.1", "keyfob-get.1", "keyfob-key-rotate.1"] {
+        assert!(sandbox.work().join("man1").join(page).exists(), "{page}");
+    }
+    assert_eq!(sandbox.run(&["man", "no/such"]).code, 1);
+}
+
+#[test]
+fn the_generated_pages_are_whole() {
+    let sandbox = Sandbox::new();
+    let page = sandbox.run(&["generate-docs", "cli"]).succeeds().out;
+    for command in COMMANDS {
+        assert!(page.contains(&format!("\n## `keyfob {command}`\n")), "{command}");
+    }
+    assert!(page.contains("\n### `keyfob key rotate`\n"));
+    assert!(page.matches("```").count().is_multiple_of(2));
+    assert!(
+        sandbox
+            .run(&["generate-docs", "variables"])
+            .succeeds()
+            .out
+            .contains("`SECRET_PROVIDER`")
+    );
+}

@@ -1,0 +1,270 @@
+//! The handle that applications hold.
+
+mod builder;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use keyfob_core::{
+    AllowedSchemes, CacheLayer, DeleteOptions, Environment, Error, ErrorKind, Fallback, GetOptions, Health, Layer, ListOptions,
+    Metadata, Page, PageRequest, PutRequest, Reference, Result, Secret, SecretName, SecretRef, SecretStore, StoreUrl, Stores,
+    Target, VersionInfo, async_trait, stack,
+};
+use tokio::sync::OnceCell;
+
+pub use self::builder::SecretManagerBuilder;
+use crate::backends;
+use crate::select::Selection;
+
+/// The scheme of references to the default store.
+pub const DEFAULT_SCHEME: &str = "secret";
+
+/// Finds the stores and reads secrets from them. Cheap to clone, to be shared by a whole application.
+///
+/// The default store is what [`Selection`] chooses. Other stores (of `keyfob.toml`, or providers by their names) are
+/// connected when they are first asked for, once however many callers wait.
+///
+/// ```
+/// use std::sync::Arc;
+/// use keyfob::{MemoryStore, PutRequest, SecretManager};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// // In a test; an application calls `SecretManager::from_env().await?`.
+/// let manager = SecretManager::builder().with_store("secret", Arc::new(MemoryStore::new())).build().await?;
+/// manager.put("db", PutRequest::new(r#"{"user": "app"}"#)).await?;
+/// let user = manager.get("db#user").await?;
+/// assert_eq!(user.value.expose_str()?, "app");
+/// # Ok::<(), keyfob::Error>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct SecretManager(Arc<Inner>);
+
+struct Inner {
+    environment: Environment,
+    selection: Selection,
+    slots: Vec<Slot>,
+    /// Every scheme that means a store, and its slot. Schemes of one store share a slot.
+    schemes: BTreeMap<String, usize>,
+}
+
+/// A store that is connected at most once.
+struct Slot {
+    opening: Opening,
+    store: OnceCell<Arc<dyn SecretStore>>,
+}
+
+enum Opening {
+    /// Given by the caller, used as it is.
+    Given(Arc<dyn SecretStore>),
+    Url(StoreUrl),
+    /// There is none, for this reason.
+    Never(Error),
+}
+
+impl SecretManager {
+    /// Finds out where it runs and connects the default store: the one line that an application needs.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when a variable or `keyfob.toml` is wrong, or the choice is ambiguous; `Unsupported` when this
+    /// build lacks the store that is meant; else what connecting fails with.
+    pub async fn from_env() -> Result<Self> {
+        Self::builder().build().await
+    }
+
+    /// Begins with the process's environment and no store of the caller's own.
+    pub fn builder() -> SecretManagerBuilder {
+        SecretManagerBuilder::default()
+    }
+
+    /// Reads a secret: `name`, `name@version`, `name#field` of the default store, or a whole reference such as
+    /// `${vault:name}`. With a field, the value is the field's.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the reference is wrong, or has a default, which only a configuration text can have; else
+    /// those of [`SecretStore::get`] and of [`store_of`](Self::store_of).
+    pub async fn get(&self, reference: &str) -> Result<Secret> {
+        let (scheme, secret) = parse(reference)?;
+        let options = GetOptions::version(secret.version);
+        let mut answer = self.store_of(&scheme).await?.get(&secret.name, &options).await?;
+        if let Some(field) = &secret.field {
+            let picked = field.pick(&answer.value);
+            answer.value = picked.map_err(|error| error.with("name", secret.name.as_str()))?;
+        }
+        Ok(answer)
+    }
+
+    /// Writes a secret of the default store.
+    ///
+    /// # Errors
+    /// Those of [`SecretStore::put`], and `InvalidInput` for a wrong name.
+    pub async fn put(&self, name: &str, request: PutRequest) -> Result<Metadata> {
+        self.store().await?.put(&SecretName::new(name)?, request).await
+    }
+
+    /// Deletes a secret of the default store.
+    ///
+    /// # Errors
+    /// Those of [`SecretStore::delete`], and `InvalidInput` for a wrong name.
+    pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<()> {
+        self.store().await?.delete(&SecretName::new(name)?, options).await
+    }
+
+    /// Brings back a deleted secret of the default store.
+    ///
+    /// # Errors
+    /// Those of [`SecretStore::restore`], and `InvalidInput` for a wrong name.
+    pub async fn restore(&self, name: &str) -> Result<Metadata> {
+        self.store().await?.restore(&SecretName::new(name)?).await
+    }
+
+    /// Lists secrets of the default store, a page at a time, without values.
+    ///
+    /// # Errors
+    /// Those of [`SecretStore::list`].
+    pub async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
+        self.store().await?.list(options).await
+    }
+
+    /// Lists the versions of a secret of the default store, a page at a time.
+    ///
+    /// # Errors
+    /// Those of [`SecretStore::versions`], and `InvalidInput` for a wrong name.
+    pub async fn versions(&self, name: &str, page: &PageRequest) -> Result<Page<VersionInfo>> {
+        self.store().await?.versions(&SecretName::new(name)?, page).await
+    }
+
+    /// Asks the default store whether it can serve.
+    ///
+    /// # Errors
+    /// Those of [`SecretStore::health`].
+    pub async fn health(&self) -> Result<Health> {
+        self.store().await?.health().await
+    }
+
+    /// The default store, connected.
+    ///
+    /// # Errors
+    /// See [`store_of`](Self::store_of).
+    pub async fn store(&self) -> Result<Arc<dyn SecretStore>> {
+        self.store_of(DEFAULT_SCHEME).await
+    }
+
+    /// The store that `scheme` means: `secret` (the default store), a store or alias of `keyfob.toml`, a provider.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when it means nothing, `Unsupported` when this build lacks it; else what connecting fails
+    /// with. The next call tries again.
+    pub async fn store_of(&self, scheme: &str) -> Result<Arc<dyn SecretStore>> {
+        let slot = self.0.schemes.get(scheme).and_then(|index| self.0.slots.get(*index));
+        let slot = slot.ok_or_else(|| self.unknown(scheme))?;
+        slot.store.get_or_try_init(|| self.connect(&slot.opening)).await.cloned()
+    }
+
+    /// Where the store of `scheme` is, safe to show, without connecting it.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when the scheme means nothing, or why the store can't be chosen.
+    pub fn location_of(&self, scheme: &str) -> Result<String> {
+        let slot = self.0.schemes.get(scheme).and_then(|index| self.0.slots.get(*index));
+        match &slot.ok_or_else(|| self.unknown(scheme))?.opening {
+            Opening::Given(store) => Ok(format!("{} ({})", store.info().scheme, store.info().location)),
+            Opening::Url(url) => backends::find(url.scheme()).map(|_| url.to_string()),
+            Opening::Never(error) => Err(error.clone()),
+        }
+    }
+
+    /// Which store and which settings apply, and why.
+    #[must_use]
+    pub fn selection(&self) -> &Selection {
+        &self.0.selection
+    }
+
+    /// Which schemes references may use.
+    #[must_use]
+    pub fn allowed_schemes(&self) -> &AllowedSchemes {
+        &self.0.selection.allowed.value
+    }
+
+    /// Every scheme that means a store, sorted.
+    pub fn schemes(&self) -> impl Iterator<Item = &str> {
+        self.0.schemes.keys().map(String::as_str)
+    }
+
+    async fn connect(&self, opening: &Opening) -> Result<Arc<dyn SecretStore>> {
+        match opening {
+            Opening::Given(store) => Ok(store.clone()),
+            Opening::Never(error) => Err(error.clone()),
+            Opening::Url(url) => {
+                let backend = backends::find(url.scheme())?;
+                let store = (backend.connect)(url.clone(), &self.0.environment).await;
+                let store = store.map_err(|error| error.with("store", url.to_string()))?;
+                Ok(self.layered(store))
+            }
+        }
+    }
+
+    /// Lays the layers over a store, the innermost first.
+    fn layered(&self, store: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
+        let ttl = self.0.selection.cache_ttl.value;
+        let cache = (!ttl.is_zero()).then(|| CacheLayer::new(ttl));
+        stack(store, cache.iter().map(|cache| cache as &dyn Layer))
+    }
+
+    fn unknown(&self, scheme: &str) -> Error {
+        let error = Error::new(
+            ErrorKind::InvalidConfig,
+            format!("there is no store or provider `{}`", scheme.escape_debug()),
+        );
+        match keyfob_core::nearest(scheme, self.schemes()).first() {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint(format!("known are: `{}`", self.schemes().collect::<Vec<_>>().join("`, `"))),
+        }
+    }
+}
+
+#[async_trait]
+impl Stores for SecretManager {
+    fn has_scheme(&self, scheme: &str) -> bool {
+        self.0.schemes.contains_key(scheme)
+    }
+
+    async fn open(&self, scheme: &str) -> Result<Arc<dyn SecretStore>> {
+        self.store_of(scheme).await
+    }
+}
+
+impl fmt::Debug for SecretManager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretManager")
+            .field("store", &self.0.selection.store.as_ref().map(|choice| choice.url.to_string()))
+            .field("schemes", &self.0.schemes.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+fn parse(text: &str) -> Result<(Arc<str>, SecretRef)> {
+    let braced = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    let angled = || text.strip_prefix("$<").and_then(|rest| rest.strip_suffix('>'));
+    let Some(body) = braced.or_else(angled) else {
+        return Ok((DEFAULT_SCHEME.into(), text.parse()?));
+    };
+    match Reference::parse(body)? {
+        Reference {
+            scheme,
+            target: Target::Secret(secret),
+            fallback: Fallback::None,
+        } => Ok((scheme, secret)),
+        Reference {
+            target: Target::File { .. },
+            ..
+        } => Err(Error::new(ErrorKind::InvalidInput, "a file is not a secret of a store")),
+        _ => Err(Error::new(
+            ErrorKind::InvalidInput,
+            "a reference with a default belongs into a configuration text",
+        )),
+    }
+}

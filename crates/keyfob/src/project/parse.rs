@@ -1,0 +1,284 @@
+//! From the text of `keyfob.toml` to its meaning, with positions in every error.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use keyfob_core::{Error, ErrorKind, FILE_SCHEME, Result, StoreUrl, is_scheme, nearest};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Project, Settings};
+use crate::backends;
+use crate::manager::DEFAULT_SCHEME;
+
+pub(super) fn parse(text: &str, path: &Path, directory: &Path) -> Result<Project> {
+    let source = Source { text, path, directory };
+    let table = DeTable::parse(text).map_err(|error| {
+        let place = error.span().unwrap_or(0..0);
+        source.error(&place, error.message().lines().next().unwrap_or("this is not TOML"))
+    })?;
+    let mut environments = BTreeMap::new();
+    let base = source.draft(table.get_ref(), true)?;
+    if let Some(value) = table.get_ref().get("env") {
+        for (name, value) in source.table(value, "env")? {
+            source.check_word(name, "environment")?;
+            let overlay = source.draft(source.table(value, name.get_ref())?, false)?;
+            base.clone().overlaid(&overlay).check()?;
+            environments.insert(name.get_ref().to_string(), overlay);
+        }
+    }
+    Ok(Project {
+        path: path.to_owned(),
+        base,
+        environments,
+    })
+}
+
+/// What one level of the file says, before it is known whether the names in it exist: an environment may add them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Draft {
+    default: Option<Name>,
+    stores: BTreeMap<String, StoreUrl>,
+    aliases: BTreeMap<String, Name>,
+    cache_ttl: Option<Duration>,
+    allow: Option<Vec<Name>>,
+}
+
+/// A name that must exist, and where it stands (`path:line:column`).
+#[derive(Debug, Clone)]
+struct Name {
+    name: String,
+    place: String,
+}
+
+impl Draft {
+    /// What holds when `overlay` is laid over it.
+    pub(super) fn overlaid(mut self, overlay: &Self) -> Self {
+        let overlay = overlay.clone();
+        self.default = overlay.default.or(self.default);
+        self.stores.extend(overlay.stores);
+        self.aliases.extend(overlay.aliases);
+        self.cache_ttl = overlay.cache_ttl.or(self.cache_ttl);
+        self.allow = overlay.allow.or(self.allow);
+        self
+    }
+
+    /// Makes sure that every name exists.
+    pub(super) fn check(self) -> Result<Settings> {
+        let stores: BTreeSet<&str> = self.stores.keys().map(String::as_str).chain(providers()).collect();
+        for alias in self.aliases.values() {
+            alias.check("store or provider", &stores)?;
+        }
+        let mut names = stores;
+        names.extend(self.aliases.keys().map(String::as_str));
+        if let Some(default) = &self.default {
+            default.check("store, alias or provider", &names)?;
+        }
+        names.extend([DEFAULT_SCHEME, FILE_SCHEME]);
+        for scheme in self.allow.iter().flatten() {
+            scheme.check("scheme", &names)?;
+        }
+        Ok(Settings {
+            default: self.default.map(|default| default.name),
+            aliases: self.aliases.into_iter().map(|(alias, target)| (alias, target.name)).collect(),
+            stores: self.stores,
+            cache_ttl: self.cache_ttl,
+            allow: self.allow.map(|allow| allow.into_iter().map(|scheme| scheme.name).collect()),
+        })
+    }
+}
+
+impl Name {
+    fn check(&self, what: &str, known: &BTreeSet<&str>) -> Result<()> {
+        if known.contains(self.name.as_str()) {
+            return Ok(());
+        }
+        let error = Error::new(
+            ErrorKind::InvalidConfig,
+            format!("{}: there is no {what} `{}`", self.place, self.name.escape_debug()),
+        );
+        Err(suggest(error, &self.name, known.iter().copied()))
+    }
+}
+
+/// The names of providers, with a lifetime that goes with other names.
+fn providers<'a>() -> impl Iterator<Item = &'a str> + Clone {
+    backends::names().map(|name| -> &'a str { name })
+}
+
+struct Source<'a> {
+    text: &'a str,
+    path: &'a Path,
+    directory: &'a Path,
+}
+
+impl Source<'_> {
+    fn draft(&self, table: &DeTable<'_>, is_base: bool) -> Result<Draft> {
+        let known: &[&str] = &["default", "stores", "aliases", "cache", "references", "env"];
+        let known = if is_base { known } else { &known[..known.len() - 1] };
+        self.check_keys(table, known)?;
+        let mut draft = Draft::default();
+        if let Some(value) = table.get("default") {
+            draft.default = Some(self.name(value, "default")?);
+        }
+        if let Some(value) = table.get("stores") {
+            for (name, store) in self.table(value, "stores")? {
+                self.check_new_scheme(name)?;
+                draft.stores.insert(name.get_ref().to_string(), self.store(name, store)?);
+            }
+        }
+        if let Some(value) = table.get("aliases") {
+            for (alias, target) in self.table(value, "aliases")? {
+                self.check_new_scheme(alias)?;
+                let target = self.name(target, alias.get_ref())?;
+                draft.aliases.insert(alias.get_ref().to_string(), target);
+            }
+        }
+        if let Some(value) = table.get("cache") {
+            let cache = self.table(value, "cache")?;
+            self.check_keys(cache, &["ttl"])?;
+            draft.cache_ttl = cache.get("ttl").map(|ttl| self.duration(ttl)).transpose()?;
+        }
+        if let Some(value) = table.get("references") {
+            let references = self.table(value, "references")?;
+            self.check_keys(references, &["allow"])?;
+            draft.allow = references.get("allow").map(|allow| self.allow(allow)).transpose()?;
+        }
+        Ok(draft)
+    }
+
+    fn store(&self, name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Result<StoreUrl> {
+        let table = self.table(value, name.get_ref())?;
+        self.check_keys(table, &["url"])?;
+        let Some(value) = table.get("url") else {
+            let problem = format!("the store `{}` has no `url`", name.get_ref());
+            return Err(self.error(&name.span(), problem));
+        };
+        let url = StoreUrl::parse(self.text_of(value, "url")?).map_err(|error| {
+            let placed = self.error(&value.span(), error.message());
+            match error.hint() {
+                Some(hint) => placed.with_hint(hint.to_owned()),
+                None => placed,
+            }
+        })?;
+        if url.holds_secret() {
+            return Err(self
+                .error(
+                    &value.span(),
+                    format!("`{url}` holds a secret, and `keyfob.toml` must hold none"),
+                )
+                .with_hint("name a file instead (`…-file=`), or give the whole URL in `SECRET_PROVIDER`"));
+        }
+        if backends::names().all(|known| known != url.scheme()) {
+            let error = self.error(&value.span(), format!("there is no provider `{}`", url.scheme()));
+            return Err(suggest(error, url.scheme(), backends::names()));
+        }
+        Ok(url.with_base(self.directory))
+    }
+
+    fn allow(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<Name>> {
+        let Some(schemes) = value.get_ref().as_array() else {
+            return Err(self.wrong_type(value, "allow", "an array of schemes"));
+        };
+        schemes.iter().map(|scheme| self.name(scheme, "allow")).collect()
+    }
+
+    fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {
+        let expected = "a number and its unit, `ms`, `s`, `m`, `h` or `d`, for example \"5m\"";
+        let Some(text) = value.get_ref().as_str() else {
+            return Err(self.wrong_type(value, "ttl", expected));
+        };
+        duration(text).ok_or_else(|| self.error(&value.span(), format!("`ttl` is not {expected}")))
+    }
+
+    fn name(&self, value: &Spanned<DeValue<'_>>, key: &str) -> Result<Name> {
+        Ok(Name {
+            name: self.text_of(value, key)?.to_owned(),
+            place: self.place(&value.span()),
+        })
+    }
+
+    fn text_of<'v>(&self, value: &'v Spanned<DeValue<'_>>, key: &str) -> Result<&'v str> {
+        value
+            .get_ref()
+            .as_str()
+            .ok_or_else(|| self.wrong_type(value, key, "a string"))
+    }
+
+    fn table<'v, 'i>(&self, value: &'v Spanned<DeValue<'i>>, key: &str) -> Result<&'v DeTable<'i>> {
+        value
+            .get_ref()
+            .as_table()
+            .ok_or_else(|| self.wrong_type(value, key, "a table"))
+    }
+
+    fn wrong_type(&self, value: &Spanned<DeValue<'_>>, key: &str, expected: &str) -> Error {
+        let found = value.get_ref().type_str();
+        self.error(&value.span(), format!("`{key}` is {expected}, and this is of type {found}"))
+    }
+
+    fn check_keys(&self, table: &DeTable<'_>, known: &[&str]) -> Result<()> {
+        let unknown = table.keys().filter(|key| !known.contains(&&**key.get_ref()));
+        let Some(key) = unknown.min_by_key(|key| key.span().start) else {
+            return Ok(());
+        };
+        let error = self.error(&key.span(), format!("unknown key `{}`", key.get_ref().escape_debug()));
+        Err(suggest(error, key.get_ref(), known.iter().copied()))
+    }
+
+    /// A name for a store or an alias becomes a scheme of references, and must not change what another one means.
+    fn check_new_scheme(&self, name: &Spanned<std::borrow::Cow<'_, str>>) -> Result<()> {
+        self.check_word(name, "store")?;
+        let text: &str = name.get_ref();
+        if [DEFAULT_SCHEME, FILE_SCHEME].contains(&text) || backends::names().any(|known| known == text) {
+            return Err(self
+                .error(&name.span(), format!("`{text}` has a meaning of its own in references"))
+                .with_hint("choose another name"));
+        }
+        Ok(())
+    }
+
+    fn check_word(&self, name: &Spanned<std::borrow::Cow<'_, str>>, what: &str) -> Result<()> {
+        if is_scheme(name.get_ref()) {
+            return Ok(());
+        }
+        let problem = format!("`{}` can't be the name of a {what}", name.get_ref().escape_debug());
+        let error = self.error(&name.span(), problem);
+        Err(error.with_hint("a name is lower-case letters, digits, `-` and `_`, beginning with a letter"))
+    }
+
+    fn error(&self, span: &Range<usize>, problem: impl std::fmt::Display) -> Error {
+        Error::new(ErrorKind::InvalidConfig, format!("{}: {problem}", self.place(span)))
+    }
+
+    fn place(&self, span: &Range<usize>) -> String {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        format!("{}:{line}:{column}", self.path.display())
+    }
+}
+
+fn suggest<'a>(error: Error, wrong: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
+    match nearest(wrong, known.clone()).first() {
+        Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+        None => error.with_hint(format!("known are: `{}`", known.collect::<Vec<_>>().join("`, `"))),
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        "d" => 24 * 60 * 60 * 1000,
+        _ => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(milliseconds).map(Duration::from_millis)
+}

@@ -1,0 +1,223 @@
+//! Which store, and why.
+
+mod choose;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use keyfob_core::{AllowedSchemes, Environment, Error, ErrorKind, Result, StoreUrl};
+
+use self::choose::Chooser;
+use crate::detect::{Detection, detect};
+use crate::project::{FILE_NAME, Project, Settings};
+use crate::variables::{KEYFOB_ENV, SECRET_CACHE_TTL};
+
+/// How long values may be served from the cache when nobody says otherwise.
+pub const DEFAULT_CACHE_TTL: Duration = Duration::from_millis(300_000);
+
+/// What the caller, or the command line, says. It comes before everything else.
+#[derive(Debug, Clone, Default)]
+pub struct SelectOptions {
+    /// The store: a URL, a store or alias of `keyfob.toml`, or a provider.
+    pub store: Option<String>,
+    /// The environment of `keyfob.toml`.
+    pub environment: Option<String>,
+    /// How long values may be served from the cache.
+    pub cache_ttl: Option<Duration>,
+    /// The schemes that references may use.
+    pub allow: Option<BTreeSet<String>>,
+}
+
+/// Which store and which settings apply, and everything that was considered on the way.
+///
+/// Nothing is connected. A text in it is safe to show.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Selection {
+    /// The store of `${secret:…}`, or why there is none.
+    pub store: Result<Choice>,
+    /// What could have chosen the store, in the order in which it was asked.
+    pub considered: Vec<Considered>,
+    /// What was found out about where keyfob runs.
+    pub detection: Detection,
+    /// The project's file.
+    pub project: Option<Project>,
+    /// What the project's file says in the chosen environment.
+    pub settings: Settings,
+    /// The environment of `keyfob.toml`.
+    pub environment: Setting<Option<String>>,
+    /// How long values may be served from the cache.
+    pub cache_ttl: Setting<Duration>,
+    /// The schemes that references may use.
+    pub allowed: Setting<AllowedSchemes>,
+}
+
+/// A setting and what decided it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// What holds.
+    pub value: T,
+    /// What decided it.
+    pub source: Source,
+}
+
+/// A chosen store.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Choice {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// Its name in `keyfob.toml`, if it has one.
+    pub name: Option<String>,
+    /// What decided it.
+    pub source: Source,
+    /// Why, as one line.
+    pub reason: String,
+}
+
+/// Something that could have chosen the store.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Considered {
+    /// What was asked.
+    pub source: Source,
+    /// Whether it decided.
+    pub decided: bool,
+    /// What it said, as one line.
+    pub outcome: String,
+}
+
+/// What decides a setting, in the order in which it is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Source {
+    /// The command line, or the code that calls keyfob.
+    Caller,
+    /// This environment variable.
+    Variable(&'static str),
+    /// The project's file; `None` when there is none.
+    Project(Option<PathBuf>),
+    /// What was found out about where keyfob runs.
+    Detection,
+    /// Nothing did, so the default holds.
+    Default,
+}
+
+impl Source {
+    /// As it stands in the context of an error, which has backticks of its own.
+    fn label(&self) -> String {
+        match self {
+            Self::Variable(name) => (*name).to_owned(),
+            Self::Project(Some(path)) => path.display().to_string(),
+            Self::Project(None) => FILE_NAME.to_owned(),
+            Self::Caller | Self::Detection | Self::Default => self.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Caller => f.write_str("the command line"),
+            Self::Variable(name) => write!(f, "the variable `{name}`"),
+            Self::Project(Some(path)) => write!(f, "the file `{}`", path.display()),
+            Self::Project(None) => f.write_str("`keyfob.toml`"),
+            Self::Detection => f.write_str("detection"),
+            Self::Default => f.write_str("the default"),
+        }
+    }
+}
+
+impl Selection {
+    /// Finds out which store and which settings apply: from the command line, else the environment, else
+    /// `keyfob.toml`, else detection, else the default.
+    ///
+    /// That no store could be chosen is not an error of this function: it stands in [`store`](Self::store), because
+    /// references to stores by name work all the same.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when a variable or `keyfob.toml` is wrong or not believed; see [`Project::find`].
+    pub fn of(env: &Environment, options: &SelectOptions) -> Result<Self> {
+        let project = Project::find(env)?;
+        let environment = environment(env, options)?;
+        let settings = match (&project, &environment.value) {
+            (Some(project), name) => project
+                .settings(name.as_deref())
+                .map_err(|error| error.with("chosen by", environment.source.label()))?,
+            (None, None) => Settings::default(),
+            (None, Some(name)) => {
+                let problem = format!(
+                    "there is no `keyfob.toml` that could have an environment `{}`",
+                    name.escape_debug()
+                );
+                return Err(Error::new(ErrorKind::InvalidConfig, problem).with("chosen by", environment.source.label()));
+            }
+        };
+        let from_project = Source::Project(project.as_ref().map(|project| project.path().to_owned()));
+        let detection = detect(env);
+        let chooser = Chooser {
+            env,
+            options,
+            settings: &settings,
+            detection: &detection,
+        };
+        let (store, considered) = chooser.choose(&from_project);
+        Ok(Self {
+            store,
+            considered,
+            cache_ttl: cache_ttl(env, options, &settings, &from_project)?,
+            allowed: allowed(options, &settings, &from_project),
+            detection,
+            environment,
+            project,
+            settings,
+        })
+    }
+}
+
+fn environment(env: &Environment, options: &SelectOptions) -> Result<Setting<Option<String>>> {
+    let (value, source) = match (&options.environment, env.var(KEYFOB_ENV.name)?) {
+        (Some(name), _) => (Some(name.clone()), Source::Caller),
+        (None, Some(name)) => (Some(name.to_owned()), Source::Variable(KEYFOB_ENV.name)),
+        (None, None) => (None, Source::Default),
+    };
+    Ok(Setting { value, source })
+}
+
+fn cache_ttl(env: &Environment, options: &SelectOptions, settings: &Settings, project: &Source) -> Result<Setting<Duration>> {
+    // Read even when the caller decides: a wrong variable is told, not hidden until it matters.
+    let variable = env.var(SECRET_CACHE_TTL.name)?.map(milliseconds).transpose()?;
+    let (value, source) = match (options.cache_ttl, variable, settings.cache_ttl) {
+        (Some(ttl), _, _) => (ttl, Source::Caller),
+        (None, Some(ttl), _) => (ttl, Source::Variable(SECRET_CACHE_TTL.name)),
+        (None, None, Some(ttl)) => (ttl, project.clone()),
+        (None, None, None) => (DEFAULT_CACHE_TTL, Source::Default),
+    };
+    Ok(Setting { value, source })
+}
+
+fn milliseconds(text: &str) -> Result<Duration> {
+    text.trim().parse().map(Duration::from_millis).map_err(|_| {
+        Error::new(
+            ErrorKind::InvalidConfig,
+            format!(
+                "the variable `{}` is not a whole number of milliseconds",
+                SECRET_CACHE_TTL.name
+            ),
+        )
+        .with_hint("for example `300000` for 5 minutes, or `0` for no cache")
+    })
+}
+
+fn allowed(options: &SelectOptions, settings: &Settings, project: &Source) -> Setting<AllowedSchemes> {
+    let (value, source) = match (&options.allow, &settings.allow) {
+        (Some(allow), _) => (AllowedSchemes::Only(allow.clone()), Source::Caller),
+        (None, Some(allow)) => (AllowedSchemes::Only(allow.clone()), project.clone()),
+        (None, None) => (AllowedSchemes::All, Source::Default),
+    };
+    Setting { value, source }
+}

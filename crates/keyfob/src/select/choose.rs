@@ -1,0 +1,202 @@
+//! What each source says about the store.
+
+use keyfob_core::{Environment, Error, ErrorKind, Result, StoreUrl, is_scheme, nearest};
+
+use super::{Choice, Considered, SelectOptions, Source};
+use crate::backends;
+use crate::detect::Detection;
+use crate::project::Settings;
+use crate::variables::{ENABLE_SECRET_MANAGER, SECRET_PROVIDER};
+
+pub(super) struct Chooser<'a> {
+    pub(super) env: &'a Environment,
+    pub(super) options: &'a SelectOptions,
+    pub(super) settings: &'a Settings,
+    pub(super) detection: &'a Detection,
+}
+
+/// What one source says: nothing (and how that shows), or a store.
+enum Vote {
+    Abstain(String),
+    Store {
+        url: StoreUrl,
+        name: Option<String>,
+        reason: String,
+    },
+}
+
+impl Chooser<'_> {
+    /// Asks every source, also those after the one that decides, so that the answer explains itself.
+    pub(super) fn choose(&self, project: &Source) -> (Result<Choice>, Vec<Considered>) {
+        let votes = [
+            (Source::Caller, self.caller()),
+            (Source::Variable(ENABLE_SECRET_MANAGER.name), self.switch()),
+            (Source::Variable(SECRET_PROVIDER.name), self.provider()),
+            (project.clone(), self.project()),
+            (Source::Detection, self.detection()),
+            (Source::Default, store_of("env", "nothing else was chosen or found")),
+        ];
+        let mut chosen = None;
+        let mut considered = Vec::new();
+        for (source, vote) in votes {
+            let decides = chosen.is_none() && !matches!(vote, Ok(Vote::Abstain(_)));
+            let outcome = match &vote {
+                Ok(Vote::Abstain(why)) => why.clone(),
+                Ok(Vote::Store { url, reason, .. }) => format!("`{url}`: {reason}"),
+                Err(error) => error.to_string(),
+            };
+            considered.push(Considered {
+                source: source.clone(),
+                decided: decides,
+                outcome,
+            });
+            match vote {
+                Ok(Vote::Store { url, name, reason }) if decides => {
+                    chosen = Some(Ok(Choice {
+                        url,
+                        name,
+                        source,
+                        reason,
+                    }));
+                }
+                Err(error) if decides => chosen = Some(Err(error.with("chosen by", source.label()))),
+                _ => {}
+            }
+        }
+        let none = || Err(Error::new(ErrorKind::InvalidConfig, "no store is chosen"));
+        (chosen.unwrap_or_else(none), considered)
+    }
+
+    fn caller(&self) -> Result<Vote> {
+        match &self.options.store {
+            Some(store) => self.named(store),
+            None => abstain("no store is given"),
+        }
+    }
+
+    fn switch(&self) -> Result<Vote> {
+        let Some(text) = self.env.var(ENABLE_SECRET_MANAGER.name)? else {
+            return abstain("not set");
+        };
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => abstain("it is on, which is the default"),
+            "false" | "0" | "no" | "off" => store_of("env", "it turns every other store off"),
+            _ => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("the variable `{}` is neither true nor false", ENABLE_SECRET_MANAGER.name),
+            )
+            .with_hint("`false` means: use the process environment")),
+        }
+    }
+
+    fn provider(&self) -> Result<Vote> {
+        let Some(text) = self.env.var(SECRET_PROVIDER.name)? else {
+            return abstain("not set");
+        };
+        let stores: Vec<&str> = text.split(',').map(str::trim).filter(|store| !store.is_empty()).collect();
+        match stores.as_slice() {
+            [] => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("the variable `{}` names no store", SECRET_PROVIDER.name),
+            )),
+            [store] => self.named(store),
+            _ => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("a failover list of {} stores is not supported by this version", stores.len()),
+            )
+            .with_hint("name one store; a `,` that belongs to a URL is written `%2C`")),
+        }
+    }
+
+    fn project(&self) -> Result<Vote> {
+        match &self.settings.default {
+            Some(default) => self.named(default),
+            None => abstain("no default store"),
+        }
+    }
+
+    fn detection(&self) -> Result<Vote> {
+        let Some(provider) = self.detection.provider()? else {
+            return abstain("no evidence of any provider");
+        };
+        let reason = self.detection.reason();
+        match backends::find(provider) {
+            Ok(_) => store_of(provider, reason),
+            Err(error) => Err(Error::new(
+                error.kind(),
+                format!("{}, which the evidence speaks for: {reason}", error.message()),
+            )
+            .with_hint(
+                "choose another store with `SECRET_PROVIDER` (for example `SECRET_PROVIDER=env`), a store URL, or \
+                 `default` in `keyfob.toml`",
+            )),
+        }
+    }
+
+    /// The store that `text` means: a URL, a store or alias of `keyfob.toml`, or a provider.
+    fn named(&self, text: &str) -> Result<Vote> {
+        if text.contains(':') {
+            let url = StoreUrl::parse(text)?;
+            backends::find(url.scheme())?;
+            return Ok(Vote::Store {
+                url,
+                name: None,
+                reason: "a store URL".to_owned(),
+            });
+        }
+        let target = self.settings.aliases.get(text).map_or(text, String::as_str);
+        let by_alias = if target == text {
+            String::new()
+        } else {
+            format!(" by its alias `{text}`")
+        };
+        if let Some(url) = self.settings.stores.get(target) {
+            backends::find(url.scheme())?;
+            return Ok(Vote::Store {
+                url: url.clone(),
+                name: Some(target.to_owned()),
+                reason: format!("the store `{target}` of `keyfob.toml`{by_alias}"),
+            });
+        }
+        if !is_scheme(target) {
+            // Not repeated: what is neither a name nor a URL may be anything, also a password.
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "this is neither a store URL nor the name of a store or provider",
+            )
+            .with_hint("for example `sqlite:secrets.db` or `env`"));
+        }
+        match backends::find(target) {
+            Ok(backend) => store_of(backend.scheme, format!("the provider `{target}`{by_alias}")),
+            Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
+            Err(_) => Err(self.unknown(target)),
+        }
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let error = Error::new(ErrorKind::InvalidConfig, format!("there is no store or provider `{name}`"));
+        let own = self
+            .settings
+            .stores
+            .keys()
+            .chain(self.settings.aliases.keys())
+            .map(String::as_str);
+        let known: Vec<&str> = own.chain(backends::names().map(|name| -> &str { name })).collect();
+        match nearest(name, known.iter().copied()).first() {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None => error.with_hint(format!("known are: `{}`", known.join("`, `"))),
+        }
+    }
+}
+
+fn abstain(why: &str) -> Result<Vote> {
+    Ok(Vote::Abstain(why.to_owned()))
+}
+
+fn store_of(provider: &str, reason: impl Into<String>) -> Result<Vote> {
+    Ok(Vote::Store {
+        url: StoreUrl::of_scheme(provider)?,
+        name: None,
+        reason: reason.into(),
+    })
+}

@@ -1,0 +1,242 @@
+use keyfob_core::{Environment, FakeEnvironment};
+
+use super::*;
+
+fn select(fake: FakeEnvironment) -> Selection {
+    Selection::of(&fake.build(), &SelectOptions::default()).unwrap()
+}
+
+fn chosen(fake: FakeEnvironment, store: Option<&str>) -> (String, Source) {
+    let options = SelectOptions {
+        store: store.map(str::to_owned),
+        ..SelectOptions::default()
+    };
+    let choice = Selection::of(&fake.build(), &options).unwrap().store.unwrap();
+    (choice.url.to_string(), choice.source)
+}
+
+fn refused(fake: FakeEnvironment) -> Error {
+    select(fake).store.unwrap_err()
+}
+
+fn project(fake: FakeEnvironment, text: &str) -> FakeEnvironment {
+    fake.file("keyfob.toml", text)
+}
+
+const FILE: &str = "default = \"team\"\n[stores.team]\nurl = \"dotenv:team.env\"\n[aliases]\nt = \"team\"\n";
+
+fn file() -> Source {
+    Source::Project(Some("/home/user/project/keyfob.toml".into()))
+}
+
+#[test]
+fn each_source_decides_where_those_before_it_are_silent() {
+    let nothing = Environment::fake;
+    let with_file = || project(nothing(), FILE);
+    let with_variable = || with_file().var("SECRET_PROVIDER", "dotenv:a.env");
+    let with_switch = || with_variable().var("ENABLE_SECRET_MANAGER", "False");
+
+    assert_eq!(chosen(nothing(), None), ("env:".to_owned(), Source::Default));
+    assert_eq!(chosen(with_file(), None), ("dotenv:team.env".to_owned(), file()));
+    assert_eq!(
+        chosen(with_variable(), None),
+        ("dotenv:a.env".to_owned(), Source::Variable("SECRET_PROVIDER"))
+    );
+    assert_eq!(
+        chosen(with_switch(), None),
+        ("env:".to_owned(), Source::Variable("ENABLE_SECRET_MANAGER"))
+    );
+    assert_eq!(
+        chosen(with_switch(), Some("dotenv:b.env")),
+        ("dotenv:b.env".to_owned(), Source::Caller)
+    );
+    // A chosen store beats evidence, also evidence that would be an error.
+    let clouds = with_file().var("AWS_PROFILE", "x").var("VAULT_ADDR", "x");
+    assert_eq!(chosen(clouds, None), ("dotenv:team.env".to_owned(), file()));
+    assert_eq!(
+        chosen(
+            nothing()
+                .var("ENABLE_SECRET_MANAGER", "true")
+                .var("SECRET_PROVIDER", "dotenv"),
+            None
+        )
+        .0,
+        "dotenv:"
+    );
+}
+
+#[test]
+fn a_store_is_named_by_url_store_alias_or_provider() {
+    let named = |text: &str| chosen(project(Environment::fake(), FILE), Some(text)).0;
+    assert_eq!(named("team"), "dotenv:team.env");
+    assert_eq!(named("t"), "dotenv:team.env");
+    assert_eq!(named("env"), "env:");
+    assert_eq!(named("dotenv:x"), "dotenv:x");
+    let choice = Selection::of(
+        &project(Environment::fake(), FILE).build(),
+        &SelectOptions {
+            store: Some("t".to_owned()),
+            ..SelectOptions::default()
+        },
+    );
+    let choice = choice.unwrap().store.unwrap();
+    assert_eq!(choice.name.as_deref(), Some("team"));
+    assert_eq!(choice.reason, "the store `team` of `keyfob.toml` by its alias `t`");
+}
+
+#[test]
+fn an_environment_changes_the_default() {
+    let text = format!("{FILE}[env.production]\ndefault = \"env\"\n[env.production.cache]\nttl = \"1s\"");
+    let fake = project(Environment::fake(), &text).var("KEYFOB_ENV", "production");
+    let selection = select(fake.clone());
+    assert_eq!(selection.environment.source, Source::Variable("KEYFOB_ENV"));
+    assert_eq!(selection.store.unwrap().url.to_string(), "env:");
+    assert_eq!(
+        (selection.cache_ttl.value, selection.cache_ttl.source),
+        (Duration::from_secs(1), file())
+    );
+
+    let options = SelectOptions {
+        environment: Some("prod".to_owned()),
+        ..SelectOptions::default()
+    };
+    let error = Selection::of(&fake.build(), &options).unwrap_err();
+    assert!(error.to_string().contains("chosen by `the command line`"), "{error}");
+    let error = Selection::of(&Environment::fake().var("KEYFOB_ENV", "x").build(), &SelectOptions::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no `keyfob.toml` that could have an environment `x` (chosen by `KEYFOB_ENV`)"
+    );
+}
+
+#[test]
+fn what_cannot_be_chosen_says_why_and_how_to_choose() {
+    let provider = |text: &str| refused(Environment::fake().var("SECRET_PROVIDER", text));
+    let absent = provider("aws");
+    assert_eq!(absent.kind(), ErrorKind::Unsupported);
+    assert!(
+        absent
+            .to_string()
+            .starts_with("this build has no `aws` backend (built in: `env`, `dotenv`"),
+        "{absent}"
+    );
+    assert!(absent.to_string().contains("SECRET_PROVIDER"), "{absent}");
+
+    let list = provider("dotenv:a, env");
+    assert_eq!(list.kind(), ErrorKind::Unsupported);
+    assert!(
+        list.to_string()
+            .starts_with("a failover list of 2 stores is not supported by this version"),
+        "{list}"
+    );
+    assert!(provider(",").to_string().contains("names no store"));
+    assert_eq!(provider("dotenw").hint(), Some("did you mean `dotenv`?"));
+    assert_eq!(provider("dotenw:x").hint(), Some("did you mean `dotenv`?"));
+
+    for canary in [
+        "Canary7F3A!",
+        "postgres://u:canary-7f3a@h:x/db",
+        "postgres://u:canary-7f3a@h/db",
+    ] {
+        let error = provider(canary);
+        assert!(!format!("{error:?}").to_lowercase().contains("canary"), "{error:?}");
+    }
+
+    let switch = refused(Environment::fake().var("ENABLE_SECRET_MANAGER", "maybe"));
+    assert!(
+        switch
+            .to_string()
+            .contains("`ENABLE_SECRET_MANAGER` is neither true nor false"),
+        "{switch}"
+    );
+}
+
+#[test]
+fn evidence_for_a_store_that_is_not_built_in_is_reported_and_not_skipped() {
+    let error = refused(Environment::fake().var("AWS_PROFILE", "dev"));
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.to_string().contains("this build has no `aws` backend"), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("the variable `AWS_PROFILE` (an AWS profile is chosen)"),
+        "{error}"
+    );
+    assert!(error.hint().unwrap().contains("SECRET_PROVIDER=env"), "{error:?}");
+}
+
+#[test]
+fn a_selection_explains_itself() {
+    let selection = select(project(
+        Environment::fake().var("AWS_PROFILE", "x").var("VAULT_ADDR", "y"),
+        FILE,
+    ));
+    let told: Vec<_> = selection
+        .considered
+        .iter()
+        .map(|considered| (considered.source.to_string(), considered.decided, considered.outcome.as_str()))
+        .collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(source, decided, outcome)| (source.as_str(), *decided, *outcome))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("the command line", false, "no store is given"),
+            ("the variable `ENABLE_SECRET_MANAGER`", false, "not set"),
+            ("the variable `SECRET_PROVIDER`", false, "not set"),
+            (
+                "the file `/home/user/project/keyfob.toml`",
+                true,
+                "`dotenv:team.env`: the store `team` of `keyfob.toml`"
+            ),
+            (
+                "detection",
+                false,
+                "there is evidence for 2 providers: `aws`: the variable `AWS_PROFILE` (an AWS profile is chosen); \
+                 `vault`: the variable `VAULT_ADDR` (a Vault server is chosen)"
+            ),
+            ("the default", false, "`env:`: nothing else was chosen or found"),
+        ]
+    );
+}
+
+#[test]
+fn the_time_to_live_is_in_milliseconds() {
+    let ttl = |fake: FakeEnvironment| select(fake).cache_ttl;
+    let default = ttl(Environment::fake());
+    assert_eq!((default.value, default.source), (Duration::from_secs(300), Source::Default));
+    let set = ttl(Environment::fake().var("SECRET_CACHE_TTL", "1500"));
+    assert_eq!(
+        (set.value, set.source),
+        (Duration::from_millis(1500), Source::Variable("SECRET_CACHE_TTL"))
+    );
+    assert!(ttl(Environment::fake().var("SECRET_CACHE_TTL", "0")).value.is_zero());
+    for wrong in ["5m", "-1", "1.5", "99999999999999999999"] {
+        let env = Environment::fake().var("SECRET_CACHE_TTL", wrong).build();
+        let error = Selection::of(&env, &SelectOptions::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the variable `SECRET_CACHE_TTL` is not a whole number of milliseconds"
+        );
+        assert!(error.hint().unwrap().contains("300000"));
+    }
+}
+
+#[test]
+fn the_caller_decides_which_schemes_are_allowed_before_the_project() {
+    let allow = |schemes: &[&str]| AllowedSchemes::Only(schemes.iter().map(|scheme| (*scheme).to_owned()).collect());
+    let fake = project(Environment::fake(), "[references]\nallow = [\"secret\"]");
+    assert_eq!(select(fake.clone()).allowed.value, allow(&["secret"]));
+    assert_eq!(select(Environment::fake()).allowed.value, AllowedSchemes::All);
+    let options = SelectOptions {
+        allow: Some(["env".to_owned()].into()),
+        ..SelectOptions::default()
+    };
+    let selection = Selection::of(&fake.build(), &options).unwrap();
+    assert_eq!(
+        (selection.allowed.value, selection.allowed.source),
+        (allow(&["env"]), Source::Caller)
+    );
+}

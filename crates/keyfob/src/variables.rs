@@ -1,0 +1,252 @@
+//! Every environment variable that keyfob reads. The reference page is made from this table.
+
+use std::fmt::Write as _;
+
+use crate::backends;
+
+/// An environment variable that keyfob reads.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What reads it.
+    pub scope: Scope,
+    /// What it means, as a sentence in Markdown.
+    pub meaning: &'static str,
+    /// What holds when it is not set, in Markdown.
+    pub default: &'static str,
+    /// Whether its value is a secret, which keyfob then never shows.
+    pub secret: bool,
+}
+
+impl Variable {
+    /// Whether this build acts on it. Variables of a store that is not built in only count as evidence when keyfob
+    /// finds out where it runs.
+    #[must_use]
+    pub fn is_effective(&self) -> bool {
+        self.scope.provider().is_none_or(|provider| backends::find(provider).is_ok())
+    }
+}
+
+/// What reads a [`Variable`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scope {
+    /// The choice of the store, and keyfob as a whole.
+    Global,
+    /// keyfob's own encrypted store.
+    Sqlite,
+    /// AWS Secrets Manager.
+    Aws,
+    /// Google Cloud Secret Manager.
+    Gcp,
+    /// Azure Key Vault.
+    Azure,
+    /// HashiCorp Vault and OpenBao.
+    Vault,
+    /// Kubernetes Secrets.
+    Kubernetes,
+}
+
+impl Scope {
+    /// Every scope, in the order of the reference page.
+    pub const ALL: [Self; 7] = [
+        Self::Global,
+        Self::Sqlite,
+        Self::Aws,
+        Self::Gcp,
+        Self::Azure,
+        Self::Vault,
+        Self::Kubernetes,
+    ];
+
+    /// The provider that reads it, if it is only one.
+    #[must_use]
+    pub const fn provider(self) -> Option<&'static str> {
+        match self {
+            Self::Global => None,
+            Self::Sqlite => Some("sqlite"),
+            Self::Aws => Some("aws"),
+            Self::Gcp => Some("gcp"),
+            Self::Azure => Some("azure"),
+            Self::Vault => Some("vault"),
+            Self::Kubernetes => Some("k8s"),
+        }
+    }
+
+    /// The heading on the reference page.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Global => "keyfob as a whole",
+            Self::Sqlite => "The encrypted store",
+            Self::Aws => "AWS Secrets Manager",
+            Self::Gcp => "Google Cloud Secret Manager",
+            Self::Azure => "Azure Key Vault",
+            Self::Vault => "HashiCorp Vault and OpenBao",
+            Self::Kubernetes => "Kubernetes Secrets",
+        }
+    }
+}
+
+/// The reference page of all variables, in Markdown.
+#[must_use]
+pub fn reference_page() -> String {
+    let mut page = String::from(
+        "# Environment variables\n\n\
+         An empty variable counts as unset. A setting is taken from the command line, else from the environment, else \
+         from `keyfob.toml`, else from what keyfob detects, else from the default.\n",
+    );
+    for scope in Scope::ALL {
+        let rows: Vec<&Variable> = ALL.iter().filter(|variable| variable.scope == scope).collect();
+        let effective = rows.iter().all(|variable| variable.is_effective());
+        let _ = write!(page, "\n## {}\n\n", scope.title());
+        if !effective {
+            page.push_str(
+                "This build has no such store yet: the variables count as evidence of where keyfob runs, as far as the \
+                 table says so, and have no other effect.\n\n",
+            );
+        }
+        page.push_str("| variable | meaning | default |\n|---|---|---|\n");
+        for Variable {
+            name,
+            meaning,
+            default,
+            secret,
+            ..
+        } in rows
+        {
+            let secret = if *secret { " **Secret.**" } else { "" };
+            let _ = writeln!(page, "| `{name}` | {meaning}{secret} | {default} |");
+        }
+    }
+    page
+}
+
+macro_rules! variables {
+    ($($name:ident: $scope:ident, $secret:literal, $meaning:literal, $default:literal;)*) => {
+        $(
+            #[doc = $meaning]
+            pub const $name: Variable = Variable {
+                name: stringify!($name),
+                scope: Scope::$scope,
+                meaning: $meaning,
+                default: $default,
+                secret: $secret,
+            };
+        )*
+
+        /// Every variable, by scope.
+        pub const ALL: &[Variable] = &[$($name),*];
+    };
+}
+
+// name: scope, whether it is a secret, meaning, default
+variables! {
+    SECRET_PROVIDER: Global, false, "Which store: a provider (`aws`, `gcp`, `azure`, `vault`, `k8s`, `env`, `dotenv`, `sqlite`, `postgres`), a store of `keyfob.toml`, or a store URL.", "`default` of `keyfob.toml`, else detection";
+    ENABLE_SECRET_MANAGER: Global, false, "`false` means: use the process environment (`env`), whatever `SECRET_PROVIDER` says.", "`true`";
+    SECRET_CACHE_TTL: Global, false, "How long a value may be served from the cache, in milliseconds; `0` turns the cache off.", "`ttl` under `[cache]` of `keyfob.toml`, else `300000` (5 minutes)";
+    KEYFOB_CONFIG: Global, false, "The path of `keyfob.toml`, or `none` to go without one.", "found by walking up from the current directory";
+    KEYFOB_ENV: Global, false, "Which environment of `keyfob.toml` applies, for example `production` for `[env.production]`.", "none";
+    KEYFOB_STATE_DIR: Global, false, "Where keyfob remembers things outside the stores, such as the newest generation of an encrypted store.", "`keyfob` below `$XDG_STATE_HOME`";
+    XDG_CONFIG_HOME: Global, false, "The directory for programs' configuration, by the XDG base directory specification.", "`~/.config`";
+    XDG_DATA_HOME: Global, false, "The directory for programs' data, by the XDG base directory specification: `sqlite:` without a file is `keyfob/secrets.db` below it.", "`~/.local/share`";
+    XDG_STATE_HOME: Global, false, "The directory for programs' state, by the XDG base directory specification.", "`~/.local/state`";
+    NO_COLOR: Global, false, "Anything but empty turns colours off.", "colours on a terminal";
+
+    KEYFOB_KEY: Sqlite, true, "The key of the encrypted store: 32 bytes as 64 hexadecimal digits or 44 characters of base64. The first of it, `KEYFOB_KEY_FILE`, `KEYFOB_PASSPHRASE` and `KEYFOB_PASSPHRASE_FILE` that is set holds; `key-file` in the URL comes before them.", "none";
+    KEYFOB_KEY_FILE: Sqlite, false, "The path of the key file of the encrypted store.", "`keyfob/key` below `$XDG_CONFIG_HOME`";
+    KEYFOB_PASSPHRASE: Sqlite, true, "The passphrase of the encrypted store.", "none";
+    KEYFOB_PASSPHRASE_FILE: Sqlite, false, "The path of a file that holds the passphrase.", "none";
+
+    AWS_SECRET_MANAGER_REGION: Aws, false, "The region of the secrets. Strong evidence for `aws`.", "the region of the SDK";
+    AWS_SECRET_PREFIX: Aws, false, "What stands before every name in the store, for example `app/`.", "nothing";
+    AWS_ENDPOINT_URL: Aws, false, "Another endpoint than AWS's own, for example a local test server.", "the endpoint of the region";
+    AWS_REGION: Aws, false, "The region, as the SDK reads it.", "the profile's";
+    AWS_PROFILE: Aws, false, "The profile of the SDK's configuration. Strong evidence for `aws`.", "`default`";
+    AWS_CONFIG_FILE: Aws, false, "The SDK's configuration file, which is weak evidence for `aws`.", "`~/.aws/config`";
+    AWS_SHARED_CREDENTIALS_FILE: Aws, false, "The SDK's credentials file, which is weak evidence for `aws`.", "`~/.aws/credentials`";
+    AWS_ACCESS_KEY_ID: Aws, false, "The access key. Strong evidence for `aws`.", "the SDK's credential chain";
+    AWS_SECRET_ACCESS_KEY: Aws, true, "The secret of the access key.", "the SDK's credential chain";
+    AWS_SESSION_TOKEN: Aws, true, "The token of temporary credentials.", "none";
+    AWS_ROLE_ARN: Aws, false, "The role to assume with a web identity. Strong evidence for `aws`.", "none";
+    AWS_WEB_IDENTITY_TOKEN_FILE: Aws, false, "The token file of a web identity (EKS, CI). Strong evidence for `aws`.", "none";
+    AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: Aws, false, "Set in ECS containers. Strong evidence for `aws`.", "none";
+    AWS_CONTAINER_CREDENTIALS_FULL_URI: Aws, false, "Set in EKS pods with a pod identity. Strong evidence for `aws`.", "none";
+    AWS_LAMBDA_FUNCTION_NAME: Aws, false, "Set in Lambda functions. Strong evidence for `aws`.", "none";
+    AWS_EXECUTION_ENV: Aws, false, "Set by AWS's compute services. Strong evidence for `aws`.", "none";
+
+    GCP_PROJECT_ID: Gcp, false, "The project of the secrets. Strong evidence for `gcp`.", "`GOOGLE_CLOUD_PROJECT`";
+    GOOGLE_CLOUD_PROJECT: Gcp, false, "The project, as Google's tools read it. Strong evidence for `gcp`.", "none";
+    GCP_SECRET_PREFIX: Gcp, false, "What stands before every name in the store.", "nothing";
+    GOOGLE_APPLICATION_CREDENTIALS: Gcp, false, "The path of the application's credentials. Strong evidence for `gcp`.", "the application default credentials";
+    CLOUDSDK_CONFIG: Gcp, false, "The directory of the application default credentials file, which is weak evidence for `gcp`.", "`~/.config/gcloud`";
+    K_SERVICE: Gcp, false, "Set in Cloud Run services. Strong evidence for `gcp`.", "none";
+    FUNCTION_TARGET: Gcp, false, "Set in Cloud Functions. Strong evidence for `gcp`.", "none";
+    GAE_ENV: Gcp, false, "Set in App Engine. Strong evidence for `gcp`.", "none";
+
+    AZURE_KEYVAULT_URL: Azure, false, "The URL of the vault. Strong evidence for `azure`.", "none: it is needed";
+    AZURE_TENANT_ID: Azure, false, "The tenant to log in to.", "the identity's";
+    AZURE_CLIENT_ID: Azure, false, "The application or managed identity to log in as. Weak evidence for `azure`.", "the machine's identity";
+    AZURE_CLIENT_SECRET: Azure, true, "The secret of the application.", "none";
+    AZURE_FEDERATED_TOKEN_FILE: Azure, false, "The token file of a workload identity (AKS). Weak evidence for `azure`.", "none";
+    IDENTITY_ENDPOINT: Azure, false, "Set in App Service and Azure Functions. Weak evidence for `azure`.", "none";
+    AZURE_SECRET_PREFIX: Azure, false, "What stands before every name in the store.", "nothing";
+
+    VAULT_ADDR: Vault, false, "The address of the server. Strong evidence for `vault`.", "`BAO_ADDR`";
+    BAO_ADDR: Vault, false, "The address of the server, as OpenBao's tools read it. Strong evidence for `vault`.", "none";
+    VAULT_TOKEN: Vault, true, "The token to log in with. Weak evidence for `vault`.", "`~/.vault-token`";
+    BAO_TOKEN: Vault, true, "The token to log in with, as OpenBao's tools read it. Weak evidence for `vault`.", "none";
+    VAULT_ROLE_ID: Vault, false, "The role id of an AppRole login.", "none";
+    VAULT_SECRET_ID: Vault, true, "The secret id of an AppRole login.", "none";
+    VAULT_NAMESPACE: Vault, false, "The namespace of the mount.", "none";
+    VAULT_PATH: Vault, false, "The path of the mount.", "`secret`";
+    VAULT_KV_VERSION: Vault, false, "The version of the KV engine, `1` or `2`.", "asked of the server";
+    VAULT_PREFIX: Vault, false, "What stands before every name in the store.", "nothing";
+    VAULT_CACERT: Vault, false, "The path of the certificate authority of the server.", "the system's";
+
+    K8S_SECRET_NAMESPACE: Kubernetes, false, "The namespace of the secrets. Strong evidence for `k8s`.", "the pod's, else that of the kubeconfig";
+    K8S_SECRET_NAME: Kubernetes, false, "The Secret object whose keys are the secrets. Strong evidence for `k8s`.", "each secret is an object of its own";
+    KUBERNETES_SERVICE_HOST: Kubernetes, false, "Set in pods. With the service account's token it is weak evidence for `k8s`.", "none";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyfob_core::Environment;
+
+    #[test]
+    fn a_variable_is_listed_once_and_the_page_has_it() {
+        let page = reference_page();
+        for (index, variable) in ALL.iter().enumerate() {
+            assert!(
+                ALL[..index].iter().all(|other| other.name != variable.name),
+                "{}",
+                variable.name
+            );
+            assert_eq!(
+                page.matches(&format!("\n| `{}` |", variable.name)).count(),
+                1,
+                "{}",
+                variable.name
+            );
+            assert!(
+                !variable.meaning.contains('|') && variable.meaning.ends_with('.'),
+                "{}",
+                variable.name
+            );
+        }
+    }
+
+    #[test]
+    fn exactly_the_secret_ones_are_refused_as_plain_text() {
+        let fake = ALL
+            .iter()
+            .fold(Environment::fake(), |fake, variable| fake.var(variable.name, "x"));
+        let env = fake.build();
+        for variable in ALL {
+            assert_eq!(env.var(variable.name).is_err(), variable.secret, "{}", variable.name);
+        }
+    }
+}

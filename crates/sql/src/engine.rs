@@ -1,0 +1,260 @@
+//! One open store: the database, the unlocked keys, and what was last found true.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use keyfob_core::{Error, ErrorKind, Result};
+use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource, StoreId};
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
+
+use crate::config::{KeyConfig, SqlConfig};
+use crate::integrity::{Buckets, root_mac};
+use crate::keyring::Keyring;
+use crate::reading::Reading;
+use crate::remembered::Remembered;
+use crate::rows::{Digest, Head, SecretRow, Time};
+use crate::sqlite::{CONNECTIONS, Outcome, Sqlite};
+use crate::tables::Tables;
+use crate::verified::{Known, Verified};
+use crate::writing::Writing;
+
+/// The scheme of the store's URLs, and what metadata calls it.
+pub(crate) const SCHEME: &str = "sqlite";
+
+/// Shared by all handles and by the threads that do the blocking work.
+pub(crate) struct Engine {
+    pub(crate) config: SqlConfig,
+    pub(crate) sqlite: Sqlite,
+    pub(crate) remembered: Remembered,
+    pub(crate) scheme: Arc<str>,
+    key: RwLock<KeyConfig>,
+    ring: RwLock<Arc<Keyring>>,
+    verified: Mutex<Option<Arc<Verified>>>,
+    catalog: Mutex<Option<(Digest, Arc<Vec<SecretRow>>)>>,
+    readers: Semaphore,
+    /// Waiting here is fair and costs nothing; waiting for SQLite's lock is polling.
+    writer: AsyncMutex<()>,
+}
+
+impl Engine {
+    /// Makes a new, empty store with a new key, protected by the configured one.
+    pub(crate) async fn create(config: SqlConfig) -> Result<Arc<Self>> {
+        config.check()?;
+        let source = config.key.source()?;
+        let store = StoreId::generate()?;
+        let kek = KeyEncryptionKey::generate()?;
+        let slots = vec![kek.protect(&*source, store).await?];
+        let ring = Keyring::new(store, [kek.clone()]);
+        let path = config.path.clone();
+        blocking(move || {
+            Sqlite::create(&path, |tables| {
+                let mut head = Head {
+                    format: Head::FORMAT,
+                    store,
+                    kek: kek.id(),
+                    generation: 1,
+                    next_purge: None,
+                    mac: [0; 32],
+                };
+                head.mac = root_mac(&ring.key(head.kek)?.integrity, &head, &slots, &Buckets::new());
+                tables.set_slots(&slots)?;
+                tables.set_head(&head)
+            })
+        })
+        .await?;
+        Self::open(config).await
+    }
+
+    /// Opens an existing store, and finds it whole as far as its root goes.
+    pub(crate) async fn open(config: SqlConfig) -> Result<Arc<Self>> {
+        config.check()?;
+        let source = config.key.source()?;
+        let (path, busy_timeout) = (config.path.clone(), config.busy_timeout);
+        let (sqlite, store, slots) = blocking(move || {
+            let sqlite = Sqlite::open(path, busy_timeout)?;
+            // Not authentic yet: what opens the slots decides whether they are.
+            let (store, slots) = sqlite.read(|tables| Ok((tables.head()?.store, tables.slots()?)))?;
+            Ok((sqlite, store, slots))
+        })
+        .await?;
+        let ring = Keyring::unlock(&slots, &*source, store)
+            .await
+            .map_err(|error| error.with("store", config.path.display().to_string()))?;
+        let engine = Arc::new(Self {
+            remembered: Remembered::open(config.state_dir.as_deref(), store),
+            key: RwLock::new(config.key.clone()),
+            ring: RwLock::new(Arc::new(ring)),
+            scheme: Arc::from(SCHEME),
+            verified: Mutex::default(),
+            catalog: Mutex::default(),
+            readers: Semaphore::new(CONNECTIONS),
+            writer: AsyncMutex::new(()),
+            config,
+            sqlite,
+        });
+        engine
+            .run(|engine, ring| {
+                let verified = engine.read(ring, |reading| Ok(Arc::clone(&reading.verified)))?;
+                engine.remembered.remember(&verified.head, ring);
+                Ok(())
+            })
+            .await?;
+        Ok(engine)
+    }
+
+    /// Does blocking work that reads. When it meets a key that is not unlocked, the key has been changed by another
+    /// process: then the slots are read again and the work is done once more.
+    pub(crate) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Fn(&Self, &Keyring) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let work = Arc::new(work);
+        match self.run_once(Arc::clone(&work)).await {
+            Err(error) if error.kind() == ErrorKind::Unauthenticated => {
+                self.unlock_again().await?;
+                self.run_once(work).await
+            }
+            result => result,
+        }
+    }
+
+    /// The same for work that writes: one at a time in this process.
+    pub(crate) async fn run_exclusively<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl Fn(&Self, &Keyring) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let _writer = self.writer.lock().await;
+        self.run(work).await
+    }
+
+    /// Reads in one transaction, from an authentic root.
+    pub(crate) fn read<T>(&self, ring: &Keyring, read: impl FnOnce(&Reading<'_>) -> Result<T>) -> Result<T> {
+        // Before the transaction: then what it sees is at least as new.
+        let known = self.known(ring)?;
+        self.sqlite.read(|tables| {
+            let reading = self.reading(tables, ring, &known)?;
+            read(&reading)
+        })
+    }
+
+    /// Writes in one transaction; what it returns is durable.
+    pub(crate) fn write<T>(&self, ring: &Keyring, write: impl FnOnce(&mut Writing<'_>) -> Result<T>) -> Result<T> {
+        let known = self.known(ring)?;
+        let (result, verified) = self.sqlite.write(|tables| {
+            let mut writing = Writing::begin(self.reading(tables, ring, &known)?)?;
+            let result = write(&mut writing)?;
+            Ok(match writing.finish()? {
+                None => Outcome::Unchanged((result, None)),
+                Some(verified) => Outcome::Commit((result, Some(verified))),
+            })
+        })?;
+        if let Some(verified) = verified {
+            self.remembered.remember(&verified.head, ring);
+            self.keep(&verified);
+        }
+        Ok(result)
+    }
+
+    /// Every secret in the byte order of names. Made once for every generation: content that was found authentic
+    /// at a root is the content at that root, whatever happens to the file.
+    pub(crate) fn catalog(&self, reading: &Reading<'_>) -> Result<Arc<Vec<SecretRow>>> {
+        let mac = reading.verified.head.mac;
+        let mut kept = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, catalog)) = &*kept
+            && *at == mac
+        {
+            return Ok(Arc::clone(catalog));
+        }
+        let catalog = Arc::new(reading.catalog()?);
+        *kept = Some((mac, Arc::clone(&catalog)));
+        Ok(catalog)
+    }
+
+    pub(crate) fn known(&self, ring: &Keyring) -> Result<Known> {
+        Ok(Known {
+            verified: self.last_verified(),
+            record: self.remembered.read(ring)?,
+        })
+    }
+
+    pub(crate) fn reading<'t>(&'t self, tables: &'t dyn Tables, ring: &'t Keyring, known: &Known) -> Result<Reading<'t>> {
+        let verified = Verified::read(tables, ring, known)?;
+        self.keep(&verified);
+        Ok(Reading {
+            tables,
+            ring,
+            verified,
+            now: Time::now(),
+            scheme: &self.scheme,
+        })
+    }
+
+    pub(crate) fn ring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn set_ring(&self, ring: Keyring) {
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
+    }
+
+    pub(crate) fn source(&self) -> Result<Arc<dyn KeySource>> {
+        self.key.read().unwrap_or_else(PoisonError::into_inner).source()
+    }
+
+    pub(crate) fn set_key(&self, key: KeyConfig) {
+        *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    pub(crate) fn last_verified(&self) -> Option<Arc<Verified>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits for the writer of this process.
+    pub(crate) async fn exclusively(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.writer.lock().await
+    }
+
+    async fn run_once<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: Arc<impl Fn(&Self, &Keyring) -> Result<T> + Send + Sync + 'static>,
+    ) -> Result<T> {
+        let _permit = self.readers.acquire().await.map_err(|_| interrupted())?;
+        let engine = Arc::clone(self);
+        blocking(move || work(&engine, &engine.ring())).await
+    }
+
+    /// Reads the key and the slots again.
+    pub(crate) async fn unlock_again(self: &Arc<Self>) -> Result<()> {
+        let source = self.source()?;
+        let engine = Arc::clone(self);
+        let slots: Vec<KeySlot> = blocking(move || engine.sqlite.read(|tables| tables.slots())).await?;
+        let ring = Keyring::unlock(&slots, &*source, self.ring().store).await?;
+        self.set_ring(ring);
+        Ok(())
+    }
+
+    /// Keeps the newest root. Keys that have no slot any more are forgotten with it.
+    fn keep(&self, verified: &Arc<Verified>) {
+        let mut kept = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept
+            .as_ref()
+            .is_some_and(|kept| kept.head.generation >= verified.head.generation)
+        {
+            return;
+        }
+        *kept = Some(Arc::clone(verified));
+        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
+        let has_slot = |kek: &KeyEncryptionKey| verified.slots.iter().any(|slot| slot.kek == kek.id());
+        if !ring.keks().all(has_slot) {
+            *ring = Arc::new(Keyring::new(ring.store, ring.keks().filter(|kek| has_slot(kek)).cloned()));
+        }
+    }
+}
+
+/// Runs blocking work on a thread for it.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?
+}
+
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Other, "the work on the store was interrupted")
+}

@@ -1,0 +1,224 @@
+//! The integrity record over the set of rows: digests of versions, secrets and buckets, and the root over all.
+//!
+//! Pure functions of rows. Every digest begins with a word of its own, so that no row can stand for a row of another
+//! kind.
+
+use hmac::{Hmac, KeyInit, Mac};
+use keyfob_core::Result;
+use keyfob_envelope::KeySlot;
+use sha2::{Digest as _, Sha256};
+
+use crate::error::corrupt;
+use crate::rows::{Digest, Head, SecretColumns, optional_time};
+
+/// How many buckets the names are spread over. A power of two; part of the format.
+pub(crate) const BUCKETS: u16 = 1024;
+
+/// The bucket of a name: the first ten bits of its SHA-256.
+pub(crate) fn bucket_of(name: &str) -> u16 {
+    let digest = Sha256::digest(name.as_bytes());
+    u16::from_be_bytes([digest[0], digest[1]]) >> 6
+}
+
+/// The digest of a version's row. Leaves the wrapped key out, so that a change of the key touches no digest; the
+/// envelope binds it to name and number by itself.
+pub(crate) fn version_digest(name: &str, number: u64, canonical_facts: &[u8], ciphertext_digest: &Digest) -> Digest {
+    let mut hash = Sha256::new_with_prefix(b"keyfob-sql version\0");
+    update_with_length(&mut hash, name.as_bytes());
+    hash.update(number.to_be_bytes());
+    hash.update(ciphertext_digest);
+    hash.update(canonical_facts);
+    hash.finalize().into()
+}
+
+pub(crate) fn ciphertext_digest(ciphertext: &[u8]) -> Digest {
+    Sha256::digest(ciphertext).into()
+}
+
+/// The digest of a secret's row, and through its history of all its versions.
+pub(crate) fn secret_digest(secret: &SecretColumns<'_>) -> Digest {
+    let mut hash = Sha256::new_with_prefix(b"keyfob-sql secret\0");
+    update_with_length(&mut hash, secret.name.as_bytes());
+    hash.update(secret.last.to_be_bytes());
+    hash.update(optional_time(secret.deleted_at));
+    hash.update(optional_time(secret.purge_at));
+    hash.update(secret.history);
+    hash.finalize().into()
+}
+
+/// Makes the digest of a bucket from its secrets, in the byte order of their names.
+pub(crate) struct BucketHash {
+    hash: Sha256,
+    is_empty: bool,
+}
+
+impl BucketHash {
+    pub(crate) fn new() -> Self {
+        Self {
+            hash: Sha256::new_with_prefix(b"keyfob-sql bucket\0"),
+            is_empty: true,
+        }
+    }
+
+    pub(crate) fn add(&mut self, name: &str, digest: &Digest) {
+        update_with_length(&mut self.hash, name.as_bytes());
+        self.hash.update(digest);
+        self.is_empty = false;
+    }
+
+    pub(crate) fn finish(self) -> Digest {
+        if self.is_empty {
+            Buckets::EMPTY
+        } else {
+            self.hash.finalize().into()
+        }
+    }
+}
+
+/// The digests of all buckets.
+#[derive(Clone)]
+pub(crate) struct Buckets(Box<[Digest]>);
+
+impl Buckets {
+    /// The digest of a bucket without secrets. It has no row.
+    pub(crate) const EMPTY: Digest = [0; 32];
+
+    pub(crate) fn new() -> Self {
+        Self(vec![Self::EMPTY; usize::from(BUCKETS)].into_boxed_slice())
+    }
+
+    pub(crate) fn digest(&self, bucket: u16) -> &Digest {
+        self.0.get(usize::from(bucket)).unwrap_or(&Self::EMPTY)
+    }
+
+    /// Sets the digest of a bucket; false when there is no such bucket.
+    pub(crate) fn set(&mut self, bucket: u16, digest: Digest) -> bool {
+        let Some(place) = self.0.get_mut(usize::from(bucket)) else {
+            return false;
+        };
+        *place = digest;
+        true
+    }
+}
+
+/// The root: a MAC over the head, the key slots and the buckets.
+pub(crate) fn root_mac(key: &Digest, head: &Head, slots: &[KeySlot], buckets: &Buckets) -> Digest {
+    root(key, head, slots, buckets).finalize().into_bytes().into()
+}
+
+/// Checks the root.
+pub(crate) fn check_root(key: &Digest, head: &Head, slots: &[KeySlot], buckets: &Buckets) -> Result<()> {
+    root(key, head, slots, buckets).verify_slice(&head.mac).map_err(|_| {
+        corrupt("the store's integrity record does not fit its rows: a row was added, deleted or edited from outside")
+    })
+}
+
+fn root(key: &Digest, head: &Head, slots: &[KeySlot], buckets: &Buckets) -> Hmac<Sha256> {
+    let mut mac = keyed(key);
+    mac.update(b"keyfob-sql root\0");
+    mac.update(&head.format.to_be_bytes());
+    mac.update(head.store.as_bytes());
+    mac.update(head.kek.as_bytes());
+    mac.update(&head.generation.to_be_bytes());
+    mac.update(&optional_time(head.next_purge));
+    let mut slots: Vec<&KeySlot> = slots.iter().collect();
+    slots.sort_unstable_by(|a, b| (a.kek, &a.source).cmp(&(b.kek, &b.source)));
+    mac.update(&(slots.len() as u64).to_be_bytes());
+    for slot in slots {
+        mac.update(slot.kek.as_bytes());
+        for part in [slot.source.as_bytes(), &slot.wrapped] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+    }
+    for (bucket, digest) in (0_u16..).zip(&buckets.0) {
+        if *digest != Buckets::EMPTY {
+            mac.update(&bucket.to_be_bytes());
+            mac.update(digest);
+        }
+    }
+    mac
+}
+
+/// An HMAC with a 32-byte key.
+pub(crate) fn keyed(key: &Digest) -> Hmac<Sha256> {
+    // HMAC takes keys of every length, and this one is a block long after padding.
+    let mut block = zeroize::Zeroizing::new([0; 64]);
+    block[..32].copy_from_slice(key);
+    Hmac::new((&*block).into())
+}
+
+fn update_with_length(hash: &mut Sha256, bytes: &[u8]) {
+    hash.update((bytes.len() as u64).to_be_bytes());
+    hash.update(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rows::Time;
+    use keyfob_envelope::{KekId, StoreId};
+
+    fn head() -> Head {
+        Head {
+            format: 1,
+            store: StoreId([1; 16]),
+            kek: KekId([2; 16]),
+            generation: 3,
+            next_purge: None,
+            mac: [0; 32],
+        }
+    }
+
+    fn slot(source: &str, wrapped: &[u8]) -> KeySlot {
+        KeySlot {
+            kek: KekId([2; 16]),
+            source: source.to_owned(),
+            wrapped: wrapped.to_vec(),
+        }
+    }
+
+    #[test]
+    fn the_root_changes_with_everything_under_it() {
+        let slots = [slot("a", b"xy"), slot("b", b"z")];
+        let mut buckets = Buckets::new();
+        assert!(buckets.set(5, [9; 32]) && !buckets.set(BUCKETS, [9; 32]));
+        let key = [7; 32];
+        let mut seen = vec![root_mac(&key, &head(), &slots, &buckets)];
+        seen.push(root_mac(&[8; 32], &head(), &slots, &buckets));
+        for change in [
+            (|head: &mut Head| head.format = 2) as fn(&mut Head),
+            |head| head.store = StoreId([9; 16]),
+            |head| head.kek = KekId([9; 16]),
+            |head| head.generation = 4,
+            |head| head.next_purge = Some(Time(0)),
+        ] {
+            let mut changed = head();
+            change(&mut changed);
+            seen.push(root_mac(&key, &changed, &slots, &buckets));
+        }
+        seen.push(root_mac(&key, &head(), &slots[..1], &buckets));
+        seen.push(root_mac(&key, &head(), &[slot("a", b"x"), slot("b", b"yz")], &buckets));
+        let mut moved = Buckets::new();
+        moved.set(6, [9; 32]);
+        seen.push(root_mac(&key, &head(), &slots, &moved));
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
+        // The order in which a database gives out the slots is its own affair.
+        let turned = [slot("b", b"z"), slot("a", b"xy")];
+        assert_eq!(
+            root_mac(&key, &head(), &slots, &buckets),
+            root_mac(&key, &head(), &turned, &buckets)
+        );
+    }
+
+    /// These numbers are the format: a change here is a new format.
+    #[test]
+    fn the_format_stands_still() {
+        assert_eq!(bucket_of("db/password"), bucket_of("db/password"));
+        assert_eq!((bucket_of("a"), bucket_of("b")), (0xca97 >> 6, 0x3e23 >> 6));
+        assert_eq!(BucketHash::new().finish(), Buckets::EMPTY);
+    }
+}

@@ -1,0 +1,301 @@
+//! Changing the key: data keys are wrapped again, values stay as they are.
+//!
+//! Where a change stands follows from the rows alone, so that it can be taken up after a kill at any point:
+//!
+//! 1. *Begin*, one transaction: a new key-encryption key becomes the one that new values are sealed under. Every
+//!    key gets a slot for the present source and a slot for the new one: both open the whole store from now on.
+//! 2. *Wrap again*, in batches of one transaction each: data keys that are not under the newest key.
+//! 3. *Finish*, one transaction: when no other key is in use any more, the slots of older keys and of other sources
+//!    go, and with them what the old key could open.
+//!
+//! The same call with the same new key takes a change up where it stopped. A call with *another* new key replaces
+//! the change: the key that this handle was opened with keeps working until the end, the abandoned one stops at once,
+//! and whoever still runs the abandoned change is stopped with `Conflict`.
+
+use std::sync::Arc;
+
+use keyfob_core::{Error, ErrorKind, Result};
+use keyfob_envelope::{KekId, KeyEncryptionKey, KeySlot, KeySource};
+
+use crate::config::KeyConfig;
+use crate::engine::{Engine, blocking};
+use crate::keyring::Keyring;
+use crate::sqlite::Outcome;
+use crate::store::SqlStore;
+use crate::tables::{Place, Tables};
+use crate::verified::Verified;
+
+/// Where a change of the key has got to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RotateStep {
+    /// Both keys open the store from now on.
+    Begun {
+        /// Whether this takes up a change that was begun before.
+        resumed: bool,
+    },
+    /// This many data keys have been wrapped again by this call.
+    Wrapped(u64),
+    /// Every data key is under the new key, and the old key still opens the store: now is the time to put the new
+    /// key where processes look for it.
+    Ready,
+    /// Only the new key opens the store.
+    Finished,
+}
+
+/// Which keys open the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeyStatus {
+    /// The key that new values are sealed under.
+    pub current: KekId,
+    /// Keys that a change has not retired yet.
+    pub retiring: Vec<KekId>,
+    /// The ids of the key sources (files, passphrases, ...) that have a slot.
+    pub sources: Vec<String>,
+}
+
+impl SqlStore {
+    /// Changes the key to `new`, `batch` data keys per transaction (at least one).
+    ///
+    /// `step` is told where the change has got to. When it returns an error the change stops there, with both keys
+    /// working, and another call takes it up.
+    ///
+    /// Other processes keep reading and writing meanwhile. One that was opened with the old key and did nothing at all
+    /// during the change needs the new key afterwards; with a key *file* it reads the file again by itself.
+    ///
+    /// # Errors
+    /// - `Conflict`: another change of the key has replaced this one.
+    /// - `Corrupt`: a data key is damaged. The change stops; both keys work. Delete that secret for good or put back a
+    ///   backup, then take it up.
+    /// - Those of the key sources.
+    pub async fn rotate_key(
+        &self,
+        new: KeyConfig,
+        batch: usize,
+        step: &mut (dyn FnMut(RotateStep) -> Result<()> + Send),
+    ) -> Result<()> {
+        let source = new.source()?;
+        let target = self.begin(&source).await?;
+        step(RotateStep::Begun { resumed: target.resumed })?;
+        let target = Arc::new(target);
+        let mut wrapped = 0;
+        loop {
+            let mut after = None;
+            loop {
+                let (done, last) = self.wrap_again(&target, after, batch.max(1)).await?;
+                let Some(last) = last else { break };
+                wrapped += done;
+                after = Some(last);
+                step(RotateStep::Wrapped(wrapped))?;
+            }
+            step(RotateStep::Ready)?;
+            // A writer of the old key that was quicker than the beginning has its row wrapped in another round.
+            if self.finish(&target).await? {
+                break;
+            }
+        }
+        self.engine.set_key(new);
+        step(RotateStep::Finished)
+    }
+
+    /// Which keys open the store.
+    ///
+    /// # Errors
+    /// As any read.
+    pub async fn keys(&self) -> Result<KeyStatus> {
+        let verified = self.verified().await?;
+        let current = verified.head.kek;
+        let mut retiring: Vec<KekId> = verified
+            .slots
+            .iter()
+            .map(|slot| slot.kek)
+            .filter(|kek| *kek != current)
+            .collect();
+        retiring.sort_unstable();
+        retiring.dedup();
+        Ok(KeyStatus {
+            current,
+            retiring,
+            sources: sources_of(&verified.slots),
+        })
+    }
+
+    async fn verified(&self) -> Result<Arc<Verified>> {
+        self.engine
+            .run(|engine, ring| engine.read(ring, |reading| Ok(Arc::clone(&reading.verified))))
+            .await
+    }
+
+    /// Takes up the change to `new`, or begins it.
+    async fn begin(&self, new: &Arc<dyn KeySource>) -> Result<Target> {
+        loop {
+            let verified = self.verified().await?;
+            let store = verified.head.store;
+            if verified.is_key_changing()
+                && let Some(slot) = slot_of(&verified, &**new, verified.head.kek).await?
+            {
+                // The handle may have been opened with the old key: it needs every key that is still in use.
+                let keys = KeySlot::unlock_all(&verified.slots, &**new, store).await?;
+                self.engine.set_ring(Keyring::new(store, keys));
+                return Ok(Target {
+                    kek: slot.kek,
+                    source: slot.source,
+                    resumed: true,
+                });
+            }
+            let own = self.engine.source()?;
+            let old = KeySlot::unlock_all(&verified.slots, &*own, store).await?;
+            let kek = KeyEncryptionKey::generate()?;
+            let slots = new_slots(&verified, &old, &kek, &*own, &**new).await?;
+            let target = Target {
+                kek: kek.id(),
+                source: new.id().as_str().to_owned(),
+                resumed: false,
+            };
+            let _writer = self.engine.exclusively().await;
+            let (engine, ring) = (Arc::clone(&self.engine), Keyring::new(store, old.into_iter().chain([kek])));
+            let begun = blocking(move || {
+                let is_begun = engine.write(&ring, |writing| {
+                    // Somebody else's change came in between: look again.
+                    let is_same = writing.reading.verified.slots == verified.slots;
+                    if is_same {
+                        writing.set_keys(target.kek, slots.clone());
+                    }
+                    Ok(is_same)
+                })?;
+                if is_begun {
+                    engine.set_ring(ring);
+                }
+                Ok(is_begun.then_some(target))
+            })
+            .await?;
+            if let Some(target) = begun {
+                return Ok(target);
+            }
+        }
+    }
+
+    /// Wraps one batch again. Gives the number and the last place, or `None` when nothing is left behind `after`.
+    async fn wrap_again(&self, target: &Arc<Target>, after: Option<Place>, batch: usize) -> Result<(u64, Option<Place>)> {
+        let target = Arc::clone(target);
+        let work = move |engine: &Engine, ring: &Keyring| {
+            let known = engine.known(ring)?;
+            engine.sqlite.write(|tables| {
+                let reading = engine.reading(tables, ring, &known)?;
+                target.check(&reading.verified)?;
+                let new = &ring.key(target.kek)?.kek;
+                let versions = tables.versions_of_other_keys(target.kek, after.as_ref(), batch)?;
+                for version in &versions {
+                    let place = &version.place;
+                    let wrapped_key = ring.rewrap(new, &place.name, place.number, &version.wrapped_key)?;
+                    tables.set_wrapped_key(place.at(), &wrapped_key)?;
+                }
+                // No digest covers a wrapped key, so the generation stays: the content is the same.
+                let done = versions.len() as u64;
+                Ok(Outcome::Commit((
+                    done,
+                    versions.into_iter().next_back().map(|version| version.place),
+                )))
+            })
+        };
+        self.engine.run_exclusively(work).await
+    }
+
+    /// Retires everything but the target. False when a data key is still under another key.
+    async fn finish(&self, target: &Arc<Target>) -> Result<bool> {
+        let target = Arc::clone(target);
+        let work = move |engine: &Engine, ring: &Keyring| {
+            engine.write(ring, |writing| {
+                let verified = Arc::clone(&writing.reading.verified);
+                target.check(&verified)?;
+                if !writing.reading.tables.versions_of_other_keys(target.kek, None, 1)?.is_empty() {
+                    return Ok(false);
+                }
+                let left: Vec<KeySlot> = verified.slots.iter().filter(|slot| target.is(slot)).cloned().collect();
+                if left != verified.slots {
+                    writing.set_keys(target.kek, left);
+                }
+                Ok(true)
+            })
+        };
+        self.engine.run_exclusively(work).await
+    }
+}
+
+impl Verified {
+    /// Whether a change of the key was begun and not finished.
+    pub(crate) fn is_key_changing(&self) -> bool {
+        self.slots.iter().any(|slot| slot.kek != self.head.kek) || sources_of(&self.slots).len() > 1
+    }
+}
+
+/// What a change leads to: one key in one source's slot.
+struct Target {
+    kek: KekId,
+    source: String,
+    resumed: bool,
+}
+
+impl Target {
+    fn is(&self, slot: &KeySlot) -> bool {
+        slot.kek == self.kek && slot.source == self.source
+    }
+
+    fn check(&self, verified: &Verified) -> Result<()> {
+        if verified.head.kek == self.kek && verified.slots.iter().any(|slot| self.is(slot)) {
+            return Ok(());
+        }
+        Err(
+            Error::new(ErrorKind::Conflict, "another change of the key has replaced this one")
+                .with_hint("`keyfob doctor` says which keys open the store"),
+        )
+    }
+}
+
+/// The slots while both sources work: every key for either source.
+async fn new_slots(
+    verified: &Verified,
+    old: &[KeyEncryptionKey],
+    kek: &KeyEncryptionKey,
+    own: &dyn KeySource,
+    new: &dyn KeySource,
+) -> Result<Vec<KeySlot>> {
+    let store = verified.head.store;
+    let mut slots: Vec<KeySlot> = Vec::new();
+    for key in old {
+        // Its own slot stays as it is; there is one, or the key would not be here.
+        slots.extend(slot_of(verified, own, key.id()).await?);
+    }
+    let mut missing = vec![(kek, own)];
+    missing.extend(old.iter().chain([kek]).map(|key| (key, new)));
+    for (key, source) in missing {
+        let is_there = slots
+            .iter()
+            .any(|slot| slot.kek == key.id() && slot.source == source.id().as_str());
+        if !is_there {
+            slots.push(key.protect(source, store).await?);
+        }
+    }
+    Ok(slots)
+}
+
+/// The slot with `kek` that `source` opens.
+async fn slot_of(verified: &Verified, source: &dyn KeySource, kek: KekId) -> Result<Option<KeySlot>> {
+    let candidates = verified.slots.iter().filter(|slot| slot.kek == kek);
+    for slot in candidates.filter(|slot| source.fits(&slot.source)) {
+        match slot.unlock(source, verified.head.store).await {
+            Ok(_) => return Ok(Some(slot.clone())),
+            Err(error) if error.kind() == ErrorKind::Unauthenticated => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(None)
+}
+
+fn sources_of(slots: &[KeySlot]) -> Vec<String> {
+    let mut sources: Vec<String> = slots.iter().map(|slot| slot.source.clone()).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    sources
+}

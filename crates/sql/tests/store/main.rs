@@ -1,0 +1,10 @@
+//! The store against files, keys, other writers, and people who change it from outside.
+
+#![expect(clippy::unwrap_used, reason = "these are tests, helpers included")]
+
+mod backups;
+mod files;
+mod keys;
+mod support;
+mod tamper;
+mod writers;

@@ -1,0 +1,203 @@
+//! Every code block and every command of the documentation is run.
+//!
+//! In `README.md` and `docs/**/*.md` a fenced block is one of
+//!
+//! - `console`: lines that begin with `$ ` are run by `sh` in the page's own scratch directory, one after the other;
+//!   the lines below are what standard output and standard error say, `[..]` standing for anything within a line and
+//!   `...` alone on a line for any lines. A command that fails is followed by `[exit 1]`.
+//! - `yaml`, `toml`, `json`, `dotenv`, ... with `file=NAME`: the file is written before the commands below it run.
+//!   Without `file=`, `json` and `toml` must at least parse.
+//! - `rust`: compiled and run as a documentation test of this package.
+//! - `text`: shows something that is no code.
+//!
+//! Anything else is a mistake in the page.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use keyfob_integration_tests::sandbox::Sandbox;
+
+#[test]
+fn every_block_of_every_page_works() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut pages = vec![root.join("README.md")];
+    collect(&root.join("docs"), &mut pages);
+    assert!(pages.len() > 5, "the pages were not found");
+    let mut failures = Vec::new();
+    let mut commands = 0;
+    for page in &pages {
+        let name = page.strip_prefix(root).unwrap().display().to_string();
+        match run_page(&fs::read_to_string(page).unwrap()) {
+            Ok(run) => commands += run,
+            Err(failure) => failures.push(format!("{name}: {failure}")),
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    assert!(commands > 20, "only {commands} commands were found in the documentation");
+    println!("{commands} commands of {} pages", pages.len());
+}
+
+#[test]
+fn every_page_is_in_the_summary_and_every_link_leads_somewhere() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs");
+    let summary = fs::read_to_string(docs.join("src/SUMMARY.md")).unwrap();
+    let mut pages = Vec::new();
+    collect(&docs.join("src"), &mut pages);
+    for page in &pages {
+        let relative = page.strip_prefix(docs.join("src")).unwrap().display().to_string();
+        assert!(
+            relative == "SUMMARY.md" || summary.contains(&format!("({relative})")),
+            "{relative} is not in SUMMARY.md"
+        );
+        for target in links(&fs::read_to_string(page).unwrap()) {
+            let path = page.parent().unwrap().join(target.split('#').next().unwrap());
+            assert!(
+                target.starts_with('#') || path.exists(),
+                "{relative} links to {target}, which does not exist"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_command_whose_output_differs_is_found() {
+    let page = |output: &str| format!("```console\n$ echo one; echo two\n{output}```\n");
+    assert_eq!(run_page(&page("one\ntwo\n")), Ok(1));
+    assert_eq!(run_page(&page("o[..]\ntwo\n")), Ok(1));
+    assert_eq!(run_page(&page("...\ntwo\n")), Ok(1));
+    assert!(run_page(&page("one\n")).is_err());
+    assert!(run_page(&page("one\nthree\n")).is_err());
+    assert!(run_page("```console\n$ false\n```\n").is_err());
+    assert_eq!(run_page("```console\n$ false\n[exit 1]\n```\n"), Ok(1));
+    assert!(run_page("```console\n$ true\n[exit 1]\n```\n").is_err());
+    assert!(run_page("```surprise\nx\n```\n").is_err());
+    assert!(run_page("```json\n{\n```\n").is_err());
+    assert!(run_page("```console\n$ true\n").is_err());
+}
+
+fn collect(directory: &Path, pages: &mut Vec<PathBuf>) {
+    let mut entries: Vec<_> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    entries.sort();
+    for path in entries {
+        if path.is_dir() {
+            collect(&path, pages);
+        } else if path.extension().is_some_and(|extension| extension == "md") {
+            pages.push(path);
+        }
+    }
+}
+
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    targets
+        .filter(|target| !target.contains("://") && !target.contains(' '))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Runs a page's blocks in a scratch directory of its own and counts the commands.
+fn run_page(text: &str) -> Result<usize, String> {
+    let sandbox = Sandbox::new();
+    let mut commands = 0;
+    let mut lines = text.lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let Some(info) = line.trim_start().strip_prefix("```") else {
+            continue;
+        };
+        let indent = line.len() - line.trim_start().len();
+        let mut block = Vec::new();
+        loop {
+            let (_, line) = lines.next().ok_or(format!("line {}: the block is not closed", number + 1))?;
+            if line.trim_start().starts_with("```") {
+                break;
+            }
+            block.push(line.get(indent..).unwrap_or_default());
+        }
+        commands += run_block(&sandbox, info, &block).map_err(|problem| format!("line {}: {problem}", number + 1))?;
+    }
+    Ok(commands)
+}
+
+fn run_block(sandbox: &Sandbox, info: &str, block: &[&str]) -> Result<usize, String> {
+    let mut words = info.split([',', ' ']).filter(|word| !word.is_empty());
+    let language = words.next().ok_or("a block needs a language (`text` if it is none)")?;
+    let content = || block.iter().map(|line| format!("{line}\n")).collect::<String>();
+    if let Some(file) = words.find_map(|word| word.strip_prefix("file=")) {
+        sandbox.write(file, content());
+        return Ok(0);
+    }
+    match language {
+        "console" => run_commands(sandbox, block),
+        "json" => serde_json::from_str::<serde_json::Value>(&content())
+            .map(|_| 0)
+            .map_err(|error| error.to_string()),
+        "toml" => toml::from_str::<toml::Table>(&content())
+            .map(|_| 0)
+            .map_err(|error| error.to_string()),
+        "rust" | "text" => Ok(0),
+        other => Err(format!("nobody runs a `{other}` block without `file=`")),
+    }
+}
+
+fn run_commands(sandbox: &Sandbox, block: &[&str]) -> Result<usize, String> {
+    let mut commands = 0;
+    let mut lines = block.iter().peekable();
+    while let Some(line) = lines.next() {
+        let command = line.strip_prefix("$ ").ok_or(format!("`{line}` stands before any command"))?;
+        let mut command = command.to_owned();
+        while command.ends_with('\\') {
+            command.truncate(command.len() - 1);
+            command.push_str(lines.next().ok_or("a command ends in `\\`")?.trim_start());
+        }
+        let mut expected = Vec::new();
+        while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
+            expected.push((*line).to_owned());
+        }
+        let output = sandbox.shell(&format!("{{ {command}\n}} 2>&1")).output().unwrap();
+        let mut actual: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+        if !output.status.success() {
+            actual.push(format!("[exit {}]", output.status.code().unwrap_or(-1)));
+        }
+        if !matches(&expected, &actual) {
+            return Err(format!(
+                "`{command}`\n--- expected\n{}\n--- actual\n{}",
+                expected.join("\n"),
+                actual.join("\n")
+            ));
+        }
+        commands += 1;
+    }
+    Ok(commands)
+}
+
+fn matches(expected: &[String], actual: &[String]) -> bool {
+    match expected.split_first() {
+        None => actual.is_empty(),
+        Some((any, rest)) if any == "..." => (0..=actual.len()).any(|skip| matches(rest, &actual[skip..])),
+        Some((line, rest)) => actual
+            .split_first()
+            .is_some_and(|(first, more)| line_matches(line, first) && matches(rest, more)),
+    }
+}
+
+fn line_matches(expected: &str, actual: &str) -> bool {
+    let mut parts = expected.split("[..]");
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = actual.strip_prefix(first) else {
+        return false;
+    };
+    let mut last = None;
+    for part in parts {
+        last = Some(part);
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    match last {
+        None => rest.is_empty(),
+        Some(last) => rest.is_empty() || actual.ends_with(last),
+    }
+}
