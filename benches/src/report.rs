@@ -16,8 +16,6 @@ pub(crate) enum Goal {
     Ratio(f64),
     /// At most this much more than the other side.
     Extra(Duration),
-    /// A figure to know.
-    None,
 }
 
 #[derive(Default)]
@@ -50,7 +48,6 @@ impl Row {
             Goal::Extra(most) => {
                 format!("{} (goal {} more)", if self.extra() <= most { "met" } else { "missed" }, shown(most))
             }
-            Goal::None => "no goal".to_owned(),
         }
     }
 }
@@ -176,7 +173,7 @@ fn machine() -> String {
         output("uname", &["-sr"]).unwrap_or_default(),
         output("rustc", &["--version"]).unwrap_or_default(),
         env!("CARGO_PKG_VERSION"),
-        keyfob_sql::sqlite_version()
+        rusqlite::version()
     )
 }
 

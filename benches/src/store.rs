@@ -31,7 +31,7 @@ pub(crate) fn name_of(index: usize) -> String {
 }
 
 fn value_of(index: usize) -> String {
-    format!("{index:0width$}", width = VALUE_BYTES)
+    format!("{index:0VALUE_BYTES$}")
 }
 
 /// A store at the default places of a home directory, with this many secrets.

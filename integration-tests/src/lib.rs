@@ -2,3 +2,12 @@
 
 pub mod fuzzing;
 pub mod sandbox;
+
+/// The Rust code of the documentation is compiled and run as documentation tests.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/src/library.md")]
+    struct Library;
+}

@@ -15,6 +15,9 @@ use keyfob_sql::{KeyConfig, SqlConfig, SqlStore};
 
 const IMPORTED: usize = 20;
 
+/// Stands for a duration that is not known yet.
+const NOT_KILLED: Duration = Duration::ZERO;
+
 struct Run {
     sandbox: Sandbox,
     random: Random,
@@ -67,19 +70,15 @@ impl Run {
     fn new(seed: u64) -> Self {
         let sandbox = Sandbox::new();
         let keys = ["key-a", "key-b"];
-        let init = sandbox
-            .keyfob(["init", "--key-file", keys[0], "--path", "secrets.db"])
-            .output()
-            .unwrap();
-        assert!(init.status.success(), "{}", said(&init));
+        // Round 0 of each is not killed and says how long they take.
         let mut run = Self {
             sandbox,
             random: Random(seed | 1),
             keys,
-            durations: [Duration::ZERO; 4],
+            durations: [NOT_KILLED; 4],
         };
-        // Round 0 of each, not killed, says how long they take.
-        run.durations = [Duration::from_secs(60); 4];
+        let init = run.command(&["init", "--no-project"]).output().unwrap();
+        assert!(init.status.success(), "{}", said(&init));
         let mut durations = [Duration::ZERO; 4];
         for (kind, duration) in durations.iter_mut().enumerate() {
             let start = Instant::now();
@@ -121,8 +120,7 @@ impl Run {
         let micros = u64::try_from(self.durations[kind].as_micros()).unwrap();
         let wait = Duration::from_micros(self.random.below(micros * 11 / 10 + 1));
         let mut child = command.spawn().unwrap();
-        let first_round = self.durations[kind] == Duration::from_secs(60);
-        if !first_round {
+        if self.durations[kind] != NOT_KILLED {
             std::thread::sleep(wait);
             child.kill().unwrap();
         }

@@ -40,8 +40,8 @@ const STEPS: [Step; 12] = [
         "keyfob resolve app.yaml --output resolved.yaml",
     ),
     Step::new(
-        "Comments and layout stay",
-        "ls -l resolved.yaml && grep -v -i -e password -e key -e token resolved.yaml",
+        "Comments and layout stay, and every value is what it should be for any YAML parser",
+        "ls -l resolved.yaml && cat resolved.yaml",
     ),
     Step::new(
         "A process with the finished environment, without a file",

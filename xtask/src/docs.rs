@@ -8,7 +8,7 @@ use crate::process::{Failure, Result, build_keyfob, output, root};
 
 /// A page, and the arguments with which `keyfob` prints it.
 const PAGES: [(&str, &[&str]); 2] = [
-    ("docs/src/commands.md", &["generate-docs", "commands"]),
+    ("docs/src/commands.md", &["generate-docs", "cli"]),
     ("docs/src/variables.md", &["generate-docs", "variables"]),
 ];
 

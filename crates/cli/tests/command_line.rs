@@ -6,7 +6,13 @@ use std::fs;
 
 use sandbox::Sandbox;
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 18] = [
+    "resolve",
+    "check",
+    "run",
+    "import",
+    "export",
+    "explain",
     "init",
     "get",
     "set",
@@ -29,7 +35,10 @@ fn every_command_has_help_with_examples() {
     for command in COMMANDS {
         assert!(root.out.contains(&format!("\n  {command} ")), "{command} is not in the help");
         let help = sandbox.run(&[command, "--help"]).succeeds();
-        assert!(help.out.contains("\nExamples:\n  keyfob "), "{command}");
+        assert!(
+            help.out.contains("\nExamples:\n") && help.out.contains("\n  keyfob "),
+            "{command}"
+        );
         assert!(
             help.out.lines().all(|line| line.chars().count() <= 100),
             "{command}: {}",

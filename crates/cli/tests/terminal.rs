@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{LocalModes, tcgetattr};
 use sandbox::{BINARY, Sandbox, ignore};
 
 /// A command whose standard streams and controlling terminal are a pseudo-terminal.
@@ -143,6 +144,47 @@ fn set_asks_twice_without_echo() {
     assert_eq!(code, 0, "{seen:?}");
     assert!(seen.contains("wrote `a`, version 1") && !seen.contains("canary"), "{seen:?}");
     assert_eq!(sandbox.run(&["get", "a"]).out, "canary-9b02");
+}
+
+#[test]
+fn what_is_pasted_ahead_is_not_echoed() {
+    let sandbox = Sandbox::with_store();
+    let long = "canary".repeat(1000);
+    let Some(mut terminal) = Terminal::start(&sandbox, &["set", "a"]) else {
+        return;
+    };
+    terminal.expect("value of `a`: ").enter(&format!("x\x7f{long}\n{long}"));
+    let (code, seen) = terminal.end();
+    assert!(code == 0 && !seen.contains("canary"), "{seen:?}");
+    assert_eq!(sandbox.run(&["get", "a"]).out, long);
+}
+
+#[test]
+fn ctrl_c_ends_it_and_leaves_a_terminal_that_echoes() {
+    let sandbox = Sandbox::with_store();
+    let Some(mut terminal) = Terminal::start(&sandbox, &["set", "a"]) else {
+        return;
+    };
+    let modes = |terminal: &Terminal| tcgetattr(&terminal.keyboard).unwrap().local_modes;
+    terminal.expect("value of `a`: ");
+    assert!(!modes(&terminal).contains(LocalModes::ECHO));
+    terminal.keyboard.write_all(b"half\x03").unwrap();
+    let status = terminal.child.wait().unwrap();
+    assert!(!status.success());
+    assert!(modes(&terminal).contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG));
+    assert_eq!(sandbox.run(&["get", "a"]).code, 1);
+}
+
+#[test]
+fn a_key_that_makes_no_character_never_becomes_part_of_a_value() {
+    let sandbox = Sandbox::with_store();
+    let Some(mut terminal) = Terminal::start(&sandbox, &["set", "a"]) else {
+        return;
+    };
+    terminal.expect("value of `a`: ").enter("half\x1b[A");
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 1);
+    assert!(seen.contains("a key was pressed that makes no character"), "{seen:?}");
 }
 
 #[test]

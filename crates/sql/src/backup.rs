@@ -15,7 +15,7 @@ use keyfob_core::{Error, ErrorKind, Result, SecretName, Version};
 use keyfob_envelope::{KekId, KeySlot, KeySource, StoreId, kek_of};
 
 use crate::config::SqlConfig;
-use crate::engine::{Engine, blocking};
+use crate::engine::{Engine, SCHEME, blocking};
 use crate::error::{corrupt, from_io};
 use crate::integrity::{BucketHash, Buckets, bucket_of, root_mac, secret_digest};
 use crate::keyring::Keyring;
@@ -26,7 +26,7 @@ use crate::sqlite::{self, Outcome, Sqlite};
 use crate::store::SqlStore;
 use crate::tables::Tables;
 use crate::verified::{Known, Verified};
-use crate::verify::{expect_whole, no_scheme, verify};
+use crate::verify::{expect_whole, verify};
 
 /// What a backup holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,7 +208,7 @@ impl Plan {
     }
 
     fn restore(self) -> Result<RestorePreview> {
-        let remembered = Remembered::open(self.config.state_dir.as_deref(), self.store);
+        let remembered = Remembered::open(self.config.state_dir.as_deref(), self.store, &self.config.path);
         self.with_backup(|backup| {
             let catalog = backup.catalog()?;
             let (preview, head, ring) = match &self.present {
@@ -331,7 +331,7 @@ impl Plan {
                 .with_hint("this backup is damaged: take another"),
             _ => error,
         };
-        let scheme = no_scheme();
+        let scheme = Arc::from(SCHEME);
         sqlite::read_only(&self.file, |tables| {
             let reading = reading(tables, &self.backup_ring, &Known::default(), &scheme).map_err(damaged)?;
             verify(&reading).and_then(expect_whole).map_err(damaged)?;
@@ -363,7 +363,7 @@ async fn unlock(slots: &[KeySlot], source: &dyn KeySource, store: StoreId, path:
 
 /// The generation and the secrets of a store, whatever was known of it before.
 fn content(tables: &dyn Tables, ring: &Keyring) -> Result<(u64, Vec<SecretRow>)> {
-    let scheme = no_scheme();
+    let scheme = Arc::from(SCHEME);
     let reading = reading(tables, ring, &Known::default(), &scheme)?;
     Ok((reading.verified.head.generation, reading.catalog()?))
 }

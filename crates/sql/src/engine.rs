@@ -20,6 +20,9 @@ use crate::writing::Writing;
 /// The scheme of the store's URLs, and what metadata calls it.
 pub(crate) const SCHEME: &str = "sqlite";
 
+/// How often a piece of work is done again because the key has changed under it.
+pub(crate) const MAX_UNLOCKS: usize = 8;
+
 /// Shared by all handles and by the threads that do the blocking work.
 pub(crate) struct Engine {
     pub(crate) config: SqlConfig,
@@ -67,20 +70,18 @@ impl Engine {
     /// Opens an existing store, and finds it whole as far as its root goes.
     pub(crate) async fn open(config: SqlConfig) -> Result<Arc<Self>> {
         config.check()?;
-        let source = config.key.source()?;
-        let (path, busy_timeout) = (config.path.clone(), config.busy_timeout);
-        let (sqlite, store, slots) = blocking(move || {
-            let sqlite = Sqlite::open(path, busy_timeout)?;
-            // Not authentic yet: what opens the slots decides whether they are.
-            let (store, slots) = sqlite.read(|tables| Ok((tables.head()?.store, tables.slots()?)))?;
-            Ok((sqlite, store, slots))
-        })
-        .await?;
-        let ring = Keyring::unlock(&slots, &*source, store)
-            .await
-            .map_err(|error| error.with("store", config.path.display().to_string()))?;
+        let opened = Self::unlock(&config).await;
+        let (sqlite, ring) = match opened {
+            // The key file may have been exchanged, at the end of a change of the key, between it and the slots.
+            Err(error) if error.kind() == ErrorKind::Unauthenticated && matches!(config.key, KeyConfig::File(_)) => {
+                Self::unlock(&config).await
+            }
+            opened => opened,
+        }
+        .map_err(|error| error.with("store", config.path.display().to_string()))?;
+        let store = ring.store;
         let engine = Arc::new(Self {
-            remembered: Remembered::open(config.state_dir.as_deref(), store),
+            remembered: Remembered::open(config.state_dir.as_deref(), store, &config.path),
             key: RwLock::new(config.key.clone()),
             ring: RwLock::new(Arc::new(ring)),
             scheme: Arc::from(SCHEME),
@@ -101,19 +102,40 @@ impl Engine {
         Ok(engine)
     }
 
+    async fn unlock(config: &SqlConfig) -> Result<(Sqlite, Keyring)> {
+        let source = config.key.source()?;
+        let (path, busy_timeout) = (config.path.clone(), config.busy_timeout);
+        let (sqlite, store, slots) = blocking(move || {
+            let sqlite = Sqlite::open(path, busy_timeout)?;
+            // Not authentic yet: what opens the slots decides whether they are.
+            let (store, slots) = sqlite.read(|tables| Ok((tables.head()?.store, tables.slots()?)))?;
+            Ok((sqlite, store, slots))
+        })
+        .await?;
+        let ring = Keyring::unlock(&slots, &*source, store).await?;
+        Ok((sqlite, ring))
+    }
+
     /// Does blocking work that reads. When it meets a key that is not unlocked, the key has been changed by another
-    /// process: then the slots are read again and the work is done once more.
+    /// process: then the slots are read again and the work is done again.
     pub(crate) async fn run<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl Fn(&Self, &Keyring) -> Result<T> + Send + Sync + 'static,
     ) -> Result<T> {
         let work = Arc::new(work);
-        match self.run_once(Arc::clone(&work)).await {
-            Err(error) if error.kind() == ErrorKind::Unauthenticated => {
-                self.unlock_again().await?;
-                self.run_once(work).await
+        let mut tries = 0;
+        loop {
+            let ring = self.ring();
+            match self.run_once(Arc::clone(&work)).await {
+                // More than once only if the key changes again while the work waits for its turn.
+                Err(error) if error.kind() == ErrorKind::Unauthenticated && tries < MAX_UNLOCKS => {
+                    if !self.unlock_again(&ring).await? {
+                        return Err(error);
+                    }
+                    tries += 1;
+                }
+                result => return result,
             }
-            result => result,
         }
     }
 
@@ -222,14 +244,15 @@ impl Engine {
         blocking(move || work(&engine, &engine.ring())).await
     }
 
-    /// Reads the key and the slots again.
-    pub(crate) async fn unlock_again(self: &Arc<Self>) -> Result<()> {
+    /// Reads the key and the slots again. False when that unlocks nothing that was not in `before`.
+    pub(crate) async fn unlock_again(self: &Arc<Self>, before: &Keyring) -> Result<bool> {
         let source = self.source()?;
         let engine = Arc::clone(self);
         let slots: Vec<KeySlot> = blocking(move || engine.sqlite.read(|tables| tables.slots())).await?;
-        let ring = Keyring::unlock(&slots, &*source, self.ring().store).await?;
+        let ring = Keyring::unlock(&slots, &*source, before.store).await?;
+        let is_new = ring.keks().any(|kek| !before.has(kek.id()));
         self.set_ring(ring);
-        Ok(())
+        Ok(is_new)
     }
 
     /// Keeps the newest root. Keys that have no slot any more are forgotten with it.

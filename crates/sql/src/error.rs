@@ -35,6 +35,15 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
     }
 }
 
+/// A commit that failed. When the disk did, the write may turn up after a restart.
+pub(crate) fn uncommitted(error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::SystemIoFailure) => Error::new(ErrorKind::Timeout, "the disk did not confirm the write")
+            .with_hint("read the secret to see whether it was written"),
+        _ => from_sqlite(error),
+    }
+}
+
 fn from_code(failure: ffi::Error) -> Error {
     let (kind, message, hint) = match failure.extended_code & 0xff {
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => (

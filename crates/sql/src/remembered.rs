@@ -4,10 +4,13 @@
 //! user's state directory: it is written after every commit and only ever forward, so that a store whose generation
 //! is lower than the remembered one has been replaced.
 //!
+//! Each path has a record of its own: a copy of a store at another path is no replacement of it.
+//!
 //! A kill between a commit and the record leaves the record behind, never ahead: that is no harm, and the next open
 //! mends it. For that reason the record needs no sync of its own. It is 112 bytes long and written in one go, in place.
 
 use std::fs::{self, File, OpenOptions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +19,7 @@ use hmac::Mac;
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KekId, StoreId};
 use rustix::fs::{FlockOperation, flock};
+use sha2::{Digest as _, Sha256};
 
 use crate::integrity::keyed;
 use crate::keyring::Keyring;
@@ -43,12 +47,12 @@ pub(crate) struct Record {
 }
 
 impl Remembered {
-    /// Opens or makes the record of `store` in `directory`. A directory that can't be used is no error, but a
+    /// Opens or makes the record of the store at `path` in `directory`. A directory that can't be used is no error, but a
     /// [warning](Self::warning).
-    pub(crate) fn open(directory: Option<&Path>, store: StoreId) -> Self {
+    pub(crate) fn open(directory: Option<&Path>, store: StoreId, path: &Path) -> Self {
         let file = match directory {
             None => Err("there is no state directory: an older copy of the whole store file would not be noticed".to_owned()),
-            Some(directory) => open_file(directory, store).map_err(|error| {
+            Some(directory) => open_file(directory, &file_name(store, path)).map_err(|error| {
                 format!(
                     "the state directory `{}` can't be used ({error}): an older copy of the whole store file would not be noticed",
                     directory.display()
@@ -137,7 +141,7 @@ impl Remembered {
     }
 }
 
-fn open_file(directory: &Path, store: StoreId) -> std::io::Result<File> {
+fn open_file(directory: &Path, name: &str) -> std::io::Result<File> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     OpenOptions::new()
         .read(true)
@@ -145,7 +149,21 @@ fn open_file(directory: &Path, store: StoreId) -> std::io::Result<File> {
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(directory.join(format!("{store}.generation")))
+        .open(directory.join(name))
+}
+
+/// `ID-PATH.generation`, with eight bytes of the digest of the real path.
+fn file_name(store: StoreId, path: &Path) -> String {
+    let real = fs::canonicalize(path).or_else(|_| {
+        // The file may be lost. Its directory is not.
+        let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        fs::canonicalize(parent.unwrap_or(Path::new("."))).map(|parent| parent.join(name))
+    });
+    let real = real.unwrap_or_else(|_| path.to_owned());
+    let digest: Digest = Sha256::digest(real.as_os_str().as_bytes()).into();
+    let path: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{store}-{path}.generation")
 }
 
 /// `None` for a record that was never written.
@@ -241,11 +259,11 @@ mod tests {
     fn it_goes_forward_and_never_back() {
         let directory = tempfile::tempdir().unwrap();
         let ring = ring();
-        let remembered = Remembered::open(Some(directory.path()), STORE);
+        let remembered = Remembered::open(Some(directory.path()), STORE, Path::new("/s.db"));
         assert!(remembered.read(&ring).unwrap().is_none());
         for (write, expected) in [(3, 3), (2, 3), (3, 3), (4, 4)] {
             remembered.remember(&head(&ring, write), &ring);
-            let other = Remembered::open(Some(directory.path()), STORE);
+            let other = Remembered::open(Some(directory.path()), STORE, Path::new("/s.db"));
             let record = other.read(&ring).unwrap().unwrap();
             assert_eq!((record.generation, record.mac), (expected, Some([expected as u8; 32])));
         }
@@ -255,9 +273,9 @@ mod tests {
     fn every_changed_byte_is_seen_and_a_changed_key_is_not_damage() {
         let directory = tempfile::tempdir().unwrap();
         let ring = ring();
-        let remembered = Remembered::open(Some(directory.path()), STORE);
+        let remembered = Remembered::open(Some(directory.path()), STORE, Path::new("/s.db"));
         remembered.remember(&head(&ring, 9), &ring);
-        let path = directory.path().join(format!("{STORE}.generation"));
+        let path = directory.path().join(file_name(STORE, Path::new("/s.db")));
         let good = fs::read(&path).unwrap();
         for index in (0..good.len()).filter(|index| !(24..40).contains(index)) {
             let mut bad = good.clone();
@@ -280,7 +298,7 @@ mod tests {
     fn no_directory_is_a_warning() {
         let ring = ring();
         for directory in [None, Some(Path::new("/dev/null/x"))] {
-            let remembered = Remembered::open(directory, STORE);
+            let remembered = Remembered::open(directory, STORE, Path::new("/s.db"));
             remembered.remember(&head(&ring, 1), &ring);
             assert!(remembered.read(&ring).unwrap().is_none());
             assert!(remembered.warning().unwrap().contains("would not be noticed"));

@@ -10,7 +10,7 @@ use keyfob_core::{
 };
 
 use crate::config::{DAY, SqlConfig};
-use crate::engine::{Engine, SCHEME, blocking};
+use crate::engine::{Engine, MAX_UNLOCKS, SCHEME, blocking};
 use crate::error::not_found;
 use crate::rows::{SecretRow, Time};
 
@@ -63,10 +63,15 @@ impl SqlStore {
     }
 
     async fn read_many(&self, requests: Arc<[GetRequest]>) -> Vec<Result<Secret>> {
-        let mut answers = self.try_read_many(&requests).await;
         let is_locked = |answer: &Result<Secret>| matches!(answer, Err(error) if error.kind() == ErrorKind::Unauthenticated);
-        // The key is being changed by another process, and some values are under the new one already.
-        if answers.iter().any(is_locked) && self.engine.unlock_again().await.is_ok() {
+        let mut ring = self.engine.ring();
+        let mut answers = self.try_read_many(&requests).await;
+        for _ in 0..MAX_UNLOCKS {
+            // The key is being changed by another process, and some values are under the new one already.
+            if !answers.iter().any(is_locked) || !self.engine.unlock_again(&ring).await.unwrap_or(false) {
+                break;
+            }
+            ring = self.engine.ring();
             answers = self.try_read_many(&requests).await;
         }
         answers

@@ -1,7 +1,6 @@
 //! The full check of everything, for `keyfob doctor` and for backups.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use keyfob_core::{Error, ErrorKind, Result};
 
@@ -113,9 +112,4 @@ pub(crate) fn expect_whole(report: VerifyReport) -> Result<VerifyReport> {
         Some(problem) => Err(problem.clone()),
         None => Ok(report),
     }
-}
-
-/// The scheme that a reading outside an engine gives to metadata that nobody sees.
-pub(crate) fn no_scheme() -> Arc<str> {
-    Arc::from(crate::engine::SCHEME)
 }

@@ -62,9 +62,11 @@ pub(super) fn follow(raw: &str, text: &str, rules: &Rules) -> OffsetMap {
     let mut at = rules.opening;
     let end = raw.len().saturating_sub(rules.closing);
     let mut decoded = 0;
-    while at < end && decoded < text.len() {
-        let rest = &raw[at..end];
-        let (length, made) = step(rest, &text[decoded..], rules);
+    while at < end
+        && decoded < text.len()
+        && let (Some(rest), Some(text)) = (raw.get(at..end), text.get(decoded..))
+    {
+        let (length, made) = step(rest, text, rules);
         if made > 0 {
             map.push(decoded, at);
         }

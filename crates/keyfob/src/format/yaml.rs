@@ -40,10 +40,10 @@ pub(super) fn scan(text: &str) -> Result<Scan, Fault> {
         let (event, span) = next.map_err(|error| fault(text, &error))?;
         let indent = span.indent.unwrap_or_default();
         let span = span.byte_range().unwrap_or(walk.read_to..walk.read_to);
-        // What is only implied has the place of what comes next.
+        // The other events can have the place of what comes next.
         let end = match event {
             Event::Scalar(..) | Event::Alias(_) | Event::DocumentStart(true, _) | Event::DocumentEnd => span.end,
-            _ => span.start,
+            _ => 0,
         };
         walk.event(event, span, indent)?;
         walk.read_to = walk.read_to.max(end);
@@ -212,7 +212,7 @@ impl Walk<'_> {
 /// With the white space behind it as far as lines begin with tabs: some readers take these as part of a plain scalar
 /// and behind a quoted one for an error, so [`write`](write::write) leaves the tabs out.
 fn with_tabs_below(text: &str, span: Range<usize>) -> Range<usize> {
-    let rest = &text[span.end..];
+    let rest = text.get(span.end..).unwrap_or_default();
     let space = &rest[..rest.len() - rest.trim_start_matches([' ', '\t', '\r', '\n']).len()];
     match (space.find('\n'), space.rfind('\t')) {
         (Some(line_break), Some(tab)) if line_break < tab => span.start..span.end + tab + 1,

@@ -12,7 +12,7 @@ use keyfob_core::{Error, ErrorKind, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::error::{from_io, from_sqlite, not_a_store};
+use crate::error::{from_io, from_sqlite, not_a_store, uncommitted};
 pub(crate) use tables::SqliteTables;
 
 /// In the header of the file: "keyf".
@@ -137,7 +137,7 @@ impl Sqlite {
                 .map_err(from_sqlite)?;
             match write(&SqliteTables::new(&transaction))? {
                 Outcome::Unchanged(result) => Ok(result),
-                Outcome::Commit(result) => transaction.commit().map_err(from_sqlite).map(|()| result),
+                Outcome::Commit(result) => transaction.commit().map_err(uncommitted).map(|()| result),
             }
         })();
         self.give_back(connection);

@@ -154,3 +154,19 @@ async fn a_backup_that_is_damaged_or_of_another_store_is_refused() {
     );
     assert_eq!(text(&store, "a").await, "one");
 }
+
+#[tokio::test]
+async fn a_backup_can_be_looked_at_elsewhere_without_harm_to_the_store() {
+    let place = Place::new();
+    let store = place.create().await;
+    put(&store, "a", "one").await.unwrap();
+    store.backup(place.path("backup.db")).await.unwrap();
+    put(&store, "a", "two").await.unwrap();
+    let mut elsewhere = place.config();
+    elsewhere.path = place.path("elsewhere.db");
+    SqlStore::restore_backup(elsewhere.clone(), place.path("backup.db"))
+        .await
+        .unwrap();
+    assert_eq!(text(&SqlStore::open(elsewhere).await.unwrap(), "a").await, "one");
+    assert_eq!(text(&place.open().await.unwrap(), "a").await, "two");
+}

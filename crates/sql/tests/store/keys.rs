@@ -286,3 +286,44 @@ async fn the_file_from_before_a_key_change_is_an_older_copy() {
     let error = place.open().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt, "{error:?}");
 }
+
+#[test]
+fn writers_and_readers_are_not_troubled_by_changes_that_follow_each_other() {
+    let place = Place::new();
+    let block_on = |future: std::pin::Pin<Box<dyn Future<Output = ()> + '_>>| {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(future);
+    };
+    block_on(Box::pin(async {
+        filled(&place).await;
+    }));
+    std::thread::scope(|scope| {
+        let place = &place;
+        scope.spawn(move || {
+            block_on(Box::pin(async {
+                let store = place.open().await.unwrap();
+                for _ in 0..30 {
+                    rotate(&store, &place.key()).await.unwrap();
+                }
+            }));
+        });
+        for thread in 0..2 {
+            scope.spawn(move || {
+                block_on(Box::pin(async {
+                    let store = place.open().await.unwrap();
+                    for index in 0..60 {
+                        let (secret, value) = (format!("own{thread}"), index.to_string());
+                        put(&store, &secret, &value).await.unwrap();
+                        assert_eq!(text(&store, &secret).await, value);
+                        assert_eq!(text(&store, "s7").await, "value 7");
+                    }
+                }));
+            });
+        }
+    });
+    block_on(Box::pin(async {
+        assert_whole(&place.open().await.unwrap()).await;
+    }));
+}

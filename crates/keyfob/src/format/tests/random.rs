@@ -43,7 +43,7 @@ fn node() -> impl Strategy<Value = Node> {
     let leaf = prop_oneof![
         any::<i32>().prop_map(Node::Number),
         any::<bool>().prop_map(Node::Bool),
-        ("[a-z][a-z ]{0,8}[a-z]", any::<u8>()).prop_map(|(text, style)| Node::Text(text, style)),
+        ("w[a-z ]{0,8}[a-z]", any::<u8>()).prop_map(|(text, style)| Node::Text(text, style)),
         ("([a-z]{1,4} |[a-z]{1,4}\n )?", awkward(), any::<u8>()).prop_map(|(before, value, style)| Node::Reference {
             before: before.replace("\n ", "\n"),
             value,

@@ -41,7 +41,7 @@ impl Block {
         let mut decoded = 0;
         let content = lines(raw, Header::of(raw).length()..raw.len()).filter(|line| line.len() > self.indent);
         for (index, line) in content.enumerate() {
-            let rest = &text[decoded.min(text.len())..];
+            let rest = text.get(decoded..).unwrap_or_default();
             let breaks = rest.len() - rest.trim_start_matches('\n').len();
             // A fold made one space of the line break; a line that begins with a space is never folded.
             decoded += if breaks == 0 && index > 0 { 1 } else { breaks };
