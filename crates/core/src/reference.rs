@@ -201,10 +201,13 @@ impl fmt::Display for Reference {
     }
 }
 
+/// The longest scheme.
+pub(crate) const MAX_SCHEME_BYTES: usize = 64;
+
 /// Whether `text` can be the scheme of a reference.
 #[must_use]
 pub fn is_scheme(text: &str) -> bool {
-    text.len() <= 64
+    text.len() <= MAX_SCHEME_BYTES
         && text.starts_with(|first: char| first.is_ascii_lowercase())
         && text
             .bytes()

@@ -1,11 +1,11 @@
 //! Finds references in text.
 
-use std::ops::Range;
+use std::ops::{Range, RangeFrom};
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::reference::{Reference, is_scheme};
+use crate::reference::{MAX_SCHEME_BYTES, Reference};
 
 /// The longest reference, in bytes.
 pub const MAX_REFERENCE_BYTES: usize = 4096;
@@ -34,54 +34,69 @@ pub enum PieceKind {
 /// stands on one line and has at most [`MAX_REFERENCE_BYTES`] bytes. Takes time linear in the text.
 pub fn scan(text: &str, is_known: impl Fn(&str) -> bool) -> Vec<Piece> {
     let mut pieces = Vec::new();
-    let mut at = 0;
-    while let Some(found) = memchr(b'$', &text.as_bytes()[at..]) {
-        let start = at + found;
-        at = start + 1;
-        if let Some(opening) = opening(&text[start + 1..], &is_known) {
+    let mut passed = 0;
+    let bytes = text.as_bytes();
+    for start in memchr_iter(b'$', bytes) {
+        // The common case, a `$` of another tool, costs two looks at the next bytes.
+        let next = bytes.get(start + 1).copied();
+        if start < passed || !matches!(next, Some(b'{' | b'<' | b'$')) {
+            continue;
+        }
+        if next == Some(b'$') {
             // `$${secret:x}`: leave out this `$`, and pass over the reference that it makes literal.
-            pieces.push(Piece {
-                span: start..start + 1,
-                kind: PieceKind::Escape,
-            });
-            at = start + 1 + opening.head;
-        } else if let Some(opening) = opening_at(text, start, &is_known) {
-            let (end, reference) = reference(text, start, opening);
+            if let Some(opening) = opening(bytes, start + 1).filter(|opening| is_known(opening.scheme(text))) {
+                pieces.push(Piece {
+                    span: start..start + 1,
+                    kind: PieceKind::Escape,
+                });
+                passed = opening.body.start;
+            }
+        } else if let Some(opening) = opening(bytes, start).filter(|opening| is_known(opening.scheme(text))) {
+            let (end, reference) = reference(text, start, &opening);
             pieces.push(Piece {
                 span: start..end,
                 kind: PieceKind::Reference(reference),
             });
-            at = end;
+            passed = end;
         }
     }
     pieces
 }
 
-#[derive(Clone, Copy)]
+/// The `${scheme:` of a reference.
 struct Opening {
     close: u8,
-    /// How many bytes `${scheme:` has.
-    head: usize,
+    scheme: Range<usize>,
+    /// What follows, to the end of the text.
+    body: RangeFrom<usize>,
 }
 
-fn opening_at(text: &str, start: usize, is_known: &impl Fn(&str) -> bool) -> Option<Opening> {
-    opening(&text[start..], is_known)
+impl Opening {
+    fn scheme<'t>(&self, text: &'t str) -> &'t str {
+        text.get(self.scheme.clone()).unwrap_or_default()
+    }
 }
 
-/// Whether `text` begins with `${scheme:` or `$<scheme:` of a known scheme and something that can be a name.
-fn opening(text: &str, is_known: &impl Fn(&str) -> bool) -> Option<Opening> {
-    let bytes = text.as_bytes();
-    let close = match bytes.get(..2)? {
-        b"${" => b'}',
-        b"$<" => b'>',
+/// Whether `${scheme:` or `$<scheme:` begins at the `$` at `start`, followed by something that can be a name.
+#[inline]
+fn opening(bytes: &[u8], start: usize) -> Option<Opening> {
+    let close = match bytes.get(start + 1)? {
+        b'{' => b'}',
+        b'<' => b'>',
         _ => return None,
     };
-    let scheme_end = 2 + bytes[2..]
+    let scheme_start = start + 2;
+    if !bytes.get(scheme_start)?.is_ascii_lowercase() {
+        return None;
+    }
+    let is_scheme_byte = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'_');
+    let length = bytes[scheme_start..]
         .iter()
-        .take(65)
-        .position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')))?;
-    let scheme = &text[2..scheme_end];
-    if bytes[scheme_end] != b':' || !is_scheme(scheme) || !is_known(scheme) {
+        .take(MAX_SCHEME_BYTES + 1)
+        .take_while(|byte| is_scheme_byte(byte))
+        .count();
+    let scheme_end = scheme_start + length;
+    if length > MAX_SCHEME_BYTES || bytes.get(scheme_end) != Some(&b':') {
         return None;
     }
     // A shell's `${env:-x}`, `${env:+x}`, `${env:?x}`, `${env:=x}` stays what it is.
@@ -90,11 +105,12 @@ fn opening(text: &str, is_known: &impl Fn(&str) -> bool) -> Option<Opening> {
     }
     Some(Opening {
         close,
-        head: scheme_end + 1,
+        scheme: scheme_start..scheme_end,
+        body: scheme_end + 1..,
     })
 }
 
-fn reference(text: &str, start: usize, opening: Opening) -> (usize, Result<Reference>) {
+fn reference(text: &str, start: usize, opening: &Opening) -> (usize, Result<Reference>) {
     let body_start = start + 2;
     let window_end = floor_char_boundary(text, start + MAX_REFERENCE_BYTES);
     let window = &text[body_start..window_end];
@@ -112,7 +128,7 @@ fn reference(text: &str, start: usize, opening: Opening) -> (usize, Result<Refer
             };
             let hint = "close it, or write `$${` if it is meant as text";
             (
-                start + opening.head,
+                opening.body.start,
                 Err(Error::new(ErrorKind::InvalidInput, problem).with_hint(hint)),
             )
         }
