@@ -133,6 +133,19 @@ impl fmt::Debug for Fallback {
 }
 
 impl Reference {
+    /// What stands between the braces of a text that is one reference as a whole; `None` when it is not in braces.
+    ///
+    /// ```
+    /// assert_eq!(keyfob_core::Reference::body("${secret:db}"), Some("secret:db"));
+    /// assert_eq!(keyfob_core::Reference::body("$<secret:db>"), Some("secret:db"));
+    /// assert_eq!(keyfob_core::Reference::body("db"), None);
+    /// ```
+    #[must_use]
+    pub fn body(text: &str) -> Option<&str> {
+        let braced = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+        braced.or_else(|| text.strip_prefix("$<").and_then(|rest| rest.strip_suffix('>')))
+    }
+
     /// Parses what stands between `${` and `}` or `$<` and `>`, for example `secret:db/password`.
     ///
     /// # Errors

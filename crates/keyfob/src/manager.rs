@@ -87,7 +87,7 @@ impl SecretManager {
     /// `InvalidInput` when the reference is wrong, or has a default, which only a configuration text can have; else
     /// those of [`SecretStore::get`] and of [`store_of`](Self::store_of).
     pub async fn get(&self, reference: &str) -> Result<Secret> {
-        let (scheme, secret) = parse(reference)?;
+        let (scheme, secret) = parse_secret(reference)?;
         let options = GetOptions::version(secret.version);
         let mut answer = self.store_of(&scheme).await?.get(&secret.name, &options).await?;
         if let Some(field) = &secret.field {
@@ -246,25 +246,25 @@ impl fmt::Debug for SecretManager {
     }
 }
 
-fn parse(text: &str) -> Result<(Arc<str>, SecretRef)> {
-    let braced = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    let angled = || text.strip_prefix("$<").and_then(|rest| rest.strip_suffix('>'));
-    let Some(body) = braced.or_else(angled) else {
+/// Parses what names one secret: `name@version#field` of the default store, or a reference in braces. Gives the scheme
+/// and the secret.
+///
+/// # Errors
+/// `InvalidInput` when it is wrong, means a file, or has a default, which only a configuration text can have.
+pub fn parse_secret(text: &str) -> Result<(Arc<str>, SecretRef)> {
+    let Some(body) = Reference::body(text) else {
         return Ok((DEFAULT_SCHEME.into(), text.parse()?));
     };
-    match Reference::parse(body)? {
-        Reference {
-            scheme,
-            target: Target::Secret(secret),
-            fallback: Fallback::None,
-        } => Ok((scheme, secret)),
-        Reference {
-            target: Target::File { .. },
-            ..
-        } => Err(Error::new(ErrorKind::InvalidInput, "a file is not a secret of a store")),
-        _ => Err(Error::new(
+    let reference = Reference::parse(body)?;
+    match (reference.target, reference.fallback) {
+        (Target::Secret(secret), Fallback::None) => Ok((reference.scheme, secret)),
+        (Target::File { .. }, _) => {
+            Err(Error::new(ErrorKind::InvalidInput, "a file is not a secret of a store").with_hint("read it with `cat`"))
+        }
+        (Target::Secret(_), _) => Err(Error::new(
             ErrorKind::InvalidInput,
             "a reference with a default belongs into a configuration text",
-        )),
+        )
+        .with_hint("leave out what follows `:-`, or the `?`")),
     }
 }

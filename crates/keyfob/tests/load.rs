@@ -134,7 +134,7 @@ async fn a_value_that_does_not_fit_is_named_by_its_key_and_not_shown() {
         ("port: ${secret:port}", "port: ${secret:word}", "`port`"),
         ("tls: ${secret:tls}", "tls: ${secret:word}", "`tls`"),
         ("level: ${secret:level}", "level: ${secret:word}", "`level`"),
-        ("  user: ${secret:db#user}", "  user: ["${secret:word}"]", "`database.user`"),
+        ("  user: ${secret:db#user}", "  user: ['${secret:word}']", "`database.user`"),
         ("port: ${secret:port}", "port: hunter2", "`port`"),
     ] {
         let error = load("app.yaml", &YAML.replace(from, to)).await.unwrap_err();

@@ -66,7 +66,7 @@ impl Args {
     }
 
     fn explained(&self, manager: &SecretManager, subject: &str) -> Result<Vec<Explained>, Failure> {
-        if let Some(body) = body(subject) {
+        if let Some(body) = Reference::body(subject) {
             let reference = Reference::parse(body).map_err(Failure::Usage)?;
             return Ok(vec![Explained {
                 written: reference.to_string(),
@@ -98,11 +98,6 @@ impl Explained {
             store,
         }
     }
-}
-
-fn body(subject: &str) -> Option<&str> {
-    let braced = subject.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    braced.or_else(|| subject.strip_prefix("$<").and_then(|rest| rest.strip_suffix('>')))
 }
 
 fn store_of(manager: &SecretManager, reference: &Reference) -> Result<String> {

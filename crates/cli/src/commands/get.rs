@@ -1,10 +1,10 @@
 //! `keyfob get`
 
 use std::path::{Path, PathBuf};
-use std::str::FromStr as _;
+use std::sync::Arc;
 
 use clap::Parser;
-use keyfob::{Error, Expired, Fallback, Field, GetOptions, Reference, Secret, SecretRef, Target, VersionSelector};
+use keyfob::{Error, Expired, Field, GetOptions, Secret, SecretRef, VersionSelector, parse_secret};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -92,8 +92,8 @@ impl Args {
     }
 
     /// The store, and what to ask it for.
-    fn wanted(&self) -> Result<(String, SecretRef), Failure> {
-        let (scheme, mut wanted) = parse(&self.reference)?;
+    fn wanted(&self) -> Result<(Arc<str>, SecretRef), Failure> {
+        let (scheme, mut wanted) = parse_secret(&self.reference).map_err(Failure::Usage)?;
         if let Some(version) = &self.version {
             if wanted.version != VersionSelector::Current {
                 return Err(Failure::usage("two versions are given", "give `@VERSION` or `--version`"));
@@ -123,24 +123,6 @@ impl Args {
                 .map_err(|error| error.with("name", wanted.name.as_str()))?;
         }
         Ok(secret)
-    }
-}
-
-fn parse(text: &str) -> Result<(String, SecretRef), Failure> {
-    let braced = text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-    let angled = || text.strip_prefix("$<").and_then(|rest| rest.strip_suffix('>'));
-    let Some(body) = braced.or_else(angled) else {
-        let wanted = SecretRef::from_str(text).map_err(Failure::Usage)?;
-        return Ok((keyfob::DEFAULT_SCHEME.to_owned(), wanted));
-    };
-    let reference = Reference::parse(body).map_err(Failure::Usage)?;
-    match (reference.target, reference.fallback) {
-        (Target::Secret(wanted), Fallback::None) => Ok((reference.scheme.to_string(), wanted)),
-        (Target::File { .. }, _) => Err(Failure::usage("a file is not a secret of a store", "read it with `cat`")),
-        (Target::Secret(_), _) => Err(Failure::usage(
-            "a reference with a default belongs into a configuration text",
-            "leave out what follows `:-`, or the `?`",
-        )),
     }
 }
 
