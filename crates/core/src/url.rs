@@ -65,6 +65,12 @@ impl StoreUrl {
         let mut url = Url::parse(text).map_err(|error| unparsable(text, error))?;
         let scheme = url.scheme().to_owned();
         let invalid_here = |problem: String| invalid(problem).with("scheme", scheme.as_str());
+        // The URL Standard reads these by rules of their own (`\\` is `/`, `file://m//e:` loses its host), so that
+        // what is shown would not be what was given.
+        if matches!(scheme.as_str(), "file" | "http" | "https" | "ws" | "wss" | "ftp") {
+            return Err(invalid_here("its scheme is no store's".to_owned())
+                .with_hint("a store's URL begins with its provider, for example `vault://vault.example:8200`"));
+        }
         if url.fragment().is_some() {
             return Err(invalid_here("it has a `#`".to_owned()).with_hint("write `%23` for a `#` that belongs to a name"));
         }

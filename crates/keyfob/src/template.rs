@@ -42,11 +42,13 @@ impl Template {
     ) -> Result<Self> {
         let source = source.into();
         let document = Document::parse(format, text).map_err(|error| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("not a valid {format} document: {}", error.problem()),
-            )
-            .with("at", format!("{source}:{}:{}", error.line(), error.column()))
+            let message = format!("not a valid {format} document: {}", error.problem());
+            let place = format!("{source}:{}:{}", error.line(), error.column());
+            let invalid = Error::new(ErrorKind::InvalidInput, message).with("at", place);
+            match error.hint() {
+                Some(hint) => invalid.with_hint(hint),
+                None => invalid,
+            }
         })?;
         let slots = document
             .slots()
