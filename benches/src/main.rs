@@ -35,7 +35,11 @@ fn run() -> Outcome {
     {
         return store::writer(directory.as_ref(), writer.parse()?);
     }
-    let effort = if arguments.iter().any(|argument| argument == "--quick") { Effort::Quick } else { Effort::Full };
+    let effort = if arguments.iter().any(|argument| argument == "--quick") {
+        Effort::Quick
+    } else {
+        Effort::Full
+    };
     let mut report = Report::default();
     scan::measure(&mut report, effort);
     start::measure(&mut report, effort)?;

@@ -46,7 +46,11 @@ impl Row {
         match self.goal {
             Goal::Ratio(most) => format!("{} (goal {most} times)", if self.ratio() <= most { "met" } else { "missed" }),
             Goal::Extra(most) => {
-                format!("{} (goal {} more)", if self.extra() <= most { "met" } else { "missed" }, shown(most))
+                format!(
+                    "{} (goal {} more)",
+                    if self.extra() <= most { "met" } else { "missed" },
+                    shown(most)
+                )
             }
         }
     }
@@ -62,7 +66,13 @@ impl Report {
             theirs: theirs.median(),
             goal,
         };
-        say(&format!("{}: {} beside {} ({:.2} times)", row.title, shown(row.ours), shown(row.theirs), row.ratio()));
+        say(&format!(
+            "{}: {} beside {} ({:.2} times)",
+            row.title,
+            shown(row.ours),
+            shown(row.theirs),
+            row.ratio()
+        ));
         self.rows.push(row);
     }
 
@@ -76,9 +86,8 @@ impl Report {
     }
 
     fn tables(&self) -> String {
-        let mut text = String::from(
-            "| what | keyfob (10th to 90th percentile) | beside it | ratio | more | |\n|---|---|---|---|---|---|\n",
-        );
+        let mut text =
+            String::from("| what | keyfob (10th to 90th percentile) | beside it | ratio | more | |\n|---|---|---|---|---|---|\n");
         for row in &self.rows {
             let (low, high) = row.spread;
             let _ = writeln!(
@@ -166,7 +175,11 @@ fn machine() -> String {
         Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown").trim_start_matches([' ', '\t', ':']);
+    let cpu = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("unknown")
+        .trim_start_matches([' ', '\t', ':']);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
         "- processor: {cpu}, {cores} cores\n- kernel: {}\n- compiler: {}\n- keyfob {}\n- SQLite {}\n",

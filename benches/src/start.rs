@@ -21,7 +21,11 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
     filled(home, secrets)?;
     let mut variables = String::new();
     for index in 0..REFERENCES {
-        let _ = writeln!(variables, "VALUE_{index}=${{secret:{}}}", name_of(index * (secrets / REFERENCES)));
+        let _ = writeln!(
+            variables,
+            "VALUE_{index}=${{secret:{}}}",
+            name_of(index * (secrets / REFERENCES))
+        );
     }
     let env_file = home.join("app.env");
     std::fs::write(&env_file, variables)?;
@@ -31,12 +35,30 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
     let direct = || run(&mut command(Path::new("/bin/true"), home));
     let version = || run(command(&keyfob()?, home).arg("--version"));
     let (ours, theirs) = pairs(samples, version, direct)?;
-    report.ratio("`keyfob --version`", "`/bin/true`", &ours, &theirs, Goal::Extra(Duration::from_millis(2)));
+    report.ratio(
+        "`keyfob --version`",
+        "`/bin/true`",
+        &ours,
+        &theirs,
+        Goal::Extra(Duration::from_millis(2)),
+    );
 
-    let resolved = || run(command(&keyfob()?, home).arg("run").arg("--env-file").arg(&env_file).args(["--", "/bin/true"]));
+    let resolved = || {
+        run(command(&keyfob()?, home)
+            .arg("run")
+            .arg("--env-file")
+            .arg(&env_file)
+            .args(["--", "/bin/true"]))
+    };
     let title = format!("`keyfob run`, {REFERENCES} references, embedded store of {secrets}");
     let (ours, theirs) = pairs(samples, resolved, direct)?;
-    report.ratio(&title, "the child started directly", &ours, &theirs, Goal::Extra(Duration::from_millis(6)));
+    report.ratio(
+        &title,
+        "the child started directly",
+        &ours,
+        &theirs,
+        Goal::Extra(Duration::from_millis(6)),
+    );
     Ok(())
 }
 
@@ -50,24 +72,43 @@ fn check(home: &Path, env_file: &Path) -> Outcome {
         .stdout(Stdio::piped())
         .output()?;
     let seen = String::from_utf8_lossy(&output.stdout);
-    let right = seen.lines().filter(|line| line.starts_with("VALUE_") && !line.contains("${")).count();
-    if right == REFERENCES { Ok(()) } else { Err(format!("the child saw {right} of {REFERENCES} values").into()) }
+    let right = seen
+        .lines()
+        .filter(|line| line.starts_with("VALUE_") && !line.contains("${"))
+        .count();
+    if right == REFERENCES {
+        Ok(())
+    } else {
+        Err(format!("the child saw {right} of {REFERENCES} values").into())
+    }
 }
 
 /// The optimised binary beside this one.
 fn keyfob() -> Outcome<PathBuf> {
     let path = std::env::current_exe()?.with_file_name("keyfob");
-    if path.exists() { Ok(path) } else { Err("no `keyfob` beside this program; run `cargo xtask bench`".into()) }
+    if path.exists() {
+        Ok(path)
+    } else {
+        Err("no `keyfob` beside this program; run `cargo xtask bench`".into())
+    }
 }
 
 fn command(program: &Path, home: &Path) -> Command {
     let mut command = Command::new(program);
-    command.current_dir(home).env_clear().env("HOME", home).env("SECRET_PROVIDER", "sqlite");
+    command
+        .current_dir(home)
+        .env_clear()
+        .env("HOME", home)
+        .env("SECRET_PROVIDER", "sqlite");
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
 
 fn run(command: &mut Command) -> Outcome {
     let status = command.status()?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?}: {status}").into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{command:?}: {status}").into())
+    }
 }

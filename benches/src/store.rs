@@ -39,7 +39,9 @@ pub(crate) fn filled(home: &Path, secrets: usize) -> Outcome {
     block_on(async {
         let store = SqlStore::create(config(home)?).await?;
         for index in 0..secrets {
-            store.put(&SecretName::new(name_of(index))?, PutRequest::new(value_of(index).as_str())).await?;
+            store
+                .put(&SecretName::new(name_of(index))?, PutRequest::new(value_of(index).as_str()))
+                .await?;
         }
         Ok(())
     })
@@ -55,7 +57,10 @@ fn config(home: &Path) -> Outcome<SqlConfig> {
 }
 
 fn block_on<T>(work: impl Future<Output = Outcome<T>>) -> Outcome<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?
+        .block_on(work)
 }
 
 /// Opens the store, lists it and reads every secret; beside it, the same values decrypted from memory with the bare
@@ -68,7 +73,11 @@ fn reading_all(report: &mut Report, effort: Effort) -> Outcome {
         block_on(async {
             let store = SqlStore::open(config(directory.path())?).await?;
             let values = read_all(&store).await?;
-            if values == secrets { Ok(()) } else { Err(format!("{values} of {secrets} values").into()) }
+            if values == secrets {
+                Ok(())
+            } else {
+                Err(format!("{values} of {secrets} values").into())
+            }
         })
     };
     let sealed = (0..secrets).map(BareSecret::seal).collect::<Outcome<Vec<_>>>()?;
@@ -76,7 +85,13 @@ fn reading_all(report: &mut Report, effort: Effort) -> Outcome {
     let theirs = || sealed.iter().try_for_each(|secret| secret.open(&kek));
     let (ours, theirs) = pairs(effort.samples(21), ours, theirs)?;
     let title = format!("open a store of {secrets} secrets of {VALUE_BYTES} bytes and read all");
-    report.ratio(&title, "bare AES-256-GCM of the same values", &ours, &theirs, Goal::Ratio(10.0));
+    report.ratio(
+        &title,
+        "bare AES-256-GCM of the same values",
+        &ours,
+        &theirs,
+        Goal::Ratio(10.0),
+    );
     Ok(())
 }
 
@@ -84,7 +99,12 @@ async fn read_all(store: &SqlStore) -> Outcome<usize> {
     let mut read = 0;
     let mut token = None;
     loop {
-        let page = store.list(&ListOptions { page: PageRequest { limit: None, token }, ..ListOptions::default() }).await?;
+        let page = store
+            .list(&ListOptions {
+                page: PageRequest { limit: None, token },
+                ..ListOptions::default()
+            })
+            .await?;
         let requests: Vec<GetRequest> = page.items.into_iter().map(|item| GetRequest::new(item.name)).collect();
         for answer in store.get_many(&requests).await {
             black_box(answer?.value.expose_secret());
@@ -128,11 +148,15 @@ fn cipher(byte: u8) -> Aes256Gcm {
 }
 
 fn encrypt(cipher: &Aes256Gcm, buffer: &mut Vec<u8>) -> Outcome {
-    cipher.encrypt_in_place(&Nonce::default(), b"", buffer).map_err(|_| "encryption failed".into())
+    cipher
+        .encrypt_in_place(&Nonce::default(), b"", buffer)
+        .map_err(|_| "encryption failed".into())
 }
 
 fn decrypt(cipher: &Aes256Gcm, buffer: &mut Vec<u8>) -> Outcome {
-    cipher.decrypt_in_place(&Nonce::default(), b"", buffer).map_err(|_| "decryption failed".into())
+    cipher
+        .decrypt_in_place(&Nonce::default(), b"", buffer)
+        .map_err(|_| "decryption failed".into())
 }
 
 fn durable_puts(report: &mut Report, effort: Effort) -> Outcome {
@@ -141,7 +165,10 @@ fn durable_puts(report: &mut Report, effort: Effort) -> Outcome {
     let start = Instant::now();
     filled(directory.path(), puts)?;
     let each = start.elapsed() / u32::try_from(puts)?;
-    report.figure(&format!("{puts} durable puts, one after the other"), format!("{} in all, {} each", shown(start.elapsed()), shown(each)));
+    report.figure(
+        &format!("{puts} durable puts, one after the other"),
+        format!("{} in all, {} each", shown(start.elapsed()), shown(each)),
+    );
     Ok(())
 }
 
@@ -154,7 +181,11 @@ fn processes_writing(report: &mut Report, effort: Effort) -> Outcome {
     let mut children = Vec::new();
     for writer in 0..PROCESSES {
         let mut command = Command::new(std::env::current_exe()?);
-        command.arg("--writer").arg(directory.path()).arg(writer.to_string()).env("KEYFOB_BENCH_PUTS", each.to_string());
+        command
+            .arg("--writer")
+            .arg(directory.path())
+            .arg(writer.to_string())
+            .env("KEYFOB_BENCH_PUTS", each.to_string());
         children.push(command.stdin(Stdio::null()).spawn()?);
     }
     for mut child in children {
@@ -166,16 +197,27 @@ fn processes_writing(report: &mut Report, effort: Effort) -> Outcome {
     let (found, shared) = block_on(async {
         let store = SqlStore::open(config(directory.path())?).await?;
         let found = read_all(&store).await?;
-        let shared = store.get(&SecretName::new("shared")?, &keyfob_core::GetOptions::default()).await?;
-        Ok((found, shared.metadata.version.map(|version| version.to_string()).unwrap_or_default()))
+        let shared = store
+            .get(&SecretName::new("shared")?, &keyfob_core::GetOptions::default())
+            .await?;
+        Ok((
+            found,
+            shared.metadata.version.map(|version| version.to_string()).unwrap_or_default(),
+        ))
     })?;
     let (expected, versions) = (PROCESSES * each + 1, PROCESSES * each);
     if found != expected || shared != versions.to_string() {
         return Err(format!("lost writes: {found} of {expected} names, version {shared} of {versions}").into());
     }
     let rate = 2.0 * versions as f64 / elapsed.as_secs_f64();
-    let title = format!("{PROCESSES} processes, {} durable puts each, half of them on one shared name", 2 * each);
-    report.figure(&title, format!("{} in all, {rate:.0} puts a second, none lost", shown(elapsed)));
+    let title = format!(
+        "{PROCESSES} processes, {} durable puts each, half of them on one shared name",
+        2 * each
+    );
+    report.figure(
+        &title,
+        format!("{} in all, {rate:.0} puts a second, none lost", shown(elapsed)),
+    );
     Ok(())
 }
 
@@ -189,8 +231,15 @@ pub(crate) fn writer(home: &Path, writer: usize) -> Outcome {
     block_on(async {
         let store = SqlStore::open(config(home)?).await?;
         for index in 0..puts {
-            store.put(&SecretName::new(format!("writer-{writer}/{index}"))?, PutRequest::new(value_of(index).as_str())).await?;
-            store.put(&SecretName::new("shared")?, PutRequest::new(value_of(writer).as_str())).await?;
+            store
+                .put(
+                    &SecretName::new(format!("writer-{writer}/{index}"))?,
+                    PutRequest::new(value_of(index).as_str()),
+                )
+                .await?;
+            store
+                .put(&SecretName::new("shared")?, PutRequest::new(value_of(writer).as_str()))
+                .await?;
         }
         Ok(())
     })

@@ -4,6 +4,13 @@ use crate::process::{Result, cargo, run};
 
 pub(crate) fn main(arguments: &[String]) -> Result {
     // The command itself is measured too, so it is built beside the measurements.
-    run(&mut cargo(["build", "--release", "--package", "keyfob-cli", "--package", "keyfob-benches"]))?;
+    run(&mut cargo([
+        "build",
+        "--release",
+        "--package",
+        "keyfob-cli",
+        "--package",
+        "keyfob-benches",
+    ]))?;
     run(cargo(["run", "--quiet", "--release", "--package", "keyfob-benches", "--"]).args(arguments))
 }

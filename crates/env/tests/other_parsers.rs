@@ -3,7 +3,7 @@
 //! `sh` is always there. `KEYFOB_TEST_PYTHON` names a Python that has `python-dotenv`, and `KEYFOB_TEST_NODE_PATH` a
 //! `node_modules` directory that has `dotenv`; without them their tests print `ignored`, and fail in CI.
 
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -144,7 +144,10 @@ fn compare(readable: impl Fn(&str) -> bool, reader: impl Fn(&Path) -> Command) {
 fn required(variable: &str) -> Option<String> {
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
     if value.is_none() {
-        keyfob_testkit::skip("keyfob-env other_parsers", &format!("`{variable}` is not set; run `cargo xtask test`"));
+        keyfob_testkit::skip(
+            "keyfob-env other_parsers",
+            &format!("`{variable}` is not set; run `cargo xtask test`"),
+        );
     }
     value
 }

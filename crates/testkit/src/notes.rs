@@ -11,9 +11,15 @@ pub const REPORT_DIR: &str = "KEYFOB_TEST_REPORT_DIR";
 #[expect(clippy::print_stdout, reason = "a test's report is for the one who runs the test")]
 pub fn tell(line: &str) {
     println!("{line}");
-    let Some(directory) = std::env::var_os(REPORT_DIR).map(PathBuf::from) else { return };
+    let Some(directory) = std::env::var_os(REPORT_DIR).map(PathBuf::from) else {
+        return;
+    };
     let file = directory.join(format!("{}.txt", std::process::id()));
-    let appended = OpenOptions::new().append(true).create(true).open(&file).and_then(|mut file| writeln!(file, "{line}"));
+    let appended = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .open(&file)
+        .and_then(|mut file| writeln!(file, "{line}"));
     assert!(appended.is_ok(), "the report file {} can't be written", file.display());
 }
 
