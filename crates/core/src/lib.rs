@@ -38,7 +38,7 @@ pub use options::{
     Change, DeleteMode, DeleteOptions, Deleted, Expired, GetOptions, GetRequest, ListOptions, Page, PageRequest, PageToken,
     PutMode, PutRequest, VersionSelector,
 };
-pub use reference::{FILE_SCHEME, Fallback, Reference, SecretRef, Target, is_scheme};
+pub use reference::{DEFAULT_SCHEME, FILE_SCHEME, Fallback, Reference, SecretRef, Target, is_scheme};
 pub use report::{Failure, Location, Report};
 pub use resolver::{AllowedSchemes, Answer, Occurrence, Resolved, Stores, resolve};
 pub use scanner::{MAX_REFERENCE_BYTES, Piece, PieceKind, scan};

@@ -16,6 +16,9 @@ use crate::field::Field;
 use crate::name::SecretName;
 use crate::options::VersionSelector;
 
+/// The scheme of references to the default store.
+pub const DEFAULT_SCHEME: &str = "secret";
+
 /// The scheme of files, which the resolver reads itself.
 pub const FILE_SCHEME: &str = "file";
 

@@ -1,21 +1,24 @@
 //! Gets everything that references ask for in one concurrent round.
 
+mod failures;
+mod wanted;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
+use self::failures::{Missing, report};
+use self::wanted::{Key, Wanted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::field::Field;
 use crate::file_reference::read_file;
 use crate::name::SecretName;
-use crate::nearest::nearest;
-use crate::options::{GetOptions, GetRequest, ListOptions, PageRequest, VersionSelector};
-use crate::reference::{FILE_SCHEME, Fallback, Reference, SecretRef, Target};
-use crate::report::{Failure, Location, Report};
+use crate::options::{GetOptions, GetRequest, VersionSelector};
+use crate::reference::{Fallback, Reference, SecretRef, Target};
+use crate::report::{Location, Report};
 use crate::secret::Metadata;
 use crate::store::SecretStore;
 use crate::value::SecretValue;
@@ -101,28 +104,6 @@ impl Resolved {
     }
 }
 
-/// Identity of a reference: two with the same key are one request.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
-    reference: Reference,
-    /// Only files depend on it.
-    directory: Option<Arc<Path>>,
-}
-
-impl Key {
-    fn new(reference: &Reference, directory: Option<&Arc<Path>>) -> Self {
-        let directory = if matches!(reference.target, Target::File { .. }) {
-            directory.cloned()
-        } else {
-            None
-        };
-        Self {
-            reference: reference.clone(),
-            directory,
-        }
-    }
-}
-
 /// Resolves `occurrences`: collects what is different, asks each store once with `get_many`, all stores at the same
 /// time, and gives either everything or a report of every failure.
 ///
@@ -168,80 +149,6 @@ pub async fn resolve(stores: &dyn Stores, allowed: &AllowedSchemes, occurrences:
         return Ok(Resolved { values });
     }
     Err(report(wanted, missing).await)
-}
-
-/// What was asked for, each thing once.
-struct Wanted<'a> {
-    order: Vec<Key>,
-    locations: HashMap<Key, Vec<&'a Location>>,
-    /// What failed before anything was asked, with the position of its first occurrence.
-    failures: Vec<Failure>,
-    references: usize,
-}
-
-impl<'a> Wanted<'a> {
-    fn collect(allowed: &AllowedSchemes, occurrences: &'a [Occurrence]) -> Self {
-        let mut wanted = Self {
-            order: Vec::new(),
-            locations: HashMap::new(),
-            failures: Vec::new(),
-            references: 0,
-        };
-        let mut refused: HashMap<Key, usize> = HashMap::new();
-        for occurrence in occurrences {
-            let reference = match &occurrence.reference {
-                Ok(reference) => reference,
-                Err(error) => {
-                    wanted.references += 1;
-                    wanted.failures.push(failure(
-                        "reference".to_owned(),
-                        vec![occurrence.location.clone()],
-                        error.clone(),
-                    ));
-                    continue;
-                }
-            };
-            let key = Key::new(reference, occurrence.directory.as_ref());
-            if let Some(index) = refused.get(&key) {
-                wanted.failures[*index].locations.push(occurrence.location.clone());
-            } else if let Some(places) = wanted.locations.get_mut(&key) {
-                places.push(&occurrence.location);
-            } else if let Err(error) = allowed.check(&reference.scheme) {
-                wanted.references += 1;
-                refused.insert(key, wanted.failures.len());
-                wanted
-                    .failures
-                    .push(failure(occurrence.written.clone(), vec![occurrence.location.clone()], error));
-            } else {
-                wanted.references += 1;
-                wanted.locations.insert(key.clone(), vec![&occurrence.location]);
-                wanted.order.push(key);
-            }
-        }
-        wanted
-    }
-
-    /// Per scheme what to ask: fields and fallbacks don't make a request of their own.
-    fn group_by_scheme(&self) -> BTreeMap<Arc<str>, BTreeSet<(SecretName, VersionSelector)>> {
-        let mut schemes: BTreeMap<Arc<str>, BTreeSet<_>> = BTreeMap::new();
-        for key in &self.order {
-            if let Target::Secret(secret) = &key.reference.target {
-                schemes
-                    .entry(key.reference.scheme.clone())
-                    .or_default()
-                    .insert((secret.name.clone(), secret.version.clone()));
-            }
-        }
-        schemes
-    }
-
-    fn files(&self) -> Vec<Key> {
-        self.order
-            .iter()
-            .filter(|key| *key.reference.scheme == *FILE_SCHEME)
-            .cloned()
-            .collect()
-    }
 }
 
 /// What every store said.
@@ -391,99 +298,4 @@ fn fall_back(fallback: &Fallback, error: Error) -> Result<Answer> {
         value: SecretValue::from(text),
         metadata: None,
     })
-}
-
-/// A reference that was asked for in vain.
-struct Missing {
-    key: Key,
-    error: Error,
-    asked: Option<Arc<dyn SecretStore>>,
-}
-
-async fn report(mut wanted: Wanted<'_>, missing: Vec<Missing>) -> Report {
-    let names = existing_names(&missing).await;
-    for Missing { key, error, asked } in missing {
-        let locations = wanted
-            .locations
-            .remove(&key)
-            .unwrap_or_default()
-            .into_iter()
-            .cloned()
-            .collect();
-        let nearest = match (&key.reference.target, &asked) {
-            (Target::Secret(secret), Some(store)) if is_missing_name(&error) => {
-                let known = names.iter().find(|(listed, _)| Arc::ptr_eq(listed, store));
-                known
-                    .map(|(_, names)| nearest(secret.name.as_str(), names.iter().map(SecretName::as_str)))
-                    .unwrap_or_default()
-            }
-            _ => Vec::new(),
-        };
-        let mut failure = failure(key.reference.to_string(), locations, error);
-        failure.store = asked.map(|store| format!("{} ({})", store.info().scheme, store.info().location));
-        failure.nearest = nearest;
-        wanted.failures.push(failure);
-    }
-    wanted.failures.sort_by(|a, b| a.locations.first().cmp(&b.locations.first()));
-    Report {
-        failures: wanted.failures,
-        references: wanted.references,
-    }
-}
-
-fn failure(reference: String, locations: Vec<Location>, error: Error) -> Failure {
-    Failure {
-        reference,
-        locations,
-        store: None,
-        error,
-        nearest: Vec::new(),
-    }
-}
-
-fn is_missing_name(error: &Error) -> bool {
-    error.kind() == ErrorKind::NotFound && !error.context().any(|(key, _)| key == "field")
-}
-
-/// The names of every store in which a name is missing. Best effort: a suggestion is not worth a second failure.
-async fn existing_names(missing: &[Missing]) -> Vec<(Arc<dyn SecretStore>, Vec<SecretName>)> {
-    let mut stores: Vec<Arc<dyn SecretStore>> = Vec::new();
-    for store in missing
-        .iter()
-        .filter(|missing| is_missing_name(&missing.error))
-        .filter_map(|missing| missing.asked.as_ref())
-    {
-        if store.info().capabilities.list && !stores.iter().any(|known| Arc::ptr_eq(known, store)) {
-            stores.push(store.clone());
-        }
-    }
-    join_all(stores.into_iter().map(|store| async {
-        let names = list_names(&store).await;
-        (store, names)
-    }))
-    .await
-}
-
-async fn list_names(store: &Arc<dyn SecretStore>) -> Vec<SecretName> {
-    const MOST: usize = 20_000;
-    const PATIENCE: Duration = Duration::from_secs(2);
-    let mut names = Vec::new();
-    let collect = async {
-        let mut token = None;
-        loop {
-            let options = ListOptions {
-                page: PageRequest { limit: None, token },
-                ..ListOptions::default()
-            };
-            let Ok(page) = store.list(&options).await else { return };
-            names.extend(page.items.into_iter().map(|item| item.name));
-            token = page.next;
-            if token.is_none() || names.len() >= MOST {
-                return;
-            }
-        }
-    };
-    // What was collected until the time is up is still worth a suggestion.
-    let _ = tokio::time::timeout(PATIENCE, collect).await;
-    names
 }

@@ -17,7 +17,7 @@ pub mod variables;
 
 pub use assignments::Assignments;
 pub use flatten::flatten;
-pub use manager::{DEFAULT_SCHEME, SecretManager, SecretManagerBuilder, parse_secret};
+pub use manager::{SecretManager, SecretManagerBuilder, parse_secret};
 pub use project::Project;
 pub use resolve::{MAX_CONFIGURATION_BYTES, load, read_configuration};
 pub use select::{SelectOptions, Selection};

@@ -9,18 +9,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use keyfob_core::{
-    AllowedSchemes, CacheLayer, DeleteOptions, Environment, Error, ErrorKind, Fallback, GetOptions, Health, Layer, ListOptions,
-    Metadata, Page, PageRequest, PutRequest, Reference, Result, Secret, SecretName, SecretRef, SecretStore, StoreUrl, Stores,
-    Target, VersionInfo, async_trait, stack,
+    AllowedSchemes, CacheLayer, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind, Fallback, GetOptions, Health,
+    Layer, ListOptions, Metadata, Page, PageRequest, PutRequest, Reference, Result, Secret, SecretName, SecretRef, SecretStore,
+    StoreUrl, Stores, Target, VersionInfo, async_trait, stack,
 };
 use tokio::sync::OnceCell;
 
 pub use self::builder::SecretManagerBuilder;
 use crate::backends;
 use crate::select::Selection;
-
-/// The scheme of references to the default store.
-pub const DEFAULT_SCHEME: &str = "secret";
 
 /// Finds the stores and reads secrets from them. Cheap to clone, to be shared by a whole application.
 ///

@@ -21,7 +21,7 @@ use crate::text::escape_untrusted;
 #[command(after_help = "\
 Examples:
   keyfob explain                            the store of `${secret:...}`
-  keyfob explain '${vault:db/password}'
+  keyfob explain '${team:db/password}'       of a store that `keyfob.toml` names
   keyfob explain app.yaml
 
 JSON: {store: {url, name, decided_by, reason} | null, error, considered: [{source, decided, outcome}],

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{Environment, Error, ErrorKind, FILE_SCHEME, Result, SecretStore, StoreUrl, is_scheme};
+use keyfob_core::{DEFAULT_SCHEME, Environment, Error, ErrorKind, FILE_SCHEME, Result, SecretStore, StoreUrl, is_scheme};
 use tokio::sync::OnceCell;
 
-use super::{DEFAULT_SCHEME, Inner, Opening, SecretManager, Slot};
+use super::{Inner, Opening, SecretManager, Slot};
 use crate::backends;
 use crate::select::{SelectOptions, Selection};
 

@@ -5,13 +5,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use keyfob_core::{Error, ErrorKind, FILE_SCHEME, Result, StoreUrl, is_scheme, nearest};
+use keyfob_core::{DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, Result, StoreUrl, is_scheme, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Project, Settings};
 use crate::backends;
-use crate::manager::DEFAULT_SCHEME;
 
 pub(super) fn parse(text: &str, path: &Path, directory: &Path) -> Result<Project> {
     let source = Source { text, path, directory };

@@ -1,0 +1,174 @@
+//! Every example of every command's help is run, as `docs/src/commands.md` shows them.
+//!
+//! Each runs with `bash` in a sandbox of its own in which the secrets and files that the examples name exist, and in
+//! which small programs stand for those of other people. They read what they are given and fail when that is nothing,
+//! or still holds a reference.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use keyfob_integration_tests::sandbox::{Sandbox, said};
+
+/// Examples that ask a person, and what they say when nobody is there. A terminal's answers are tested with the command
+/// itself (`crates/cli/tests/terminal.rs`).
+const NEED_A_PERSON: &[(&str, &str)] = &[
+    ("keyfob init --passphrase", "there is no terminal to ask at"),
+    ("keyfob set db/password", "nobody is there to ask"),
+    ("keyfob delete db/password --permanent", "there is nobody to confirm"),
+    ("keyfob key rotate --to-passphrase", "there is no terminal to ask at"),
+    ("keyfob backup restore secrets-monday.db", "there is nobody to confirm"),
+];
+
+/// What must have happened before an example makes sense.
+const BEFORE: &[(&str, &str)] = &[
+    ("keyfob set db/password --create", "keyfob delete db/password --permanent --yes"),
+    ("keyfob restore", "keyfob delete db/password"),
+    ("keyfob backup restore", "keyfob backup create secrets-monday.db"),
+    ("keyfob completions bash", "mkdir -p ~/.local/share/bash-completion/completions"),
+    ("keyfob completions zsh", "mkdir -p ~/.zfunc"),
+    ("keyfob completions fish", "mkdir -p ~/.config/fish/completions"),
+    ("keyfob man ~", "mkdir -p ~/.local/share/man/man1"),
+];
+
+/// The programs of other people.
+const STUBS: &[(&str, &str)] = &[
+    ("psql-login", "grep -q ."),
+    ("pwgen", "echo 0123456789abcdefghijklmnopqrstuvwxyzABCD"),
+    ("sops", r#"echo '{"mail":{"user":"me","password":"long"}}'"#),
+    ("npm", r#"[ "$DB_URL" = postgres://app:kf-example-value@db ]"#),
+    ("docker", r#"grep -q '^DB_PASSWORD=kf-example-value$' "$3""#),
+    ("man", "grep -q keyfob"),
+    // With a configuration file, or the variable that the example sets.
+    (
+        "app",
+        r#"if [ $# -gt 0 ]; then text=$(cat "$2"); else text=$DB; fi
+case $text in (*'${'*) exit 1 ;; (*kf-example-value*) ;; (*) exit 1 ;; esac"#,
+    ),
+];
+
+/// How many examples run at the same time.
+const AT_ONCE: usize = 4;
+
+#[test]
+fn every_example_of_the_help_works() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/commands.md");
+    let examples = examples(&fs::read_to_string(page).unwrap());
+    assert!(examples.len() > 50, "only {} examples were found", examples.len());
+    for (example, _) in NEED_A_PERSON {
+        assert!(examples.iter().any(|line| line == example), "no example is `{example}`");
+    }
+    for (beginning, _) in BEFORE {
+        let is_used = examples.iter().any(|line| line.starts_with(beginning));
+        assert!(is_used, "no example begins with `{beginning}`");
+    }
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let several = examples.chunks(examples.len().div_ceil(AT_ONCE));
+        let threads = several.map(|some| scope.spawn(|| some.iter().filter_map(|line| run(line).err()).collect::<Vec<_>>()));
+        let threads: Vec<_> = threads.collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+    println!("{} examples", examples.len());
+}
+
+#[test]
+fn an_example_is_what_stands_before_its_explanation() {
+    let page = "Usage\n\nExamples:\n\n```text\nkeyfob a --b 'c d'    what it does\nkeyfob e\n```\n\n```text\nno example\n```\n";
+    assert_eq!(examples(page), ["keyfob a --b 'c d'", "keyfob e"]);
+}
+
+/// The lines of the blocks below `Examples:`, without what is said about them behind two spaces.
+fn examples(page: &str) -> Vec<String> {
+    let blocks = page.split("Examples:\n\n```text\n").skip(1);
+    let lines = blocks.filter_map(|block| block.split("```").next()).flat_map(str::lines);
+    lines
+        .filter_map(|line| line.split("  ").next())
+        .map(|line| line.trim().to_owned())
+        .collect()
+}
+
+fn run(line: &str) -> Result<(), String> {
+    let sandbox = Sandbox::new();
+    write_stubs(&sandbox);
+    if !line.starts_with("keyfob init") {
+        prepare(&sandbox);
+    }
+    for (beginning, before) in BEFORE {
+        if line.starts_with(beginning) {
+            let output = bash(&sandbox, before, false);
+            assert!(output.status.success(), "`{before}`: {}", said(&output));
+        }
+    }
+    let output = bash(&sandbox, line, line.contains("--from-file -"));
+    let said = said(&output);
+    if String::from_utf8_lossy(&output.stderr).contains("kf-example-value") {
+        return Err(format!("`{line}` shows a value: {said}"));
+    }
+    match NEED_A_PERSON.iter().find(|(example, _)| *example == line) {
+        Some((_, answer)) if output.status.success() || !said.contains(answer) => {
+            Err(format!("`{line}` should miss a person and say `{answer}`: {said}"))
+        }
+        None if !output.status.success() => Err(format!("`{line}`: {said}")),
+        _ => Ok(()),
+    }
+}
+
+/// The secrets and files that the examples name.
+fn prepare(sandbox: &Sandbox) {
+    let config = "password: ${secret:db/password}\n";
+    sandbox.write("keyfob.toml", "default = \"team\"\n[stores.team]\nurl = \"sqlite:\"\n[env.production]\n");
+    sandbox.write("app.yaml", config);
+    sandbox.write("theirs.yaml", config);
+    sandbox.write("deploy/one.yaml", config);
+    sandbox.write("deploy/two.yaml", config);
+    sandbox.write("db.toml", "password = \"${secret:db/password}\"\n");
+    sandbox.write("app.json", "{\"password\": \"${secret:db/password}\"}\n");
+    sandbox.write(".env", "DB_URL=postgres://app:${secret:db/password}@db\n");
+    sandbox.write("secrets.yaml", "db:\n  password: other\n");
+    sandbox.write("key.pem", "-----BEGIN PRIVATE KEY-----\n");
+    sandbox.write("phrase.txt", "a phrase that nobody guesses\n");
+    let owner_only = fs::Permissions::from_mode(0o600);
+    fs::set_permissions(sandbox.work().join("phrase.txt"), owner_only).unwrap();
+    sandbox.write("run/app/old", "");
+    let values = r#"{"db":{"password":"first"},"mail":{"login":"{\"user\":\"me\"}"},"app":{"token":"x"},"ci":{"token":"y"}}"#;
+    sandbox.write("values.json", values);
+    let set = "keyfob set -q db/password";
+    let line = format!("keyfob init -q && keyfob import -q values.json && echo second | {set} && echo kf-example-value | {set}");
+    let output = bash(sandbox, &line, false);
+    assert!(output.status.success(), "{}", said(&output));
+}
+
+fn write_stubs(sandbox: &Sandbox) {
+    let directory = sandbox.path().join("stubs");
+    fs::create_dir(&directory).unwrap();
+    for (name, script) in STUBS {
+        let path = directory.join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
+/// Without a terminal, even where the tests have one, and with `/run/app` inside the sandbox.
+fn bash(sandbox: &Sandbox, line: &str, has_input: bool) -> Output {
+    let inside = sandbox.work().join("run/app").display().to_string();
+    let path = sandbox.program("sh").get_envs().find_map(|(name, value)| (name == "PATH").then(|| value.unwrap().to_owned()));
+    let mut command: Command = sandbox.program("setsid");
+    command
+        .args(["--wait", "bash", "-c"])
+        .arg(format!("set -o pipefail\n{}", line.replace("/run/app", &inside)))
+        .env("PATH", format!("{}:{}", sandbox.path().join("stubs").display(), path.unwrap().display()))
+        .env("GITHUB_ENV", sandbox.work().join("github.env"))
+        .stdin(if has_input { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(b"from standard input\n").unwrap();
+    }
+    child.wait_with_output().unwrap()
+}
