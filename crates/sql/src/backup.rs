@@ -370,6 +370,7 @@ fn content(tables: &dyn Tables, ring: &Keyring) -> Result<(u64, Vec<SecretRow>)>
 
 fn reading<'t>(tables: &'t dyn Tables, ring: &'t Keyring, known: &Known, scheme: &'t Arc<str>) -> Result<Reading<'t>> {
     Ok(Reading {
+        catalog: None,
         verified: Verified::read(tables, ring, known)?,
         tables,
         ring,

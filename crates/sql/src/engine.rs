@@ -204,10 +204,18 @@ impl Engine {
         Ok(Reading {
             tables,
             ring,
+            catalog: self.kept_catalog(&verified),
             verified,
             now: Time::now(),
             scheme: &self.scheme,
         })
+    }
+
+    /// The catalog at this root, if there is one. While another thread makes it, there is none yet.
+    fn kept_catalog(&self, verified: &Verified) -> Option<Arc<Vec<SecretRow>>> {
+        let kept = self.catalog.try_lock().ok()?;
+        let (at, catalog) = kept.as_ref()?;
+        (*at == verified.head.mac).then(|| Arc::clone(catalog))
     }
 
     pub(crate) fn ring(&self) -> Arc<Keyring> {

@@ -1,5 +1,6 @@
 //! Reads in one transaction. Every row is checked before anything of it is believed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use keyfob_core::{
@@ -22,6 +23,8 @@ pub(crate) struct Reading<'t> {
     pub(crate) now: Time,
     /// What metadata calls the store.
     pub(crate) scheme: &'t Arc<str>,
+    /// Every secret at this root, if a listing has found it authentic already.
+    pub(crate) catalog: Option<Arc<Vec<SecretRow>>>,
 }
 
 impl Reading<'_> {
@@ -38,9 +41,15 @@ impl Reading<'_> {
             let Some((bucket, ..)) = group.first().copied() else {
                 continue;
             };
-            let rows = self.bucket(bucket, |name| {
-                group.binary_search_by(|(_, wanted, _)| (*wanted).cmp(name)).is_ok()
-            });
+            // What is at this root is known: only the versions need to be read.
+            let rows = match &self.catalog {
+                Some(catalog) => Ok(Cow::Borrowed(catalog.as_slice())),
+                None => self
+                    .bucket(bucket, |name| {
+                        group.binary_search_by(|(_, wanted, _)| (*wanted).cmp(name)).is_ok()
+                    })
+                    .map(Cow::Owned),
+            };
             for (_, name, index) in group {
                 let Some((request, answer)) = requests.get(*index).zip(answers.get_mut(*index)) else {
                     continue;
@@ -48,7 +57,7 @@ impl Reading<'_> {
                 *answer = Some(match &rows {
                     Err(error) => Err(error.clone().with("name", *name)),
                     Ok(rows) => {
-                        // In the order of names, as the bucket was found to be.
+                        // In the order of names, as bucket and catalog are.
                         let row = rows
                             .binary_search_by(|row| row.name.as_str().cmp(name))
                             .ok()

@@ -188,7 +188,7 @@ put_error!(QuotesWhatIsTaken, |right, name, _value, error| match error.kind() {
 });
 
 put_error!(HintsAtTheNewValue, |_right, _name, value, error| match error.kind() {
-    ErrorKind::Conflict => error.with_hint(text(&value).chars().take(9).collect::<String>()),
+    ErrorKind::Conflict => error.with_hint(text(&value).chars().take(18).collect::<String>()),
     _ => error,
 });
 

@@ -299,7 +299,7 @@ mod tests {
         );
         let text = export.text;
         let (head, rest) = text.split_once('\n').unwrap();
-        let delimiter = head.strip_prefix("A<<").unwrap();
+        let delimiter = head.strip_prefix("a<<").unwrap();
         assert_eq!(rest, format!("{value}\n{delimiter}\n"));
     }
 }
