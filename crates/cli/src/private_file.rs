@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use keyfob::{Error, ErrorKind, Result};
+use tempfile::NamedTempFile;
 
 /// Writes a file that only its owner may access (mode 0600), complete or not at all.
 ///
@@ -18,25 +19,79 @@ use keyfob::{Error, ErrorKind, Result};
 /// # Errors
 /// Those of the file system, naming the file; `PermissionDenied` for a link that is not followed.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let target = follow_links(path, rustix::process::geteuid().as_raw())?;
-    if is_opened_already(path) || is_special(&target) {
-        let write = || OpenOptions::new().write(true).open(path)?.write_all(bytes);
-        return write().map_err(|error| failed(error, path));
-    }
-    replace(&target, bytes).map_err(|error| failed(error, path))
+    write_all([(path, bytes)])
 }
 
-fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
-    let directory = match target.parent() {
+/// Writes several such files: none takes its target's place before all of them are complete on the disk.
+///
+/// # Errors
+/// Those of [`write`].
+pub(crate) fn write_all<'a>(files: impl IntoIterator<Item = (&'a Path, &'a [u8])>) -> Result<()> {
+    let prepared = files.into_iter().map(|(path, bytes)| Prepared::new(path, bytes));
+    let prepared: Vec<Prepared<'_>> = prepared.collect::<Result<_>>()?;
+    prepared.into_iter().try_for_each(Prepared::finish)
+}
+
+/// Whether both names mean one file that exists, by whatever path.
+pub(crate) fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (fs::metadata(one), fs::metadata(other)) {
+        (Ok(one), Ok(other)) => one.is_file() && (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    }
+}
+
+/// Bytes that are about to stand at a path; removed when it goes before that.
+struct Prepared<'a> {
+    path: &'a Path,
+    content: Content<'a>,
+}
+
+enum Content<'a> {
+    /// For what is no regular file.
+    Bytes(&'a [u8]),
+    /// Takes the place of the target.
+    File { file: NamedTempFile, target: PathBuf },
+}
+
+impl<'a> Prepared<'a> {
+    fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
+        let target = follow_links(path, rustix::process::geteuid().as_raw())?;
+        if is_opened_already(path) || is_special(&target) {
+            let content = Content::Bytes(bytes);
+            return Ok(Self { path, content });
+        }
+        let file = || {
+            if target.is_dir() {
+                return Err(io::ErrorKind::IsADirectory.into());
+            }
+            // Born with mode 0600 under a random name that nobody had.
+            let mut file = tempfile::Builder::new().prefix(".keyfob-").tempfile_in(directory_of(&target))?;
+            file.write_all(bytes)?;
+            file.as_file().sync_all()?;
+            Ok(file)
+        };
+        let file = file().map_err(|error| failed(error, path))?;
+        let content = Content::File { file, target };
+        Ok(Self { path, content })
+    }
+
+    fn finish(self) -> Result<()> {
+        let write = || match self.content {
+            Content::Bytes(bytes) => OpenOptions::new().write(true).open(self.path)?.write_all(bytes),
+            Content::File { file, target } => {
+                file.persist(&target).map_err(|error| error.error)?;
+                File::open(directory_of(&target))?.sync_all()
+            }
+        };
+        write().map_err(|error| failed(error, self.path))
+    }
+}
+
+fn directory_of(target: &Path) -> &Path {
+    match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    // Born with mode 0600 under a random name that nobody had, and removed when anything below fails.
-    let mut file = tempfile::Builder::new().prefix(".keyfob-").tempfile_in(directory)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(target).map_err(|error| error.error)?;
-    File::open(directory)?.sync_all()
+    }
 }
 
 /// The path at the end of the links that stand at `path` itself.

@@ -10,6 +10,7 @@ use keyfob::{Error, ErrorKind, Occurrence, Resolved, Result, SecretManager, Temp
 use zeroize::Zeroizing;
 
 use crate::context::Context;
+use crate::embedded;
 use crate::exit::Failure;
 
 /// What references may use.
@@ -82,10 +83,15 @@ pub(crate) fn text(path: &Path) -> Result<Zeroizing<String>> {
 /// # Errors
 /// One report of all that failed.
 pub(crate) async fn resolve(manager: &SecretManager, occurrences: &[Occurrence]) -> Result<Resolved, Failure> {
-    manager
-        .resolve(occurrences)
-        .await
-        .map_err(|report| Failure::Report(Box::new(report)))
+    manager.resolve(occurrences).await.map_err(|mut report| {
+        for failure in &mut report.failures {
+            // A store that was not asked could not be opened.
+            if failure.store.is_none() && failure.error.context().any(|(key, _)| key == "store") {
+                failure.error = embedded::hint_at_init(failure.error.clone());
+            }
+        }
+        Failure::Report(Box::new(report))
+    })
 }
 
 /// The format as the command line names it.

@@ -131,10 +131,14 @@ pub async fn resolve(stores: &dyn Stores, allowed: &AllowedSchemes, occurrences:
             Target::Secret(secret) => secret.field.as_ref(),
             Target::File { field, .. } => field.as_ref(),
         };
+        // A fallback stands in for what a store does not have, not for a store that can't be opened.
+        let was_answered = asked.is_some() || matches!(key.reference.target, Target::File { .. });
         match whole
             .and_then(|answer| finish(answer, field))
-            .or_else(|error| fall_back(&key.reference.fallback, error))
-        {
+            .or_else(|error| match was_answered {
+                true => fall_back(&key.reference.fallback, error),
+                false => Err(error),
+            }) {
             Ok(answer) => {
                 values.insert(key.clone(), answer);
             }

@@ -18,8 +18,12 @@ pub fn flatten(format: Format, text: &str) -> Result<Vec<(SecretName, SecretValu
     let mut flat = Flat {
         format,
         values: Vec::new(),
+        problems: Vec::new(),
     };
     flat.add(&mut Vec::new(), parse(format, text)?)?;
+    if let Some(problem) = all_of(flat.problems) {
+        return Err(problem);
+    }
     let mut names: Vec<&SecretName> = flat.values.iter().map(|(name, _)| name).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -31,6 +35,8 @@ pub fn flatten(format: Format, text: &str) -> Result<Vec<(SecretName, SecretValu
 struct Flat {
     format: Format,
     values: Vec<(SecretName, SecretValue)>,
+    /// Told together, so that a document is mended in one go.
+    problems: Vec<Error>,
 }
 
 impl Flat {

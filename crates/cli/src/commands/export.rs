@@ -52,7 +52,9 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
-        if self.output.is_none() && !self.show && printer.output_is_terminal() {
+        // What GitHub's runner is told goes to standard output even where the variables go to a file.
+        let goes_to_output = self.output.is_none() || self.format == ExportFormat::GithubActions;
+        if goes_to_output && !self.show && printer.output_is_terminal() {
             return Err(Failure::usage(
                 "values are printed to a terminal only with `--show`",
                 "add `--show`, or send them elsewhere: `--output FILE`, or a pipe",

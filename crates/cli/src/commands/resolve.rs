@@ -70,26 +70,37 @@ impl Args {
             .iter()
             .map(|template| template.render(&resolved))
             .collect::<Result<_>>()?;
-        for (text, target) in finished.iter().zip(&targets) {
-            match target {
-                Some(target) => {
-                    private_file::write(target, text.as_bytes())?;
-                    printer.note(format_args!("wrote `{}`", target.display()));
-                }
-                None => printer.bytes(text.as_bytes())?,
-            }
+        let Some(targets) = targets else {
+            finished.iter().try_for_each(|text| printer.bytes(text.as_bytes()))?;
+            return Ok(Exit::Success);
+        };
+        let texts = finished.iter().map(|text| text.as_bytes());
+        private_file::write_all(targets.iter().map(PathBuf::as_path).zip(texts))?;
+        for target in &targets {
+            printer.note(format_args!("wrote `{}`", target.display()));
         }
         Ok(Exit::Success)
     }
 
     /// Where each file goes; `None` is standard output.
-    fn targets(&self) -> Result<Vec<Option<PathBuf>>, Failure> {
+    fn targets(&self) -> Result<Option<Vec<PathBuf>>, Failure> {
+        let targets = self.named_targets()?;
+        for target in targets.iter().flatten() {
+            if let Some(file) = self.files.iter().find(|file| private_file::is_same_file(file, target)) {
+                let message = format!("`{}` would be overwritten with its own values", file.display());
+                return Err(Failure::usage(message, "write to another file or directory"));
+            }
+        }
+        Ok(targets)
+    }
+
+    fn named_targets(&self) -> Result<Option<Vec<PathBuf>>, Failure> {
         let Some(output) = &self.output else {
             if self.files.len() > 1 {
                 let message = "several files can't go to standard output together";
                 return Err(Failure::usage(message, "write them into a directory: `--output DIR`"));
             }
-            return Ok(vec![None]);
+            return Ok(None);
         };
         if !output.is_dir() {
             if self.files.len() > 1 {
@@ -98,19 +109,19 @@ impl Args {
                     format!("`{}` is none", output.display()),
                 ));
             }
-            return Ok(vec![Some(output.clone())]);
+            return Ok(Some(vec![output.clone()]));
         }
-        let mut targets: Vec<Option<PathBuf>> = Vec::new();
+        let mut targets: Vec<PathBuf> = Vec::new();
         for file in &self.files {
             let name = file.file_name().filter(|_| file != Path::new(STANDARD_INPUT));
             let name = name.ok_or_else(|| Failure::usage("standard input has no name", "write it to a file: `--output FILE`"))?;
-            let target = Some(output.join(name));
+            let target = output.join(name);
             if targets.contains(&target) {
                 let message = format!("two files have the name `{}`", name.display());
                 return Err(Failure::usage(message, "resolve them one after the other"));
             }
             targets.push(target);
         }
-        Ok(targets)
+        Ok(Some(targets))
     }
 }

@@ -73,9 +73,8 @@ impl Args {
         let resolved = context.block_on(resolve(&manager, &input.occurrences()))?;
         let finished = input.finish(&resolved)?;
 
-        for ((_, target), text) in pairs.iter().zip(&finished.texts) {
-            private_file::write(target, text.as_bytes())?;
-        }
+        let texts = finished.texts.iter().map(|text| text.as_bytes());
+        private_file::write_all(pairs.iter().map(|(_, target)| target.as_path()).zip(texts))?;
         let (program, arguments) = self
             .command
             .split_first()
@@ -102,15 +101,20 @@ impl Args {
             })?;
             let path = |part: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(part));
             let (file, target) = (path(&bytes[..colon]), path(&bytes[colon + 1..]));
-            if file == target {
-                return Err(Failure::usage(
-                    "a configuration file can't be its own target",
-                    "it would be overwritten with its values",
-                ));
-            }
             Ok((file, target))
         };
-        self.config.iter().map(pair).collect()
+        let pairs: Vec<(PathBuf, PathBuf)> = self.config.iter().map(pair).collect::<Result<_, _>>()?;
+        for (index, (_, target)) in pairs.iter().enumerate() {
+            if let Some((file, _)) = pairs.iter().find(|(file, _)| private_file::is_same_file(file, target)) {
+                let message = format!("`{}` would be overwritten with its own values", file.display());
+                return Err(Failure::usage(message, "let the finished copy go to another file"));
+            }
+            if pairs[..index].iter().any(|(_, other)| other == target) {
+                let message = format!("two finished copies would go to `{}`", target.display());
+                return Err(Failure::usage(message, "give each a target of its own"));
+            }
+        }
+        Ok(pairs)
     }
 }
 
