@@ -90,7 +90,7 @@ impl Answer {
         let text = text.ansi().to_string();
         let is_asked_for = matches!(self.0.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
         // The parser stopped before the options were known.
-        let choice = color_option(std::env::args());
+        let choice = color_option(std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()));
         let written = if is_asked_for {
             AutoStream::new(io::stdout(), choice).write_all(text.as_bytes())
         } else {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use clap::Args;
 use keyfob::format::Format;
-use keyfob::{Error, ErrorKind, Occurrence, Resolved, Result, SecretManager, Template, read_configuration};
+use keyfob::{Error, ErrorKind, FILE_SCHEME, Occurrence, Resolved, Result, SecretManager, Template, read_configuration};
 use zeroize::Zeroizing;
 
 use crate::context::Context;
@@ -27,10 +27,24 @@ impl ReferenceArgs {
     /// The stores, with these schemes allowed.
     ///
     /// # Errors
-    /// Those of [`Context::manager`].
-    pub(crate) fn manager(&self, context: &Context) -> Result<SecretManager> {
+    /// Those of [`Context::manager`]; a usage error for a scheme that means nothing.
+    pub(crate) fn manager(&self, context: &Context) -> Result<SecretManager, Failure> {
         let allow: Option<BTreeSet<String>> = self.allow.as_ref().map(|schemes| schemes.iter().cloned().collect());
-        context.manager_allowing(allow)
+        let manager = context.manager_allowing(allow.clone())?;
+        let is_unknown = |scheme: &&String| !manager.is_reference_scheme(scheme);
+        if let Some(unknown) = allow.iter().flatten().find(is_unknown) {
+            let message = format!("`--allow` names the scheme `{}`, which means nothing", unknown.escape_debug());
+            let near = keyfob::nearest(unknown, manager.schemes().chain([FILE_SCHEME]));
+            let hint = match near.first() {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!(
+                    "known are: `{FILE_SCHEME}`, `{}`",
+                    manager.schemes().collect::<Vec<_>>().join("`, `")
+                ),
+            };
+            return Err(Failure::usage(message, hint));
+        }
+        Ok(manager)
     }
 }
 

@@ -102,8 +102,13 @@ fn verbose_tells_no_value() {
         &["list", "-vv"],
         &["doctor", "-vv"],
     ] {
-        let answer = sandbox.pipe("canary-5d1e", arguments).succeeds();
-        assert!(!answer.err.contains("canary") && !answer.out.contains("canary"), "{answer:?}");
+        let answer = sandbox.pipe("kfcanary-5d1e5d1e", arguments).succeeds();
+        let shows_value = answer.err.contains("canary") || answer.out.contains("canary");
+        assert!(!shows_value, "{arguments:?} shows the value");
+        assert!(
+            answer.err.contains("DEBUG keyfob") && answer.err.contains("store=\"sqlite\""),
+            "{arguments:?} tells nothing"
+        );
     }
 }
 

@@ -19,6 +19,7 @@ mod resolver;
 mod scanner;
 mod secret;
 mod store;
+mod trace;
 mod url;
 mod value;
 
@@ -44,6 +45,7 @@ pub use resolver::{AllowedSchemes, Answer, Occurrence, Resolved, Stores, resolve
 pub use scanner::{MAX_REFERENCE_BYTES, Piece, PieceKind, scan};
 pub use secret::{Freshness, Metadata, Origin, Secret, Version, VersionInfo};
 pub use store::{Health, SecretStore, StoreInfo};
+pub use trace::TraceLayer;
 pub use url::{Parameters, StoreUrl};
 pub use value::SecretValue;
 

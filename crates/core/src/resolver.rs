@@ -116,6 +116,7 @@ impl Resolved {
 /// names that exist, as far as the store can list them within two seconds.
 pub async fn resolve(stores: &dyn Stores, allowed: &AllowedSchemes, occurrences: &[Occurrence]) -> Result<Resolved, Report> {
     let wanted = Wanted::collect(allowed, occurrences);
+    tracing::debug!(target: "keyfob", places = occurrences.len(), references = wanted.references, "resolving");
     let secrets = wanted.group_by_scheme();
     let files = wanted.files();
     let (answers, contents) = futures_util::future::join(ask_stores(stores, secrets), read_files(files)).await;

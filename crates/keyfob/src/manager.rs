@@ -11,7 +11,7 @@ use std::sync::Arc;
 use keyfob_core::{
     AllowedSchemes, CacheLayer, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind, Fallback, GetOptions, Health,
     Layer, ListOptions, Metadata, Page, PageRequest, PutRequest, Reference, Result, Secret, SecretName, SecretRef, SecretStore,
-    StoreUrl, Stores, Target, VersionInfo, async_trait, stack,
+    StoreUrl, Stores, Target, TraceLayer, VersionInfo, async_trait, stack,
 };
 use tokio::sync::OnceCell;
 
@@ -198,6 +198,7 @@ impl SecretManager {
             Opening::Url(url) => {
                 let backend = backends::find(url.scheme())?;
                 let store = (backend.connect)(url.clone(), &self.0.environment).await;
+                tracing::debug!(target: "keyfob", store = %url, connected = store.is_ok());
                 let store = store.map_err(|error| error.with("store", url.to_string()))?;
                 Ok(self.layered(store))
             }
@@ -208,7 +209,14 @@ impl SecretManager {
     fn layered(&self, store: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
         let ttl = self.0.selection.cache_ttl.value;
         let cache = (!ttl.is_zero()).then(|| CacheLayer::new(ttl));
-        stack(store, cache.iter().map(|cache| cache as &dyn Layer))
+        // The events are the outermost, so that they tell what was asked and not what a cache let through.
+        stack(
+            store,
+            cache
+                .iter()
+                .map(|cache| cache as &dyn Layer)
+                .chain([&TraceLayer as &dyn Layer]),
+        )
     }
 
     fn unknown(&self, scheme: &str) -> Error {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{CacheLayer, Layer, MemoryStore, PutRequest, SecretName, stack};
+use keyfob_core::{CacheLayer, Layer, MemoryStore, PutRequest, SecretName, TraceLayer, stack};
 use keyfob_testkit::{CapturedLogs, RunOptions, run};
 
 #[tokio::test]
@@ -16,6 +16,11 @@ async fn cache_conforms() {
 #[tokio::test]
 async fn cache_of_one_entry_conforms() {
     conforms(&CacheLayer::new(Duration::from_secs(300)).max_entries(1)).await;
+}
+
+#[tokio::test]
+async fn trace_conforms_and_its_events_hold_no_value() {
+    conforms(&TraceLayer).await;
 }
 
 async fn conforms(layer: &dyn Layer) {

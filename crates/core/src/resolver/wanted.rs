@@ -35,7 +35,7 @@ impl<'a> Wanted<'a> {
                 Err(error) => {
                     wanted.references += 1;
                     wanted.failures.push(failure(
-                        "reference".to_owned(),
+                        occurrence.written.clone(),
                         vec![occurrence.location.clone()],
                         error.clone(),
                     ));

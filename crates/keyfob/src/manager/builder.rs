@@ -86,6 +86,10 @@ impl SecretManagerBuilder {
         }
         let environment = self.environment.unwrap_or_else(Environment::from_process);
         let selection = Selection::of(&environment, &self.options)?;
+        match &selection.store {
+            Ok(choice) => tracing::debug!(target: "keyfob", store = %choice.url, because = choice.reason, "store chosen"),
+            Err(error) => tracing::debug!(target: "keyfob", kind = error.kind().as_str(), "no store can be chosen"),
+        }
         let mut table = Table::default();
         table.add_selected(&selection);
         table.add_given(&selection, self.stores);
