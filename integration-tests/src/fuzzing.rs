@@ -180,6 +180,10 @@ pub fn url(input: &[u8]) {
     let Some(url) = accepted(StoreUrl::parse(text)) else { return };
     let shown = url.to_string();
     assert_one_line(&shown);
+    // What is shown is percent-encoded, and so may be longer than what is accepted.
+    if shown.len() > StoreUrl::MAX_BYTES {
+        return;
+    }
     let again = accepted(StoreUrl::parse(&shown));
     let Some(again) = again else {
         panic!("what is shown of a URL is a URL")

@@ -65,7 +65,9 @@ impl<'a> Prepared<'a> {
                 return Err(io::ErrorKind::IsADirectory.into());
             }
             // Born with mode 0600 under a random name that nobody had.
-            let mut file = tempfile::Builder::new().prefix(".keyfob-").tempfile_in(directory_of(&target))?;
+            let mut file = tempfile::Builder::new()
+                .prefix(".keyfob-")
+                .tempfile_in(directory_of(&target))?;
             file.write_all(bytes)?;
             file.as_file().sync_all()?;
             Ok(file)

@@ -1,26 +1,38 @@
 //! A document as names and values, for importing.
 
-use keyfob_core::{Error, ErrorKind, Result, SecretName, SecretValue};
+use std::collections::BTreeMap;
 
-use crate::format::Format;
+use keyfob_core::{Error, ErrorKind, Result, SecretName, SecretValue};
+use serde_json::value::RawValue;
+use zeroize::Zeroizing;
+
+use crate::format::{Document, Format, SyntaxError};
 use crate::load::parse;
 use crate::tree::Node;
 
 /// Every value of a document, named by the keys on the way to it, joined by `/`.
 ///
-/// Lists stay together, as their JSON. `null` is left out. Numbers and booleans are taken from JSON only: other formats
-/// write the same number in many ways (`0x1F`, `1_000`, `0123`), and the digits that stand there would be lost.
+/// `null` is left out. In JSON, a number, a boolean or a list is taken as it stands there. Other formats write the same
+/// number in many ways (`0x1F`, `1_000`, `0123`), so there only text is taken, and lists as their JSON.
 ///
 /// # Errors
-/// `InvalidInput` naming the key, never the value: a document that is none, a key that can't be part of a name, a name
-/// that comes twice, a number or a boolean outside JSON, a fraction. `Unsupported` for plain text.
+/// `InvalidInput` naming place or key, never the value: a document that is none, keys that can't be part of a name, a name
+/// that comes twice, a number or a boolean outside JSON. `Unsupported` for plain text.
 pub fn flatten(format: Format, text: &str) -> Result<Vec<(SecretName, SecretValue)>> {
-    let mut flat = Flat {
-        format,
-        values: Vec::new(),
-        problems: Vec::new(),
-    };
-    flat.add(&mut Vec::new(), parse(format, text)?)?;
+    Document::parse(format, Zeroizing::new(text.to_owned())).map_err(|error| not_a_document(format, None, &error))?;
+    let mut flat = Flat::default();
+    if format == Format::Json {
+        let document = serde_json::from_str(text).map_err(|_| not_strict())?;
+        flat.add_json(&mut Vec::new(), document)?;
+    } else {
+        flat.add(&mut Vec::new(), parse(format, text)?);
+    }
+    if flat.is_no_map {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "the document is not a map of names and values",
+        ));
+    }
     if let Some(problem) = all_of(flat.problems) {
         return Err(problem);
     }
@@ -32,53 +44,99 @@ pub fn flatten(format: Format, text: &str) -> Result<Vec<(SecretName, SecretValu
     }
 }
 
+/// What is wrong with a text of that format, where, and what would be right.
+pub(crate) fn not_a_document(format: Format, source: Option<&str>, error: &SyntaxError) -> Error {
+    let place = match source {
+        Some(source) => format!("{source}:{}:{}", error.line(), error.column()),
+        None => format!("{}:{}", error.line(), error.column()),
+    };
+    let message = format!("not a valid {format} document: {}", error.problem());
+    let invalid = Error::new(ErrorKind::InvalidInput, message).with("at", place);
+    match error.hint() {
+        Some(hint) => invalid.with_hint(hint),
+        None => invalid,
+    }
+}
+
+#[derive(Default)]
 struct Flat {
-    format: Format,
     values: Vec<(SecretName, SecretValue)>,
     /// Told together, so that a document is mended in one go.
     problems: Vec<Error>,
+    is_no_map: bool,
 }
 
 impl Flat {
-    fn add(&mut self, path: &mut Vec<String>, node: Node) -> Result<()> {
+    fn add(&mut self, path: &mut Vec<String>, node: Node) {
         let value = match node {
-            Node::Null => return Ok(()),
+            Node::Null => return,
             Node::Map(map) => {
                 for (key, node) in map {
                     path.push(key);
-                    self.add(path, node)?;
+                    self.add(path, node);
+                    path.pop();
+                }
+                return;
+            }
+            Node::Text(mut text) | Node::Secret(mut text) => Ok(SecretValue::from(std::mem::take(&mut *text))),
+            list @ Node::Sequence(_) => list.to_json().ok_or("a list holds a number that would lose digits"),
+            Node::Bool(_) | Node::Unsigned(_) | Node::Signed(_) | Node::Float(_) => {
+                Err("only text can be imported here without losing what stands there")
+            }
+        };
+        self.push(path, value);
+    }
+
+    fn add_json(&mut self, path: &mut Vec<String>, raw: &RawValue) -> Result<()> {
+        let value = match raw.get().as_bytes().first() {
+            Some(b'{') => {
+                let map: BTreeMap<String, &RawValue> = serde_json::from_str(raw.get()).map_err(|_| not_strict())?;
+                for (key, raw) in map {
+                    path.push(key);
+                    self.add_json(path, raw)?;
                     path.pop();
                 }
                 return Ok(());
             }
-            other => other,
+            Some(b'n') => return Ok(()),
+            Some(b'"') => SecretValue::from(serde_json::from_str::<String>(raw.get()).map_err(|_| not_strict())?),
+            _ => SecretValue::from(raw.get()),
         };
-        let key = path.join("/");
-        let exact = |node: &Node| matches!(self.format, Format::Json) && !matches!(node, Node::Float(_));
-        let value = match value {
-            Node::Text(mut text) | Node::Secret(mut text) => SecretValue::from(std::mem::take(&mut *text)),
-            list @ Node::Sequence(_) => list
-                .to_json()
-                .ok_or_else(|| refused("a list holds a number that would lose digits", &key))?,
-            scalar if exact(&scalar) => scalar
-                .to_json()
-                .ok_or_else(|| refused("the number would lose digits", &key))?,
-            _ => {
-                return Err(
-                    refused("only text can be imported here without losing what stands there", &key)
-                        .with_hint("put the value in quotes"),
-                );
-            }
-        };
-        if path.is_empty() {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "the document is not a map of names and values",
-            ));
-        }
-        self.values.push((SecretName::new(&key)?, value));
+        self.push(path, Ok(value));
         Ok(())
     }
+
+    fn push(&mut self, path: &[String], value: Result<SecretValue, &'static str>) {
+        self.is_no_map |= path.is_empty();
+        let key = path.join("/");
+        let value = value.map_err(|problem| refused(problem, &key).with_hint("put the value in quotes"));
+        match value.and_then(|value| Ok((SecretName::new(&key)?, value))) {
+            Ok(named) => self.values.push(named),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+}
+
+/// Comments and trailing commas are kept when a configuration is resolved, but JSON proper has none.
+fn not_strict() -> Error {
+    Error::new(
+        ErrorKind::InvalidInput,
+        "not a valid JSON document: comments, trailing commas and duplicate keys are not taken here",
+    )
+}
+
+/// One error that tells all of them.
+fn all_of(problems: Vec<Error>) -> Option<Error> {
+    let [first, _, ..] = problems.as_slice() else {
+        return problems.into_iter().next();
+    };
+    let told: Vec<String> = problems.iter().map(Error::to_string).collect();
+    let message = format!("{} values can't be taken: {}", told.len(), told.join("; "));
+    let error = Error::new(first.kind(), message);
+    Some(match first.hint() {
+        Some(hint) => error.with_hint(hint.to_owned()),
+        None => error,
+    })
 }
 
 fn refused(problem: &'static str, key: &str) -> Error {
@@ -106,17 +164,35 @@ mod tests {
 
     #[test]
     fn keys_become_names() {
-        let json = r#"{"db":{"user":"jo","port":5432,"tls":true,"none":null},"list":["a",1],"k":"v"}"#;
+        let json = r#"{"db":{"user":"jo","port":5432,"tls":true,"none":null},"list":["a", 1.10],"pi":3.140,"k":"v"}"#;
         let expected = [
             ("db/user", "jo"),
             ("db/port", "5432"),
             ("db/tls", "true"),
-            ("list", r#"["a",1]"#),
+            ("list", r#"["a", 1.10]"#),
+            ("pi", "3.140"),
             ("k", "v"),
         ];
-        assert_eq!(flat(Format::Json, json).unwrap(), pairs(&expected));
+        let mut expected = pairs(&expected);
+        expected.sort_unstable();
+        assert_eq!(flat(Format::Json, json).unwrap(), expected);
         assert_eq!(flat(Format::Yaml, "db:\n  user: jo\n").unwrap(), pairs(&[("db/user", "jo")]));
+        assert_eq!(
+            flat(Format::Yaml, "no: {y: a, 1.10: b, 0x1F: c}\n").unwrap(),
+            pairs(&[("no/y", "a"), ("no/1.10", "b"), ("no/0x1F", "c")])
+        );
         assert_eq!(flat(Format::Dotenv, "A=1\nA=2\n").unwrap(), pairs(&[("A", "2")]));
+    }
+
+    #[test]
+    fn all_problems_are_told_together() {
+        let error = flat(Format::Json, r#"{"ok":"9871","..":"9871","a b\n":1.50,"a":{"":"9871"}}"#).unwrap_err();
+        let told = error.to_string();
+        assert!(told.starts_with("3 values can't be taken: "), "{told}");
+        assert!(
+            told.contains("`..`") && told.contains("`a/`") && !told.contains("9871"),
+            "{told}"
+        );
     }
 
     #[test]
@@ -124,7 +200,6 @@ mod tests {
         for (format, text) in [
             (Format::Yaml, "a: 0123\n"),
             (Format::Yaml, "a: yes\nb: 9871\n"),
-            (Format::Json, r#"{"a":1.10}"#),
             (Format::Json, r#"{"a/b":"9871","a":{"b":"9871"}}"#),
             (Format::Json, r#"{"..":"9871"}"#),
             (Format::Json, "[9871]"),
@@ -134,6 +209,22 @@ mod tests {
             let error = flat(format, text).unwrap_err();
             assert!(
                 !format!("{error:?}").contains("9871") && !format!("{error:?}").contains("0123"),
+                "{error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_document_that_is_none_says_where() {
+        for (format, text, place) in [
+            (Format::Json, "{\"a\":\n 1,,}", "2:4"),
+            (Format::Yaml, "a: [9871\n", ""),
+            (Format::Toml, "a = 1\nb = ", "2:"),
+            (Format::Dotenv, "A=1\n9871", "2:"),
+        ] {
+            let error = flat(format, text).unwrap_err();
+            assert!(
+                error.to_string().contains(place) && !format!("{error:?}").contains("9871"),
                 "{error:?}"
             );
         }

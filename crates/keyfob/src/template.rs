@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use keyfob_core::{Error, ErrorKind, Location, Occurrence, Resolved, Result};
+use keyfob_core::{Location, Occurrence, Resolved, Result};
 use zeroize::Zeroizing;
 
+use crate::flatten::not_a_document;
 use crate::format::{Document, Format};
 use crate::interpolation::Interpolation;
 
@@ -41,15 +42,7 @@ impl Template {
         is_known: impl Fn(&str) -> bool,
     ) -> Result<Self> {
         let source = source.into();
-        let document = Document::parse(format, text).map_err(|error| {
-            let message = format!("not a valid {format} document: {}", error.problem());
-            let place = format!("{source}:{}:{}", error.line(), error.column());
-            let invalid = Error::new(ErrorKind::InvalidInput, message).with("at", place);
-            match error.hint() {
-                Some(hint) => invalid.with_hint(hint),
-                None => invalid,
-            }
-        })?;
+        let document = Document::parse(format, text).map_err(|error| not_a_document(format, Some(&source), &error))?;
         let slots = document
             .slots()
             .iter()

@@ -155,13 +155,13 @@ impl<'de> Deserialize<'de> for Node {
     }
 }
 
-/// A key as text: YAML allows numbers and booleans as keys.
+/// A key as it stands there: `no`, `1.10` and `0x1F` are keys in YAML, and mean themselves.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct AnyKey;
-        impl Visitor<'_> for AnyKey {
+        struct KeyText;
+        impl Visitor<'_> for KeyText {
             type Value = Key;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a key")
@@ -169,19 +169,7 @@ impl<'de> Deserialize<'de> for Key {
             fn visit_str<E>(self, text: &str) -> Result<Key, E> {
                 Ok(Key(text.to_owned()))
             }
-            fn visit_bool<E>(self, value: bool) -> Result<Key, E> {
-                Ok(Key(value.to_string()))
-            }
-            fn visit_u64<E>(self, value: u64) -> Result<Key, E> {
-                Ok(Key(value.to_string()))
-            }
-            fn visit_i64<E>(self, value: i64) -> Result<Key, E> {
-                Ok(Key(value.to_string()))
-            }
-            fn visit_f64<E>(self, value: f64) -> Result<Key, E> {
-                Ok(Key(value.to_string()))
-            }
         }
-        deserializer.deserialize_any(AnyKey)
+        deserializer.deserialize_str(KeyText)
     }
 }

@@ -196,7 +196,12 @@ impl KeyConfig {
     /// Those of [`RawKey`] and [`Passphrase`].
     pub fn source(&self) -> Result<Arc<dyn KeySource>> {
         Ok(match self {
-            Self::File(path) => Arc::new(RawKey::from_file(path)?),
+            Self::File(path) => Arc::new(RawKey::from_file(path).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => error.with_hint(
+                    "without its key nothing opens the store: put the key file back, or name another with `KEYFOB_KEY_FILE`",
+                ),
+                _ => error,
+            })?),
             Self::Raw(text) => Arc::new(RawKey::parse(
                 text.expose_str().map_err(|_| invalid("the store's key is not text"))?,
             )?),

@@ -81,7 +81,7 @@ impl Engine {
         .map_err(|error| error.with("store", config.path.display().to_string()))?;
         let store = ring.store;
         let engine = Arc::new(Self {
-            remembered: Remembered::open(config.state_dir.as_deref(), store, &config.path),
+            remembered: Remembered::open(config.state_dir.as_deref(), store, &config.path)?,
             key: RwLock::new(config.key.clone()),
             ring: RwLock::new(Arc::new(ring)),
             scheme: Arc::from(SCHEME),

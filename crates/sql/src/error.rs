@@ -54,12 +54,12 @@ fn from_code(failure: ffi::Error) -> Error {
         ffi::SQLITE_READONLY | ffi::SQLITE_PERM | ffi::SQLITE_AUTH => (
             ErrorKind::PermissionDenied,
             "the store can't be written",
-            Some("its file and its directory must be writable"),
+            Some("its file, the `-wal` and `-shm` files beside it, and its directory must be writable"),
         ),
         ffi::SQLITE_CANTOPEN => (
             ErrorKind::PermissionDenied,
             "the store or a file beside it can't be opened",
-            Some("its file and its directory must be readable and writable"),
+            Some("its file, the `-wal` and `-shm` files beside it, and its directory must be readable and writable"),
         ),
         ffi::SQLITE_NOTADB => return not_a_store(),
         ffi::SQLITE_FULL => (ErrorKind::Unavailable, "there is no space left for the store", None),

@@ -6,8 +6,10 @@ mod engine;
 mod error;
 mod integrity;
 mod keyring;
+mod preview;
 mod reading;
 mod remembered;
+mod restore;
 mod rotate;
 mod rows;
 mod sqlite;
@@ -21,8 +23,9 @@ use std::sync::Arc;
 
 use keyfob_core::{Backend, SecretStore};
 
-pub use backup::{BackupReport, ChangedSecret, RestorePreview, VersionsOf};
+pub use backup::BackupReport;
 pub use config::{KeyConfig, SqlConfig};
+pub use preview::{ChangedSecret, RestorePreview, VersionsOf};
 pub use rotate::{KeyStatus, RotateStep};
 pub use store::SqlStore;
 pub use verify::VerifyReport;

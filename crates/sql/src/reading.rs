@@ -62,7 +62,7 @@ impl Reading<'_> {
                             .binary_search_by(|row| row.name.as_str().cmp(name))
                             .ok()
                             .and_then(|at| rows.get(at));
-                        self.get(&request.name, row, &request.options)
+                        self.get(&request.name, bucket, row, &request.options)
                     }
                 });
             }
@@ -178,7 +178,7 @@ impl Reading<'_> {
         self.ring.open(name, row, facts)
     }
 
-    fn get(&self, name: &SecretName, row: Option<&SecretRow>, options: &GetOptions) -> Result<Secret> {
+    fn get(&self, name: &SecretName, bucket: u16, row: Option<&SecretRow>, options: &GetOptions) -> Result<Secret> {
         let row = row.ok_or_else(|| not_found(name))?;
         self.check_not_deleted(name, row)?;
         let entry = match &options.version {
@@ -193,7 +193,12 @@ impl Reading<'_> {
                 .with_hint("it was never there, or newer ones have pushed it out; `keyfob versions` lists what there is")
         })?;
         let mut secret = None;
-        self.tables.version(at(name.as_str(), entry.number), &mut |row| {
+        let place = At {
+            bucket,
+            name: name.as_str(),
+            number: entry.number,
+        };
+        self.tables.version(place, &mut |row| {
             let facts = self.check_version(name.as_str(), entry, row)?;
             if options.expired == Expired::Refuse && row.facts.is_expired(self.now) {
                 return Err(Error::new(ErrorKind::Expired, "the secret has expired").with("name", name.as_str()));

@@ -4,21 +4,26 @@
 //! user's state directory: it is written after every commit and only ever forward, so that a store whose generation
 //! is lower than the remembered one has been replaced.
 //!
-//! Each path has a record of its own: a copy of a store at another path is no replacement of it.
+//! Each path has a record of its own: a copy of a store at another path is no replacement of it. What counts is the path
+//! and not what a link there leads to: a link can replace a file as well as another file can.
+//!
+//! A directory that can't be made is a warning: whoever runs without a home must be able to run. A record that is there
+//! and can't be read is an error: else to take away a permission would be enough to switch the check off.
 //!
 //! A kill between a commit and the record leaves the record behind, never ahead: that is no harm, and the next open
 //! mends it. For that reason the record needs no sync of its own. It is 112 bytes long and written in one go, in place.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hmac::Mac;
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KekId, StoreId};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use sha2::{Digest as _, Sha256};
 
 use crate::integrity::keyed;
@@ -32,7 +37,10 @@ const LEN: usize = BODY + 32;
 /// The record of one store.
 pub(crate) struct Remembered {
     store: StoreId,
-    file: Result<File, String>,
+    /// Where it lies; `None` when nothing is remembered.
+    path: Option<PathBuf>,
+    file: Option<File>,
+    warning: Option<String>,
     /// The bytes that were last found authentic, so that reading them again needs no MAC.
     authentic: Mutex<Option<[u8; LEN]>>,
 }
@@ -47,32 +55,65 @@ pub(crate) struct Record {
 }
 
 impl Remembered {
-    /// Opens or makes the record of the store at `path` in `directory`. A directory that can't be used is no error, but a
-    /// [warning](Self::warning).
-    pub(crate) fn open(directory: Option<&Path>, store: StoreId, path: &Path) -> Self {
-        let file = match directory {
-            None => Err("there is no state directory: an older copy of the whole store file would not be noticed".to_owned()),
-            Some(directory) => open_file(directory, &file_name(store, path)).map_err(|error| {
-                format!(
-                    "the state directory `{}` can't be used ({error}): an older copy of the whole store file would not be noticed",
-                    directory.display()
-                )
-            }),
+    /// Opens or makes the record of the store at `path` in `directory`. A directory or record that can't be made is no
+    /// error, but a [warning](Self::warning).
+    ///
+    /// # Errors
+    /// `PermissionDenied` or `InvalidConfig` when there is a directory or a record that can't be read.
+    pub(crate) fn open(directory: Option<&Path>, store: StoreId, path: &Path) -> Result<Self> {
+        let record = directory.map(|directory| directory.join(file_name(store, path)));
+        let opened = match &record {
+            None => Opened::Unmade("there is no state directory".to_owned()),
+            Some(record) => open_record(record)?,
         };
-        Self {
-            store,
-            file,
-            authentic: Mutex::default(),
+        let (file, warning) = match opened {
+            Opened::Writable(file) => (Some(file), None),
+            Opened::ReadOnly(file, why) => (
+                Some(file),
+                Some(format!(
+                    "{why}: after the next write an older copy of the whole store file may not be noticed"
+                )),
+            ),
+            Opened::Unmade(why) => (
+                None,
+                Some(format!("{why}: an older copy of the whole store file would not be noticed")),
+            ),
+        };
+        if let Some(warning) = &warning {
+            tracing::warn!(target: "keyfob_sql", store = %path.display(), "{warning}");
         }
+        Ok(Self {
+            store,
+            path: record.filter(|_| file.is_some()),
+            file,
+            warning,
+            authentic: Mutex::default(),
+        })
     }
 
     pub(crate) fn warning(&self) -> Option<&str> {
-        self.file.as_ref().err().map(String::as_str)
+        self.warning.as_deref()
+    }
+
+    /// The newest generation that is remembered of this store under any other path, if that is above `generation`.
+    pub(crate) fn newer_elsewhere(&self, generation: u64, ring: &Keyring) -> Option<u64> {
+        let own = self.path.as_deref()?;
+        let prefix = format!("{}-", self.store);
+        let others = fs::read_dir(own.parent()?).ok()?.filter_map(|entry| {
+            let entry = entry.ok()?;
+            let is_another = entry.path() != own && entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes());
+            // A record that says nothing is no evidence.
+            let file = is_another.then(|| reading_options().open(entry.path()).ok()).flatten()?;
+            let bytes = read_record(&file).ok()?;
+            let record = self.check(bytes.as_ref(), &mut None, ring).ok()??;
+            Some(record.generation)
+        });
+        others.max().filter(|newest| *newest > generation)
     }
 
     /// What is remembered, if anything is. To be read *before* the store is: then the store is never the older one.
     pub(crate) fn read(&self, ring: &Keyring) -> Result<Option<Record>> {
-        let Ok(file) = &self.file else { return Ok(None) };
+        let Some(file) = &self.file else { return Ok(None) };
         let mut authentic = self.authentic();
         let bytes = read_record(file)?;
         match self.check(bytes.as_ref(), &mut authentic, ring) {
@@ -89,7 +130,7 @@ impl Remembered {
     /// Remembers that the store has come to `head`. The store is durable by now, so a failure is not the caller's:
     /// it is logged, and the record stays behind.
     pub(crate) fn remember(&self, head: &Head, ring: &Keyring) {
-        if let Ok(file) = &self.file
+        if let Some(file) = &self.file
             && let Err(error) = self.write(file, head, ring)
         {
             tracing::warn!(store = %self.store, %error, "the generation of the store can't be remembered");
@@ -141,27 +182,103 @@ impl Remembered {
     }
 }
 
-fn open_file(directory: &Path, name: &str) -> std::io::Result<File> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-    OpenOptions::new()
-        .read(true)
+enum Opened {
+    Writable(File),
+    ReadOnly(File, String),
+    Unmade(String),
+}
+
+fn open_record(path: &Path) -> Result<Opened> {
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    if let Err(error) = made {
+        return match status(directory) {
+            Ok(None) => Ok(Opened::Unmade(format!(
+                "the state directory `{}` can't be made ({error})",
+                directory.display()
+            ))),
+            Ok(Some(_)) => Err(unreadable(error, "the state directory", directory, "700")),
+            // Nobody can say that there is nothing.
+            Err(error) => Err(unreadable(error, "the state directory", directory, "700")),
+        };
+    }
+    let opened = reading_options()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
-        .open(directory.join(name))
+        .open(path);
+    let error = match opened {
+        Ok(file) => return Ok(Opened::Writable(file)),
+        Err(error) => error,
+    };
+    match status(path) {
+        Ok(None) => Ok(Opened::Unmade(format!(
+            "the state directory `{}` can't be written to ({error})",
+            directory.display()
+        ))),
+        Ok(Some(record)) => match reading_options().open(path) {
+            Ok(file) if record.is_file() => {
+                let why = format!(
+                    "the record of the newest generation, `{}`, can't be written ({error})",
+                    path.display()
+                );
+                Ok(Opened::ReadOnly(file, why))
+            }
+            Ok(_) => Err(unreadable(error, "the record of the store's newest generation", path, "600")),
+            Err(error) => Err(unreadable(error, "the record of the store's newest generation", path, "600")),
+        },
+        Err(error) => Err(unreadable(error, "the state directory", directory, "700")),
+    }
 }
 
-/// `ID-PATH.generation`, with eight bytes of the digest of the real path.
+/// A link could lead to the record of another store, and to open a pipe could wait forever.
+fn reading_options() -> OpenOptions {
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits();
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(flags.cast_signed());
+    options
+}
+
+/// What stands at the path itself; `None` when it is certain that nothing does.
+fn status(path: &Path) -> io::Result<Option<Metadata>> {
+    match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn unreadable(error: io::Error, what: &str, path: &Path, mode: &str) -> Error {
+    let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
+    let (kind, hint) = if is_denied {
+        let hint = format!(
+            "`chmod {mode} {}`, as its owner; or set `KEYFOB_STATE_DIR` to a directory of yours",
+            path.display()
+        );
+        (ErrorKind::PermissionDenied, hint)
+    } else {
+        let hint = "look at who put it there, and remove it if you trust the store file as it is".to_owned();
+        (ErrorKind::InvalidConfig, hint)
+    };
+    let message = format!("{what} can't be read, so an older copy of the store file would not be noticed");
+    Error::new(kind, message)
+        .with("path", path.display().to_string())
+        .with_hint(hint)
+        .with_source(error)
+}
+
+/// `ID-PATH.generation`, with eight bytes of the digest of the path, in which the directories are the real ones.
 fn file_name(store: StoreId, path: &Path) -> String {
-    let real = fs::canonicalize(path).or_else(|_| {
-        // The file may be lost. Its directory is not.
-        let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let in_real_directory = path.file_name().and_then(|name| {
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        fs::canonicalize(parent.unwrap_or(Path::new("."))).map(|parent| parent.join(name))
+        let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).ok()?;
+        Some(parent.join(name))
     });
-    let real = real.unwrap_or_else(|_| path.to_owned());
-    let digest: Digest = Sha256::digest(real.as_os_str().as_bytes()).into();
+    let path = in_real_directory
+        .or_else(|| std::path::absolute(path).ok())
+        .unwrap_or_else(|| path.to_owned());
+    let digest: Digest = Sha256::digest(path.as_os_str().as_bytes()).into();
     let path: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     format!("{store}-{path}.generation")
 }
@@ -174,7 +291,7 @@ fn read_record(file: &File) -> Result<Option<[u8; LEN]>> {
         match file.read_at(&mut bytes[filled..], filled as u64) {
             Ok(0) => break,
             Ok(more) => filled += more,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(unusable(error, "read")),
         }
     }
@@ -211,7 +328,7 @@ fn damaged() -> Error {
         .with_hint("if you trust the store file as it is, remove its `.generation` file from the state directory")
 }
 
-fn unusable(error: std::io::Error, what: &str) -> Error {
+fn unusable(error: io::Error, what: &str) -> Error {
     let message = format!("the record of the store's newest generation can't be {what}");
     Error::new(ErrorKind::Unavailable, message).with_source(error)
 }
@@ -259,11 +376,11 @@ mod tests {
     fn it_goes_forward_and_never_back() {
         let directory = tempfile::tempdir().unwrap();
         let ring = ring();
-        let remembered = Remembered::open(Some(directory.path()), STORE, Path::new("/s.db"));
+        let remembered = Remembered::open(Some(directory.path()), STORE, Path::new("/s.db")).unwrap();
         assert!(remembered.read(&ring).unwrap().is_none());
         for (write, expected) in [(3, 3), (2, 3), (3, 3), (4, 4)] {
             remembered.remember(&head(&ring, write), &ring);
-            let other = Remembered::open(Some(directory.path()), STORE, Path::new("/s.db"));
+            let other = Remembered::open(Some(directory.path()), STORE, Path::new("/s.db")).unwrap();
             let record = other.read(&ring).unwrap().unwrap();
             assert_eq!((record.generation, record.mac), (expected, Some([expected as u8; 32])));
         }
@@ -273,7 +390,7 @@ mod tests {
     fn every_changed_byte_is_seen_and_a_changed_key_is_not_damage() {
         let directory = tempfile::tempdir().unwrap();
         let ring = ring();
-        let remembered = Remembered::open(Some(directory.path()), STORE, Path::new("/s.db"));
+        let remembered = Remembered::open(Some(directory.path()), STORE, Path::new("/s.db")).unwrap();
         remembered.remember(&head(&ring, 9), &ring);
         let path = directory.path().join(file_name(STORE, Path::new("/s.db")));
         let good = fs::read(&path).unwrap();
@@ -298,7 +415,7 @@ mod tests {
     fn no_directory_is_a_warning() {
         let ring = ring();
         for directory in [None, Some(Path::new("/dev/null/x"))] {
-            let remembered = Remembered::open(directory, STORE, Path::new("/s.db"));
+            let remembered = Remembered::open(directory, STORE, Path::new("/s.db")).unwrap();
             remembered.remember(&head(&ring, 1), &ring);
             assert!(remembered.read(&ring).unwrap().is_none());
             assert!(remembered.warning().unwrap().contains("would not be noticed"));

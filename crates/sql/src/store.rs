@@ -40,9 +40,10 @@ impl SqlStore {
     ///
     /// # Errors
     /// - `NotFound`: there is no file. Opening never makes one.
-    /// - `InvalidConfig`: the file is something else, of a newer format, or the configuration is wrong.
+    /// - `InvalidConfig`: the file is something else, of a newer format, or the configuration is wrong, or something else is
+    ///   in the place of the record of the newest generation.
     /// - `Unauthenticated`: the key does not fit.
-    /// - `PermissionDenied`: the file can't be opened, or others may write to it.
+    /// - `PermissionDenied`: the file can't be opened, or others may write to it, or what is remembered of it can't be read.
     /// - `Corrupt`: the file is damaged, was changed from outside, or is older than what is remembered.
     pub async fn open(config: SqlConfig) -> Result<Self> {
         Engine::open(config).await.map(Self::new)
@@ -214,7 +215,15 @@ impl SecretStore for SqlStore {
         let work = |engine: &Engine, ring: &_| engine.read(ring, |reading| Ok(Arc::clone(&reading.verified)));
         let verified = self.engine.run(work).await?;
         let engine = Arc::clone(&self.engine);
-        let is_readable = blocking(move || Ok(engine.sqlite.is_readable_by_others())).await?;
+        let generation = verified.head.generation;
+        let (is_readable, unwritable, newer_elsewhere) = blocking(move || {
+            Ok((
+                engine.sqlite.is_readable_by_others(),
+                engine.sqlite.unwritable_file(),
+                engine.remembered.newer_elsewhere(generation, &engine.ring()),
+            ))
+        })
+        .await?;
         let mut health = Health::default();
         health.details = vec![
             ("store_id", verified.head.store.to_string()),
@@ -226,6 +235,18 @@ impl SecretStore for SqlStore {
             health.warnings.push(format!(
                 "others may read the store's file: `chmod 600 {}`",
                 self.engine.config.path.display()
+            ));
+        }
+        if let Some(file) = unwritable {
+            health.warnings.push(format!(
+                "the store can't be written to: `chmod u+w {}`, as its owner",
+                file.display()
+            ));
+        }
+        if let Some(newer) = newer_elsewhere {
+            health.warnings.push(format!(
+                "this is an older copy: generation {newer} of the store is remembered under another path, this one has \
+                 {generation}. If you did not copy or link it here on purpose, somebody exchanged its directory"
             ));
         }
         if verified.is_key_changing() {

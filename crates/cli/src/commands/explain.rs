@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use keyfob::format::Format;
-use keyfob::{Error, FILE_SCHEME, Occurrence, Reference, Result, SecretManager, Selection};
+use keyfob::{Error, ErrorKind, FILE_SCHEME, Occurrence, Reference, Result, SecretManager, Selection};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -74,7 +74,10 @@ impl Args {
                 store: store_of(manager, &reference),
             }]);
         }
-        let template = template(manager, &PathBuf::from(subject), self.format)?;
+        let template = template(manager, &PathBuf::from(subject), self.format).map_err(|error| match error.kind() {
+            ErrorKind::NotFound => error.with_hint("a reference is written with braces: '${secret:db/password}'"),
+            _ => error,
+        })?;
         Ok(template
             .occurrences()
             .into_iter()

@@ -103,7 +103,7 @@ impl Args {
             let (file, target) = (path(&bytes[..colon]), path(&bytes[colon + 1..]));
             Ok((file, target))
         };
-        let pairs: Vec<(PathBuf, PathBuf)> = self.config.iter().map(pair).collect::<Result<_, _>>()?;
+        let pairs: Vec<(PathBuf, PathBuf)> = self.config.iter().map(pair).collect::<Result<_, Failure>>()?;
         for (index, (_, target)) in pairs.iter().enumerate() {
             if let Some((file, _)) = pairs.iter().find(|(file, _)| private_file::is_same_file(file, target)) {
                 let message = format!("`{}` would be overwritten with its own values", file.display());
@@ -133,10 +133,13 @@ struct Finished {
 impl Input {
     fn read(manager: &SecretManager, env_files: &[PathBuf], configs: &[(PathBuf, PathBuf)]) -> Result<Self, Error> {
         let is_known = |scheme: &str| manager.is_reference_scheme(scheme);
-        // A variable that is not UTF-8 holds no reference and is inherited as it is.
-        let variables: Vec<(String, Zeroizing<String>)> = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, Zeroizing::new(value.into_string().ok()?))))
-            .collect();
+        let mut variables: Vec<(String, Zeroizing<String>)> = Vec::new();
+        for (name, value) in std::env::vars_os() {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => variables.push((name, Zeroizing::new(value))),
+                (name, value) => check_inherited(&lossy(name), &lossy(value), is_known)?,
+            }
+        }
         let own = Assignments::from_variables(
             variables.iter().map(|(name, value)| (name.as_str(), value.as_str())),
             is_known,
@@ -191,6 +194,21 @@ impl Input {
         }
         Ok(finished)
     }
+}
+
+fn lossy(text: Result<String, OsString>) -> Zeroizing<String> {
+    Zeroizing::new(text.unwrap_or_else(|raw| raw.to_string_lossy().into_owned()))
+}
+
+/// A variable that is not UTF-8 is inherited as it is, unless it holds a reference: a command must not see one.
+fn check_inherited(name: &str, value: &str, is_known: impl Fn(&str) -> bool) -> Result<(), Error> {
+    if keyfob::scan(value, is_known).is_empty() {
+        return Ok(());
+    }
+    Err(
+        Error::new(ErrorKind::NotText, "the variable holds a reference, but it is not UTF-8 text")
+            .with("variable", name.escape_debug().to_string()),
+    )
 }
 
 /// Replaces this process with the command; comes back only when that fails.

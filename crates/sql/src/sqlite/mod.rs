@@ -1,5 +1,6 @@
 //! SQLite: one file, opened by several connections.
 
+mod side_files;
 mod tables;
 
 use std::fs::{self, File, OpenOptions};
@@ -82,6 +83,7 @@ impl Sqlite {
     /// Opens an existing file.
     pub(crate) fn open(path: PathBuf, busy_timeout: Duration) -> Result<Self> {
         check_file(&path)?;
+        side_files::mend_permissions(&path);
         let sqlite = Self {
             path,
             busy_timeout,
@@ -135,7 +137,8 @@ impl Sqlite {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .map_err(from_sqlite)?;
-            match write(&SqliteTables::new(&transaction))? {
+            let outcome = write(&SqliteTables::new(&transaction))?;
+            match outcome {
                 Outcome::Unchanged(result) => Ok(result),
                 Outcome::Commit(result) => transaction.commit().map_err(uncommitted).map(|()| result),
             }
@@ -172,6 +175,11 @@ impl Sqlite {
         fs::metadata(&self.path).is_ok_and(|metadata| metadata.mode() & 0o044 != 0)
     }
 
+    /// The first of the store's files that this process may not write.
+    pub(crate) fn unwritable_file(&self) -> Option<PathBuf> {
+        side_files::unwritable(&self.path)
+    }
+
     fn take(&self) -> Result<Connection> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match idle {
@@ -199,7 +207,7 @@ impl Sqlite {
     }
 
     fn locate(&self, error: Error) -> Error {
-        error.with("store", self.path.display().to_string())
+        side_files::explain(error, &self.path).with("store", self.path.display().to_string())
     }
 }
 

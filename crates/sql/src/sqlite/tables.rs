@@ -1,6 +1,7 @@
 //! The tables in SQLite.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 
 use keyfob_core::Result;
 use keyfob_envelope::{KekId, KeySlot, StoreId, kek_of};
@@ -13,15 +14,27 @@ use crate::rows::{Digest, Facts, Head, SecretColumns, SecretRow, Time, VersionRo
 use crate::tables::{At, Place, Tables, WrappedVersion};
 
 /// The tables as a transaction of this connection sees them.
-pub(crate) struct SqliteTables<'c>(&'c Connection);
+pub(crate) struct SqliteTables<'c> {
+    connection: &'c Connection,
+    /// The two statements that run once for every secret of a batch: looking them up each time would show.
+    version: Held<'c>,
+    facts: Held<'c>,
+}
+
+/// A statement that is ready for the next row.
+type Held<'c> = Cell<Option<CachedStatement<'c>>>;
 
 impl<'c> SqliteTables<'c> {
     pub(crate) fn new(connection: &'c Connection) -> Self {
-        Self(connection)
+        Self {
+            connection,
+            version: Cell::default(),
+            facts: Cell::default(),
+        }
     }
 
     fn prepare(&self, sql: &str) -> Result<CachedStatement<'c>> {
-        self.0.prepare_cached(sql).map_err(from_sqlite)
+        self.connection.prepare_cached(sql).map_err(from_sqlite)
     }
 
     fn execute(&self, sql: &str, params: impl Params) -> Result<usize> {
@@ -29,12 +42,18 @@ impl<'c> SqliteTables<'c> {
     }
 
     /// Runs `sql` and shows each row.
-    fn each(&self, sql: &str, params: impl Params, mut show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
-        let mut statement = self.prepare(sql)?;
-        let mut rows = statement.query(params).map_err(from_sqlite)?;
-        while let Some(row) = rows.next().map_err(from_sqlite)? {
-            show(row)?;
-        }
+    fn each(&self, sql: &str, params: impl Params, show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+        each(&mut self.prepare(sql)?, params, show)
+    }
+
+    /// The same with a statement that is held for the next time.
+    fn each_held(&self, held: &Held<'c>, sql: &str, params: impl Params, show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+        let mut statement = match held.take() {
+            Some(statement) => statement,
+            None => self.prepare(sql)?,
+        };
+        each(&mut statement, params, show)?;
+        held.set(Some(statement));
         Ok(())
     }
 }
@@ -97,7 +116,7 @@ impl Tables for SqliteTables<'_> {
         let sql = "SELECT bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest, wrapped_key, \
                    ciphertext FROM version WHERE bucket = ?1 AND name = ?2 AND number = ?3";
         let mut found = false;
-        self.each(sql, params![at.bucket, at.name, signed(at.number)], |row| {
+        self.each_held(&self.version, sql, params![at.bucket, at.name, signed(at.number)], |row| {
             found = true;
             show(&version(row)?)
         })?;
@@ -108,7 +127,7 @@ impl Tables for SqliteTables<'_> {
         let sql = "SELECT bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest \
                    FROM version WHERE bucket = ?1 AND name = ?2 AND number = ?3";
         let mut found = None;
-        self.each(sql, params![at.bucket, at.name, signed(at.number)], |row| {
+        self.each_held(&self.facts, sql, params![at.bucket, at.name, signed(at.number)], |row| {
             found = Some((facts(row)?.into_owned(), bytes(row, 8)?));
             Ok(())
         })?;
@@ -253,6 +272,14 @@ impl Tables for SqliteTables<'_> {
         }
         Ok(())
     }
+}
+
+fn each(statement: &mut CachedStatement<'_>, params: impl Params, mut show: impl FnMut(&Row<'_>) -> Result<()>) -> Result<()> {
+    let mut rows = statement.query(params).map_err(from_sqlite)?;
+    while let Some(row) = rows.next().map_err(from_sqlite)? {
+        show(row)?;
+    }
+    Ok(())
 }
 
 /// Columns `bucket, name, last, deleted_at, purge_at, digest, history`.

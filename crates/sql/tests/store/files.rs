@@ -177,25 +177,60 @@ async fn a_truncated_file_is_damaged_wherever_it_ends() {
 }
 
 #[tokio::test]
-async fn a_read_only_directory_gives_a_clear_error() {
+async fn a_read_only_directory_says_that_reading_makes_files_too() {
     let place = Place::new();
     let mut config = place.config();
     config.path = place.path("ro/secrets.db");
     drop(SqlStore::create(config.clone()).await.unwrap());
-    set_mode(place.path("ro/secrets.db"), 0o400);
     set_mode(place.path("ro"), 0o500);
     let opened = SqlStore::open(config).await;
-    let written = match &opened {
-        Ok(store) => put(store, "a", "value").await,
-        Err(error) => Err(error.clone()),
-    };
     let is_root = fs::write(place.path("ro/probe"), "").is_ok();
     set_mode(place.path("ro"), 0o700);
-    match written {
-        Err(error) => assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}"),
-        // Permissions do not bind root: the write is as good as any.
+    match opened {
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+            assert!(error.message().contains("must make files beside it"), "{error:?}");
+            assert!(std::error::Error::source(&error).is_none(), "no code: {error:?}");
+        }
+        // Permissions do not bind root.
         Ok(_) => assert!(is_root),
     }
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_written_is_a_warning_and_leaves_nothing_that_forbids_writing_later() {
+    let place = Place::new();
+    let store = place.create().await;
+    put(&store, "a", "one").await.unwrap();
+    drop(store);
+    set_mode(place.path("secrets.db"), 0o400);
+    let is_bound = fs::OpenOptions::new().write(true).open(place.path("secrets.db")).is_err();
+    let store = place.open().await.unwrap();
+    assert_eq!(get(&store, "a").await.unwrap().value.expose_secret(), b"one");
+    let health = store.health().await.unwrap();
+    assert_eq!(
+        health.warnings.iter().any(|warning| warning.contains("can't be written to")),
+        is_bound,
+        "{health:?}"
+    );
+    if is_bound {
+        assert_eq!(put(&store, "a", "two").await.unwrap_err().kind(), ErrorKind::PermissionDenied);
+    }
+    drop(store);
+    // What such a reader leaves behind, whoever runs this test.
+    for file in ["secrets.db-wal", "secrets.db-shm"] {
+        if !place.path(file).exists() {
+            fs::write(place.path(file), "").unwrap();
+        }
+        set_mode(place.path(file), 0o400);
+    }
+    set_mode(place.path("secrets.db"), 0o600);
+    let store = place.open().await.unwrap();
+    put(&store, "a", "two").await.unwrap();
+    for file in ["secrets.db-wal", "secrets.db-shm"] {
+        assert_eq!(mode(place.path(file)), 0o600, "{file}");
+    }
+    assert_eq!(store.health().await.unwrap().warnings, Vec::<String>::new());
 }
 
 #[tokio::test]

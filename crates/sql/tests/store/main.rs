@@ -5,6 +5,7 @@
 mod backups;
 mod files;
 mod keys;
+mod memory;
 mod support;
 mod tamper;
 mod writers;

@@ -22,8 +22,8 @@ Examples:
   keyfob backup restore secrets-monday.db             shows it and asks
   keyfob backup restore secrets-monday.db --yes       in a script
 
-JSON: {backup_generation, present_generation, present_problem, lost, back, changed, restored};
-`lost` and `back` are arrays of {name, versions}, `changed` of {name, now, afterwards}.")]
+JSON: {backup_generation, present_generation, present_problem, missing_generations, lost, back, changed, restored};
+`missing_generations` is null or [first, last], `lost` and `back` are arrays of {name, versions}, `changed` of {name, now, afterwards}.")]
 pub(crate) struct Args {
     /// The backup
     file: PathBuf,
@@ -84,6 +84,15 @@ impl Args {
                 "the present store can't be read, all that it holds is lost: {problem}"
             ));
         }
+        if let Some((first, last)) = preview.missing_generations {
+            let store = match preview.present_generation {
+                Some(present) => format!("the present store is an older copy, of generation {present}"),
+                None => "there is no present store".to_owned(),
+            };
+            printer.warning(&format!(
+                "{store}: what was written in the generations {first} to {last} is in neither file, and is lost"
+            ));
+        }
         let mut table = Table::new(&["SECRET", "CHANGE"]);
         let versions = |of: &VersionsOf| of.versions.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         for lost in &preview.lost {
@@ -104,7 +113,10 @@ impl Args {
             ]);
         }
         if table.is_empty() && preview.present_problem.is_none() {
-            printer.note("it holds what the store holds");
+            printer.note(match preview.missing_generations {
+                None => "it holds what the store holds",
+                Some(_) => "it holds what the present file holds",
+            });
         }
         printer.table(&table)?;
         Ok(())
@@ -132,6 +144,7 @@ fn preview_json(preview: &RestorePreview, restored: bool) -> Value {
         "backup_generation": preview.backup_generation,
         "present_generation": preview.present_generation,
         "present_problem": preview.present_problem.as_ref().map(ToString::to_string),
+        "missing_generations": preview.missing_generations.map(|(first, last)| [first, last]),
         "lost": versions_of(&preview.lost),
         "back": versions_of(&preview.back),
         "changed": changed,
