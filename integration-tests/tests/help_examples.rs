@@ -26,10 +26,16 @@ const NEED_A_PERSON: &[(&str, &str)] = &[
 
 /// What must have happened before an example makes sense.
 const BEFORE: &[(&str, &str)] = &[
-    ("keyfob set db/password --create", "keyfob delete db/password --permanent --yes"),
+    (
+        "keyfob set db/password --create",
+        "keyfob delete db/password --permanent --yes",
+    ),
     ("keyfob restore", "keyfob delete db/password"),
     ("keyfob backup restore", "keyfob backup create secrets-monday.db"),
-    ("keyfob completions bash", "mkdir -p ~/.local/share/bash-completion/completions"),
+    (
+        "keyfob completions bash",
+        "mkdir -p ~/.local/share/bash-completion/completions",
+    ),
     ("keyfob completions zsh", "mkdir -p ~/.zfunc"),
     ("keyfob completions fish", "mkdir -p ~/.config/fish/completions"),
     ("keyfob man ~", "mkdir -p ~/.local/share/man/man1"),
@@ -121,7 +127,10 @@ fn run(line: &str) -> Result<(), String> {
 /// The secrets and files that the examples name.
 fn prepare(sandbox: &Sandbox) {
     let config = "password: ${secret:db/password}\n";
-    sandbox.write("keyfob.toml", "default = \"team\"\n[stores.team]\nurl = \"sqlite:\"\n[env.production]\n");
+    sandbox.write(
+        "keyfob.toml",
+        "default = \"team\"\n[stores.team]\nurl = \"sqlite:\"\n[env.production]\n",
+    );
     sandbox.write("app.yaml", config);
     sandbox.write("theirs.yaml", config);
     sandbox.write("deploy/one.yaml", config);
@@ -156,12 +165,18 @@ fn write_stubs(sandbox: &Sandbox) {
 /// Without a terminal, even where the tests have one, and with `/run/app` inside the sandbox.
 fn bash(sandbox: &Sandbox, line: &str, has_input: bool) -> Output {
     let inside = sandbox.work().join("run/app").display().to_string();
-    let path = sandbox.program("sh").get_envs().find_map(|(name, value)| (name == "PATH").then(|| value.unwrap().to_owned()));
+    let path = sandbox
+        .program("sh")
+        .get_envs()
+        .find_map(|(name, value)| (name == "PATH").then(|| value.unwrap().to_owned()));
     let mut command: Command = sandbox.program("setsid");
     command
         .args(["--wait", "bash", "-c"])
         .arg(format!("set -o pipefail\n{}", line.replace("/run/app", &inside)))
-        .env("PATH", format!("{}:{}", sandbox.path().join("stubs").display(), path.unwrap().display()))
+        .env(
+            "PATH",
+            format!("{}:{}", sandbox.path().join("stubs").display(), path.unwrap().display()),
+        )
         .env("GITHUB_ENV", sandbox.work().join("github.env"))
         .stdin(if has_input { Stdio::piped() } else { Stdio::null() })
         .stdout(Stdio::piped())

@@ -111,7 +111,11 @@ impl Context {
     /// # Errors
     /// Those of `work`, and `Other` when the system lets us have no event loop.
     pub(crate) fn block_on<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // One thread for blocking work: a second one would only wait for the same file, and costs a stack and a heap.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(1)
+            .build();
         let runtime = runtime.map_err(|error| Error::new(ErrorKind::Other, "can't start").with_source(error))?;
         runtime.block_on(work)
     }

@@ -185,6 +185,7 @@ fn going_back_to_a_backup_says_what_is_lost() {
             "backup_generation",
             "present_generation",
             "present_problem",
+            "missing_generations",
             "lost",
             "back",
             "changed",

@@ -1,8 +1,7 @@
 //! A document as names and values, for importing.
 
-use std::collections::BTreeMap;
-
 use keyfob_core::{Error, ErrorKind, Result, SecretName, SecretValue};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
@@ -90,8 +89,8 @@ impl Flat {
     fn add_json(&mut self, path: &mut Vec<String>, raw: &RawValue) -> Result<()> {
         let value = match raw.get().as_bytes().first() {
             Some(b'{') => {
-                let map: BTreeMap<String, &RawValue> = serde_json::from_str(raw.get()).map_err(|_| not_strict())?;
-                for (key, raw) in map {
+                let Entries(entries) = serde_json::from_str(raw.get()).map_err(|_| not_strict())?;
+                for (key, raw) in entries {
                     path.push(key);
                     self.add_json(path, raw)?;
                     path.pop();
@@ -117,11 +116,34 @@ impl Flat {
     }
 }
 
+/// The entries of a JSON object in their order, a key that comes twice included: a map would keep one of its values.
+struct Entries<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = Entries<'de>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<Entries<'de>, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    entries.push(entry);
+                }
+                Ok(Entries(entries))
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
 /// Comments and trailing commas are kept when a configuration is resolved, but JSON proper has none.
 fn not_strict() -> Error {
     Error::new(
         ErrorKind::InvalidInput,
-        "not a valid JSON document: comments, trailing commas and duplicate keys are not taken here",
+        "not a valid JSON document: comments and trailing commas are not taken here",
     )
 }
 
@@ -173,9 +195,7 @@ mod tests {
             ("pi", "3.140"),
             ("k", "v"),
         ];
-        let mut expected = pairs(&expected);
-        expected.sort_unstable();
-        assert_eq!(flat(Format::Json, json).unwrap(), expected);
+        assert_eq!(flat(Format::Json, json).unwrap(), pairs(&expected));
         assert_eq!(flat(Format::Yaml, "db:\n  user: jo\n").unwrap(), pairs(&[("db/user", "jo")]));
         assert_eq!(
             flat(Format::Yaml, "no: {y: a, 1.10: b, 0x1F: c}\n").unwrap(),
@@ -201,6 +221,7 @@ mod tests {
             (Format::Yaml, "a: 0123\n"),
             (Format::Yaml, "a: yes\nb: 9871\n"),
             (Format::Json, r#"{"a/b":"9871","a":{"b":"9871"}}"#),
+            (Format::Json, r#"{"a":"9871","a":"9871"}"#),
             (Format::Json, r#"{"..":"9871"}"#),
             (Format::Json, "[9871]"),
             (Format::Json, r#""9871""#),

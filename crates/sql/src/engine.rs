@@ -103,7 +103,6 @@ impl Engine {
     }
 
     async fn unlock(config: &SqlConfig) -> Result<(Sqlite, Keyring)> {
-        let source = config.key.source()?;
         let (path, busy_timeout) = (config.path.clone(), config.busy_timeout);
         let (sqlite, store, slots) = blocking(move || {
             let sqlite = Sqlite::open(path, busy_timeout)?;
@@ -112,6 +111,8 @@ impl Engine {
             Ok((sqlite, store, slots))
         })
         .await?;
+        // After the file: where there is no store, nobody should look for its key.
+        let source = config.key.source()?;
         let ring = Keyring::unlock(&slots, &*source, store).await?;
         Ok((sqlite, ring))
     }

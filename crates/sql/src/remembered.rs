@@ -253,7 +253,7 @@ fn unreadable(error: io::Error, what: &str, path: &Path, mode: &str) -> Error {
     let is_denied = error.kind() == io::ErrorKind::PermissionDenied;
     let (kind, hint) = if is_denied {
         let hint = format!(
-            "`chmod {mode} {}`, as its owner; or set `KEYFOB_STATE_DIR` to a directory of yours",
+            "`chmod {mode} {}`, as its owner; another `KEYFOB_STATE_DIR` would trust the store file as it is",
             path.display()
         );
         (ErrorKind::PermissionDenied, hint)

@@ -9,7 +9,9 @@ const EACH: usize = 5;
 fn eight_shells_write_at_once_and_nothing_is_lost() {
     let world = World::new();
     // All versions are kept, not only the newest.
-    world.sh("printf 'default = \"all\"\\n[stores.all]\\nurl = \"sqlite:?versions=1000\"\\n' > keyfob.toml").ok();
+    world
+        .sh("printf 'default = \"all\"\\n[stores.all]\\nurl = \"sqlite:?versions=1000\"\\n' > keyfob.toml")
+        .ok();
     let one = format!(
         "for round in $(seq {EACH}); do \
            echo $shell-$round | keyfob set -q own/$shell/$round && echo $shell-$round | keyfob set -q shared || exit 1; \
@@ -29,11 +31,23 @@ fn eight_shells_write_at_once_and_nothing_is_lost() {
     let mut versions: Vec<&str> = versions.lines().collect();
     versions.sort_unstable();
     versions.dedup();
-    assert_eq!(versions.len(), PROCESSES * EACH, "every write of the shared name is a version of its own");
-    let mut values: Vec<String> = versions.iter().map(|version| world.sh(&format!("keyfob get shared@{version}")).ok()).collect();
+    assert_eq!(
+        versions.len(),
+        PROCESSES * EACH,
+        "every write of the shared name is a version of its own"
+    );
+    let mut values: Vec<String> = versions
+        .iter()
+        .map(|version| world.sh(&format!("keyfob get shared@{version}")).ok())
+        .collect();
     values.sort_unstable();
     values.dedup();
     assert_eq!(values.len(), PROCESSES * EACH, "no value was lost");
     world.sh("keyfob doctor").ok();
-    assert_eq!(world.sh("keyfob doctor --json | jq -c '[.checks[] | select(.status != \"ok\")]'").ok(), "[]\n");
+    assert_eq!(
+        world
+            .sh("keyfob doctor --json | jq -c '[.checks[] | select(.status != \"ok\")]'")
+            .ok(),
+        "[]\n"
+    );
 }

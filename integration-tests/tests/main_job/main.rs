@@ -32,7 +32,12 @@ struct Answer {
 impl World {
     fn new() -> Self {
         let world = Self::empty();
-        world.sh(&format!("keyfob init -q && printf %s '{}' | keyfob set -q db/password", world.canary)).ok();
+        world
+            .sh(&format!(
+                "keyfob init -q && printf %s '{}' | keyfob set -q db/password",
+                world.canary
+            ))
+            .ok();
         world
     }
 
@@ -48,7 +53,13 @@ impl World {
     /// With nothing on standard input and no terminal.
     #[track_caller]
     fn sh(&self, line: &str) -> Answer {
-        let output = self.sandbox.program("bash").args(["-c", line]).stdin(Stdio::null()).output().unwrap();
+        let output = self
+            .sandbox
+            .program("bash")
+            .args(["-c", line])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let answer = Answer {
             code: output.status.code(),
@@ -70,7 +81,9 @@ impl World {
     /// The names in a directory, hidden ones too.
     fn names(&self, directory: &str) -> Vec<String> {
         let entries = std::fs::read_dir(self.sandbox.work().join(directory)).unwrap();
-        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
         names.sort();
         names
     }

@@ -30,7 +30,10 @@ fn a_report_says_where_in_every_format() {
 #[test]
 fn the_json_of_check_keeps_its_shape() {
     let world = World::new();
-    world.write("app.yaml", "a: ${secret:db/pasword}\nb: ${secret:db/password}\nc: ${secret:db/pasword}\n");
+    world.write(
+        "app.yaml",
+        "a: ${secret:db/pasword}\nb: ${secret:db/password}\nc: ${secret:db/pasword}\n",
+    );
     let answer = world.sh("keyfob check --json app.yaml");
     assert_eq!((answer.code, answer.err.as_str()), (Some(1), ""));
     let mut json = answer.json();
@@ -85,7 +88,10 @@ fn a_template_is_never_overwritten_with_its_values() {
         "ln -s a.yaml link; keyfob resolve a.yaml -o link",
         "keyfob run --config a.yaml:./a.yaml -- true",
     ] {
-        assert_has(&world.sh(line).fails(2), &["`a.yaml` would be overwritten with its own values"]);
+        assert_has(
+            &world.sh(line).fails(2),
+            &["`a.yaml` would be overwritten with its own values"],
+        );
         assert_eq!(world.sandbox.read("a.yaml"), "a: ${secret:db/password}\n", "{line}");
     }
 }
@@ -113,11 +119,25 @@ fn input_comes_from_standard_input_and_substituted_processes() {
 #[test]
 fn a_reader_that_leaves_is_no_failure() {
     let world = World::new();
-    world.sh("yes 'some text ${secret:db/password}' | head -c 4000000 > big.txt").ok();
-    for command in ["resolve big.txt", "list", "export --format json", "explain", "check --json big.txt", "doctor"] {
+    world
+        .sh("yes 'some text ${secret:db/password}' | head -c 4000000 > big.txt")
+        .ok();
+    for command in [
+        "resolve big.txt",
+        "list",
+        "export --format json",
+        "explain",
+        "check --json big.txt",
+        "doctor",
+    ] {
         let line = format!("keyfob {command} | head -c 0; echo ${{PIPESTATUS[0]}}");
         let answer = world.sh(&line);
-        assert_eq!((answer.out.as_str(), answer.code), ("0\n", Some(0)), "{command}: {}", answer.err);
+        assert_eq!(
+            (answer.out.as_str(), answer.code),
+            ("0\n", Some(0)),
+            "{command}: {}",
+            answer.err
+        );
     }
 }
 
@@ -126,7 +146,10 @@ fn values_reach_a_terminal_only_when_asked_for() {
     let world = World::new();
     world.write("a.yaml", "a: ${secret:db/password}\n");
     if !world.sh("command -v script").out.contains("script") {
-        return keyfob_testkit::skip("values_reach_a_terminal_only_when_asked_for", "there is no `script` of util-linux");
+        return keyfob_testkit::skip(
+            "values_reach_a_terminal_only_when_asked_for",
+            "there is no `script` of util-linux",
+        );
     }
     let terminal = |command: &str| world.sh(&format!("script -qec '{command}' /dev/null"));
     for command in [
@@ -141,7 +164,11 @@ fn values_reach_a_terminal_only_when_asked_for() {
         assert_has(&refused.out, &["hint"]);
     }
     assert!(!world.exists("env"));
-    for command in ["keyfob resolve --show a.yaml", "keyfob export --format json --show", "keyfob get --show db/password"] {
+    for command in [
+        "keyfob resolve --show a.yaml",
+        "keyfob export --format json --show",
+        "keyfob get --show db/password",
+    ] {
         assert_has(&terminal(command).ok(), &[&world.canary]);
     }
     assert_has(&terminal("keyfob check a.yaml").ok(), &["1 reference can be resolved"]);
@@ -150,11 +177,25 @@ fn values_reach_a_terminal_only_when_asked_for() {
 #[test]
 fn only_allowed_schemes_are_used() {
     let world = World::new();
-    world.write("a.yaml", "a: ${file:/etc/hostname}\nb: ${secret:db/password}\nc: ${file:/none:-x}\n");
+    world.write(
+        "a.yaml",
+        "a: ${file:/etc/hostname}\nb: ${secret:db/password}\nc: ${file:/none:-x}\n",
+    );
     let err = world.sh("keyfob resolve --allow secret,env a.yaml").fails(1);
-    assert_has(&err, &["2 of 3", "a.yaml:1:4", "a.yaml:3:4", "permission denied", "allowed schemes: `env`, `secret`"]);
+    assert_has(
+        &err,
+        &[
+            "2 of 3",
+            "a.yaml:1:4",
+            "a.yaml:3:4",
+            "permission denied",
+            "allowed schemes: `env`, `secret`",
+        ],
+    );
     world.sh("keyfob check --allow secret a.yaml").fails(1);
-    let err = world.sh("A='${file:/etc/hostname}' keyfob run --allow secret -- touch started").fails(125);
+    let err = world
+        .sh("A='${file:/etc/hostname}' keyfob run --allow secret -- touch started")
+        .fails(125);
     assert_has(&err, &["environment:1:1 (A)", "permission denied"]);
     assert!(!world.exists("started"));
 }
@@ -173,11 +214,14 @@ fn what_has_expired_is_a_failure_even_with_a_default() {
 #[test]
 fn a_store_that_is_not_there_is_never_hidden_by_a_default() {
     let world = World::empty();
-    world.write("a.yaml", "a: ${secret:x}\nb: ${secret:y:-default}\nc: ${secret:z?}\nd: ${env:NONE:-fine}\n");
+    world.write(
+        "a.yaml",
+        "a: ${secret:x}\nb: ${secret:y:-default}\nc: ${secret:z?}\nd: ${env:NONE:-fine}\n",
+    );
     let err = world.sh("SECRET_PROVIDER=sqlite keyfob resolve a.yaml").fails(1);
-    assert_has(&err, &["3 of 4", "hint: `keyfob init` makes a store"]);
+    assert_has(&err, &["3 of 4", "hint: ", "`keyfob init`"]);
     for command in ["list", "get x", "import a.yaml", "export --format json"] {
         let err = world.sh(&format!("SECRET_PROVIDER=sqlite keyfob {command}")).fails(1);
-        assert_has(&err, &["hint: `keyfob init` makes a store"]);
+        assert_has(&err, &["hint: ", "`keyfob init`"]);
     }
 }

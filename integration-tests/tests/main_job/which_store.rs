@@ -5,8 +5,14 @@ use crate::{World, assert_has};
 #[test]
 fn variables_choose_the_store() {
     let world = World::new();
-    assert_eq!(world.sh("SECRET_PROVIDER=env DB_PASSWORD=variable keyfob get db/password").ok(), "variable");
-    let line = "ENABLE_SECRET_MANAGER=false SECRET_PROVIDER=sqlite DB_PASSWORD=variable keyfob resolve <<< '${secret:db/password}'";
+    assert_eq!(
+        world
+            .sh("SECRET_PROVIDER=env DB_PASSWORD=variable keyfob get db/password")
+            .ok(),
+        "variable"
+    );
+    let line =
+        "ENABLE_SECRET_MANAGER=false SECRET_PROVIDER=sqlite DB_PASSWORD=variable keyfob resolve <<< '${secret:db/password}'";
     assert_eq!(world.sh(line).ok(), "variable\n");
     world.sh("SECRET_PROVIDER=nonsense keyfob get db/password").fails(1);
     assert_has(&world.sh("SECRET_PROVIDER=aws keyfob get x").fails(1), &["no `aws` backend"]);
@@ -22,21 +28,37 @@ fn a_project_names_stores_and_what_references_may_use() {
          [references]\nallow = [\"secret\", \"old\"]\n[env.test]\ndefault = \"old\"\n",
     );
     world.write("a.yaml", "a: ${secret:db/password}\nb: ${old:TOKEN}\n");
-    assert_eq!(world.sh("keyfob resolve a.yaml").ok(), format!("a: \"{}\"\nb: \"legacy\"\n", world.canary));
-    assert_eq!(world.sh("cd / && keyfob --project ~/work/keyfob.toml get TOKEN --store old").ok(), "legacy");
+    assert_eq!(
+        world.sh("keyfob resolve a.yaml").ok(),
+        format!("a: \"{}\"\nb: \"legacy\"\n", world.canary)
+    );
+    assert_eq!(
+        world
+            .sh("cd / && keyfob --project ~/work/keyfob.toml get TOKEN --store old")
+            .ok(),
+        "legacy"
+    );
     assert_eq!(world.sh("keyfob --env test get TOKEN").ok(), "legacy");
     let err = world.sh("keyfob resolve <<< '${env:HOME} ${file:/etc/hostname}'").fails(1);
     assert_has(&err, &["2 of 2", "allowed schemes: `old`, `secret`"]);
-    assert_has(&world.sh("keyfob resolve <<< '${old:TOKEM}'").fails(1), &["did you mean `TOKEN`?", "asked: dotenv ("]);
+    assert_has(
+        &world.sh("keyfob resolve <<< '${old:TOKEM}'").fails(1),
+        &["did you mean `TOKEN`?", "asked: dotenv ("],
+    );
 }
 
 #[test]
 fn explain_says_who_decides_and_keeps_its_shape() {
     let world = World::new();
     world.write("a.yaml", "a: ${secret:db/password:-x}\nb: ${file:/none}\n");
-    let json = world.sh("SECRET_PROVIDER=sqlite keyfob explain --json a.yaml '${env:X}'").json();
+    let json = world
+        .sh("SECRET_PROVIDER=sqlite keyfob explain --json a.yaml '${env:X}'")
+        .json();
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    assert_eq!(keys(&json), ["store", "error", "considered", "environment", "allowed_schemes", "references"]);
+    assert_eq!(
+        keys(&json),
+        ["store", "error", "considered", "environment", "allowed_schemes", "references"]
+    );
     assert_eq!(keys(&json["store"]), ["url", "name", "decided_by", "reason"]);
     assert_eq!(json["store"]["decided_by"], "the variable `SECRET_PROVIDER`");
     assert_eq!(keys(&json["considered"][0]), ["source", "decided", "outcome"]);
@@ -46,7 +68,10 @@ fn explain_says_who_decides_and_keeps_its_shape() {
     assert_eq!(json["references"][1]["store"], "the file system");
     // It connects to nothing: a store that isn't there can be explained.
     let empty = World::empty();
-    assert_has(&empty.sh("SECRET_PROVIDER=sqlite keyfob explain '${secret:x}'").ok(), &["sqlite", "SECRET_PROVIDER"]);
+    assert_has(
+        &empty.sh("SECRET_PROVIDER=sqlite keyfob explain '${secret:x}'").ok(),
+        &["sqlite", "SECRET_PROVIDER"],
+    );
     assert_eq!(empty.sh("keyfob explain '${secret:x'").code, Some(1));
     assert_eq!(empty.sh("keyfob explain '${secret:a b}'").code, Some(2));
     assert_eq!(empty.sh("VAULT_ADDR=https://v keyfob explain").code, Some(1));
@@ -55,7 +80,10 @@ fn explain_says_who_decides_and_keeps_its_shape() {
 #[test]
 fn nothing_that_is_said_holds_a_value() {
     let world = World::new();
-    world.write("a.yaml", "a: ${secret:db/password}\nb: ${env:CANARY}\nc: ${secret:none:-CANARY}\nd: ${secret:db/password#field}\n");
+    world.write(
+        "a.yaml",
+        "a: ${secret:db/password}\nb: ${env:CANARY}\nc: ${secret:none:-CANARY}\nd: ${secret:db/password#field}\n",
+    );
     let template = world.sandbox.read("a.yaml").replace("-CANARY", &format!("-{}", world.canary));
     world.write("a.yaml", &template);
     world.write("a.env", &format!("PLAIN={}\nA='${{secret:db/password}}'\n", world.canary));

@@ -89,8 +89,13 @@ impl Args {
                 Some(present) => format!("the present store is an older copy, of generation {present}"),
                 None => "there is no present store".to_owned(),
             };
+            let generations = if first == last {
+                format!("generation {first}")
+            } else {
+                format!("the generations {first} to {last}")
+            };
             printer.warning(&format!(
-                "{store}: what was written in the generations {first} to {last} is in neither file, and is lost"
+                "{store}: what was written in {generations} is in neither file, and is lost"
             ));
         }
         let mut table = Table::new(&["SECRET", "CHANGE"]);
