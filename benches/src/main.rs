@@ -41,9 +41,10 @@ fn run() -> Outcome {
         Effort::Full
     };
     let mut report = Report::default();
+    let prepared = start::Prepared::new(effort)?;
     scan::measure(&mut report, effort);
-    start::measure(&mut report, effort)?;
     store::measure(&mut report, effort)?;
+    start::measure(&mut report, effort, &prepared)?;
     report.print();
     if arguments.iter().any(|argument| argument == "--write") {
         report.write()?;

@@ -14,22 +14,36 @@ use crate::store::{filled, name_of};
 const SECRETS: usize = 10_000;
 const REFERENCES: usize = 100;
 
-pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
-    let directory = tempfile::tempdir()?;
-    let home = directory.path();
-    let secrets = if effort == Effort::Quick { 1000 } else { SECRETS };
-    filled(home, secrets)?;
-    let mut variables = String::new();
-    for index in 0..REFERENCES {
-        let _ = writeln!(
-            variables,
-            "VALUE_{index}=${{secret:{}}}",
-            name_of(index * (secrets / REFERENCES))
-        );
+/// A home directory with a store and a `.env` file. Made before everything else and measured last, so that the disk has
+/// long written what was put there.
+pub(crate) struct Prepared {
+    home: tempfile::TempDir,
+    env_file: PathBuf,
+    secrets: usize,
+}
+
+impl Prepared {
+    pub(crate) fn new(effort: Effort) -> Outcome<Self> {
+        let home = tempfile::tempdir()?;
+        let secrets = if effort == Effort::Quick { 1000 } else { SECRETS };
+        filled(home.path(), secrets)?;
+        let mut variables = String::new();
+        for index in 0..REFERENCES {
+            let _ = writeln!(
+                variables,
+                "VALUE_{index}=${{secret:{}}}",
+                name_of(index * (secrets / REFERENCES))
+            );
+        }
+        let env_file = home.path().join("app.env");
+        std::fs::write(&env_file, variables)?;
+        Ok(Self { home, env_file, secrets })
     }
-    let env_file = home.join("app.env");
-    std::fs::write(&env_file, variables)?;
-    check(home, &env_file)?;
+}
+
+pub(crate) fn measure(report: &mut Report, effort: Effort, prepared: &Prepared) -> Outcome {
+    let (home, env_file, secrets) = (prepared.home.path(), &prepared.env_file, prepared.secrets);
+    check(home, env_file)?;
 
     let samples = effort.samples(301);
     let direct = || run(&mut command(Path::new("/bin/true"), home));
@@ -47,7 +61,7 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
         run(command(&keyfob()?, home)
             .arg("run")
             .arg("--env-file")
-            .arg(&env_file)
+            .arg(env_file)
             .args(["--", "/bin/true"]))
     };
     let title = format!("`keyfob run`, {REFERENCES} references, embedded store of {secrets}");
