@@ -105,10 +105,10 @@ pub fn envelope(input: &[u8]) {
 /// `keyfob.toml`, in every environment that it has.
 pub fn keyfob_toml(input: &[u8]) {
     let environment = Environment::fake()
-        .current_dir("/work")
-        .file("/work/keyfob.toml", input)
+        .current_dir("/project")
+        .file("/project/keyfob.toml", input)
         .build();
-    let Some(project) = accepted(Project::load(&environment, "/work/keyfob.toml")) else {
+    let Some(project) = accepted(Project::load(&environment, "/project/keyfob.toml")) else {
         return;
     };
     let environments = std::iter::once(None).chain(project.environments().map(Some));
@@ -119,7 +119,7 @@ pub fn keyfob_toml(input: &[u8]) {
         for (name, url) in &settings.stores {
             assert!(is_scheme(name), "a store's name can be a scheme");
             assert!(!url.holds_secret(), "the file holds no secrets");
-            assert_eq!(url.base(), Some(Path::new("/work")), "relative paths stand beside the file");
+            assert_eq!(url.base(), Some(Path::new("/project")), "relative paths stand beside the file");
         }
         assert!(settings.aliases.keys().all(|alias| is_scheme(alias)));
     }
