@@ -119,7 +119,11 @@ pub fn keyfob_toml(input: &[u8]) {
         for (name, url) in &settings.stores {
             assert!(is_scheme(name), "a store's name can be a scheme");
             assert!(!url.holds_secret(), "the file holds no secrets");
-            assert_eq!(url.base(), Some(Path::new("/project")), "relative paths stand beside the file");
+            assert_eq!(
+                url.base(),
+                Some(Path::new("/project")),
+                "relative paths stand beside the file"
+            );
         }
         assert!(settings.aliases.keys().all(|alias| is_scheme(alias)));
     }
