@@ -144,3 +144,37 @@ fn the_generated_pages_are_whole() {
             .contains("`SECRET_PROVIDER`")
     );
 }
+
+#[test]
+fn arguments_that_are_not_utf_8_are_a_wrong_command_line() {
+    let sandbox = Sandbox::new();
+    for line in [
+        r#"$K get "$(printf '\377')""#,
+        r#"$K list "$(printf '\377')""#,
+        r#"$K --store "$(printf '\377')" list"#,
+    ] {
+        let answer = sandbox.shell(line);
+        assert!(answer.code == 2 && answer.err.contains("invalid UTF-8"), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_command_never_sees_a_reference_in_a_variable_that_is_not_utf_8() {
+    let sandbox = Sandbox::with_store();
+    let answer = sandbox.shell(r#"X="$(printf '\377${secret:nope}')" $K run -- echo started"#);
+    assert!(answer.code == 125 && answer.err.contains("not UTF-8"), "{answer:?}");
+    assert!(!answer.out.contains("started"), "{answer:?}");
+    // Without a reference it is nobody's business.
+    sandbox.shell(r#"X="$(printf '\377${HOME}')" $K run -- true"#).succeeds();
+}
+
+#[test]
+fn allow_takes_no_scheme_that_means_nothing() {
+    let sandbox = Sandbox::with_store();
+    let line = "printf 'x: 1' | $K resolve --format yaml --allow secert,env";
+    let answer = sandbox.shell(line);
+    assert!(
+        answer.code == 2 && answer.err.contains("did you mean `secret`?"),
+        "{answer:?}"
+    );
+}
