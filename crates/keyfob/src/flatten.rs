@@ -239,7 +239,7 @@ mod tests {
     fn a_document_that_is_none_says_where() {
         for (format, text, place) in [
             (Format::Json, "{\"a\":\n 1,,}", "2:4"),
-            (Format::Yaml, "a: [9871\n", ""),
+            (Format::Yaml, "a: [9871\n", "1:4"),
             (Format::Toml, "a = 1\nb = ", "2:"),
             (Format::Dotenv, "A=1\n9871", "2:"),
         ] {
