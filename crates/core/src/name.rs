@@ -11,6 +11,10 @@ use crate::error::{Error, ErrorKind, Result};
 /// At most [`MAX_BYTES`](Self::MAX_BYTES) bytes; no empty, `.` or `..` segment; no control character; no white
 /// space at either end. What is wrong can't be built.
 ///
+/// One `/` may stand in front. Such a name is [*absolute*](Self::is_absolute): it is another name than the one without,
+/// and a store that has two ways to address things says on its page what it reaches (on Vault any logical path, for
+/// example `/database/creds/app`).
+///
 /// A [*portable*](Self::is_portable) name works on every store. Others (`rds!cluster-1`, an ARN,
 /// `users/jo@x.org`) work where the store takes them and are refused elsewhere before any I/O.
 ///
@@ -49,17 +53,22 @@ impl SecretName {
         &self.0
     }
 
-    /// The segments between the `/`.
+    /// The segments between the `/`; the `/` in front of an absolute name begins none.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
-        self.0.split('/')
+        self.0.strip_prefix('/').unwrap_or(&self.0).split('/')
     }
 
-    /// Whether every segment uses only `[A-Za-z0-9._-]`, and so works on every store.
+    /// Whether a `/` stands in front.
+    #[must_use]
+    pub fn is_absolute(&self) -> bool {
+        self.0.starts_with('/')
+    }
+
+    /// Whether it is not absolute and every segment uses only `[A-Za-z0-9._-]`, and so works on every store.
     #[must_use]
     pub fn is_portable(&self) -> bool {
-        self.0
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/'))
+        !self.is_absolute()
+            && self.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/'))
     }
 }
 
@@ -76,9 +85,9 @@ fn problem(name: &str) -> Option<String> {
     if name.trim() != name {
         return Some("it begins or ends with white space".to_owned());
     }
-    for segment in name.split('/') {
+    for segment in name.strip_prefix('/').unwrap_or(name).split('/') {
         match segment {
-            "" => return Some("it has an empty segment (a `/` at an end, or two in a row)".to_owned()),
+            "" => return Some("it has an empty segment (a `/` at the end, or two in a row)".to_owned()),
             "." | ".." => return Some(format!("it has the segment `{segment}`")),
             _ => {}
         }
@@ -148,6 +157,7 @@ mod tests {
             "a b",
             "ключ",
             "arn:aws:secretsmanager:eu-west-1:1:secret:x-AbCdEf",
+            "/database/creds/app",
         ] {
             assert_eq!(SecretName::new(name).unwrap().as_str(), name);
         }
@@ -159,7 +169,9 @@ mod tests {
         for name in [
             "",
             "/",
-            "/a",
+            "//a",
+            "/a/",
+            "/../a",
             "a/",
             "a//b",
             ".",
@@ -184,6 +196,15 @@ mod tests {
         assert!(SecretName::new("A-z_0.9/b").unwrap().is_portable());
         assert!(!SecretName::new("a b").unwrap().is_portable());
         assert!(!SecretName::new("é").unwrap().is_portable());
+        assert!(!SecretName::new("/a").unwrap().is_portable());
+    }
+
+    #[test]
+    fn a_slash_in_front_makes_another_name_with_the_same_segments() {
+        let (absolute, relative) = (SecretName::new("/a/b").unwrap(), SecretName::new("a/b").unwrap());
+        assert_ne!(absolute, relative);
+        assert!(absolute.is_absolute() && !relative.is_absolute());
+        assert!(absolute.segments().eq(relative.segments()));
     }
 
     proptest! {

@@ -23,6 +23,7 @@ pub fn is_variable_name(name: &str) -> bool {
 /// assert_eq!(variable("Api_Key").as_deref(), Some("Api_Key"));
 /// assert_eq!(variable("2fa.seed").as_deref(), Some("_2FA_SEED"));
 /// assert_eq!(variable("users/jo@x.org"), None);
+/// assert_eq!(variable("/db/password"), None);
 /// ```
 #[must_use]
 pub fn variable_for(name: &SecretName) -> Option<String> {
@@ -41,6 +42,9 @@ pub(crate) fn spellings(name: &SecretName) -> impl Iterator<Item = String> {
 }
 
 fn mapped(name: &SecretName) -> Option<String> {
+    if name.is_absolute() {
+        return None;
+    }
     let mut variable = String::with_capacity(name.as_str().len() + 1);
     if name.as_str().starts_with(|first: char| first.is_ascii_digit()) {
         variable.push('_');

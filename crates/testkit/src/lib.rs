@@ -14,6 +14,6 @@ mod witness;
 pub use case::{Case, CaseResult, Need, Stop};
 pub use context::Context;
 pub use logs::CapturedLogs;
-pub use notes::{REPORT_DIR, skip, tell};
+pub use notes::{REPORT_DIR, server, skip, tell};
 pub use report::{CaseReport, Failure, Outcome, Report};
 pub use run::{RunOptions, run};

@@ -23,6 +23,25 @@ pub fn tell(line: &str) {
     assert!(appended.is_ok(), "the report file {} can't be written", file.display());
 }
 
+/// What the variable `KEYFOB_TEST_…` says about a server of the test bed: an address, a token, a file. `None`, after
+/// [`skip`], when there is no such server.
+///
+/// ```no_run
+/// let Some(address) = keyfob_testkit::server("reads_a_secret", "KEYFOB_TEST_OPENBAO_URL") else { return };
+/// ```
+///
+/// # Panics
+/// With `CI` set and the variable not: there a test that does not run is a failure.
+#[must_use]
+#[track_caller]
+pub fn server(test: &str, variable: &str) -> Option<String> {
+    let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
+    if value.is_none() {
+        skip(test, &format!("`{variable}` is not set: `cargo xtask test` starts the servers"));
+    }
+    value
+}
+
 /// Says that a test can't run here, and why.
 ///
 /// # Panics

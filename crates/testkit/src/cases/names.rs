@@ -13,6 +13,7 @@ cases! { "names":
     unusual_names_work_or_are_refused [Put],
     every_verb_takes_the_same_names [],
     look_alikes_do_not_reach_each_other [Put],
+    a_slash_in_front_makes_another_name [Put],
     letter_case_tells_names_apart [Put],
     escapes_do_not_reach_what_they_escape [Put],
     longest_name_works [Put],
@@ -131,6 +132,20 @@ pub async fn every_verb_takes_the_same_names(context: &Context) -> CaseResult {
 /// Names that a lossy map would make equal are different secrets, or are refused.
 pub async fn look_alikes_do_not_reach_each_other(context: &Context) -> CaseResult {
     stay_apart(context, &["x/y", "x-y", "x.y", "x_y", "xy", "x--y", "x__y", "x-/y", "x/-y"]).await
+}
+
+/// A name with a `/` in front is another secret than the one without, or is refused.
+pub async fn a_slash_in_front_makes_another_name(context: &Context) -> CaseResult {
+    let name = context.name("front")?;
+    let absolute = done(SecretName::new(format!("/{}", name.as_str())), "a name with a `/` in front")?;
+    done(
+        context.store().put(&name, PutRequest::new(context.value("relative"))).await,
+        "put of the name without the `/`",
+    )?;
+    if context.capabilities().check_name(&absolute).is_err() {
+        return refused_by_every_verb(context, &absolute).await;
+    }
+    is_missing(context, &absolute, "get of the name with a `/` in front").await
 }
 
 /// Names that differ in letter case only are different secrets, or are refused.

@@ -45,6 +45,7 @@ pub(crate) fn rows() -> Vec<Row> {
         LongNamesCut => ["names::too_long_a_name_is_refused"],
         RefusesHiddenFiles => ["names::portable_names_work"],
         RefusesNamesItShouldTake => ["names::unusual_names_work_or_are_refused"],
+        FrontSlashDropped => ["names::a_slash_in_front_makes_another_name"],
         IgnoresLetterCase => ["names::escapes_do_not_reach_what_they_escape", "names::letter_case_tells_names_apart"],
         SlashBecomesDash => ["names::look_alikes_do_not_reach_each_other"],
         EscapesWithoutEscapingTheEscape => ["names::escapes_do_not_reach_what_they_escape", "names::longest_name_works"],
@@ -320,6 +321,8 @@ maps_names!(NamesCleaned, |can| can.names = NameRule::Portable, |name| {
 maps_names!(LongNamesCut, |can| can.max_name_bytes = 100, |name| {
     name.as_str().chars().take(100).collect::<String>()
 });
+
+maps_names!(FrontSlashDropped, |_can| {}, |name| name.as_str().trim_start_matches('/').to_owned());
 
 maps_names!(IgnoresLetterCase, |_can| {}, |name| name.as_str().to_lowercase());
 
