@@ -1,16 +1,76 @@
-//! `cargo xtask bench`: the measurements of benches/, in release mode.
+//! `cargo xtask bench`: the measurements of benches/, in release mode, with the servers and the programs beside which
+//! keyfob is measured.
 
-use crate::process::{Result, cargo, run};
+use crate::peers;
+use crate::process::{Result, cargo, in_ci, run};
+use crate::testbed::Session;
+
+/// The measurements need the servers that the tests of these packages need.
+const SERVERS_OF: [&str; 2] = ["keyfob-aws", "keyfob-vault"];
 
 pub(crate) fn main(arguments: &[String]) -> Result {
+    let plan = Plan::parse(arguments);
     // The command itself is measured too, so it is built beside the measurements.
-    run(&mut cargo([
-        "build",
-        "--release",
-        "--package",
-        "keyfob-cli",
-        "--package",
-        "keyfob-benches",
-    ]))?;
-    run(cargo(["run", "--quiet", "--release", "--package", "keyfob-benches", "--"]).args(arguments))
+    let packages = ["--package", "keyfob-cli", "--package", "keyfob-benches"];
+    run(cargo(["build"]).args(plan.profile).args(packages))?;
+    let servers = Session::start(&SERVERS_OF.map(str::to_owned))?;
+    for missing in &servers.missing {
+        eprintln!("{}: {missing}", if in_ci() { "error" } else { "warning" });
+    }
+    let mut bench = cargo(["run", "--quiet"]);
+    bench
+        .args(plan.profile)
+        .args(["--package", "keyfob-benches", "--"])
+        .args(&plan.arguments)
+        .envs(servers.variables.iter().map(|(name, value)| (name, value)));
+    if plan.peers {
+        bench.env("KEYFOB_BENCH_PEERS", peers::prepare());
+    }
+    run(&mut bench)
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Plan {
+    /// Whether the programs of other people are installed and measured, which takes long.
+    peers: bool,
+    profile: &'static [&'static str],
+    /// What is left for the measurements themselves.
+    arguments: Vec<String>,
+}
+
+impl Plan {
+    fn parse(arguments: &[String]) -> Self {
+        // The figures of a quick run mean nothing: it shows that the measurements run.
+        let quick = arguments.iter().any(|argument| argument == "--quick");
+        let (switches, arguments): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(|argument| argument == "--no-peers");
+        Self {
+            peers: !quick && switches.is_empty(),
+            profile: if quick { &[] } else { &["--release"] },
+            arguments,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(arguments: &[&str]) -> Plan {
+        Plan::parse(&arguments.iter().map(|argument| (*argument).to_owned()).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn peers_are_for_the_full_run_only() {
+        assert!(plan(&["--write"]).peers);
+        assert!(!plan(&["--quick"]).peers);
+        let without = plan(&["--write", "--no-peers"]);
+        assert!(!without.peers);
+        assert_eq!(without.arguments, ["--write"]);
+    }
+
+    #[test]
+    fn only_a_quick_run_does_without_optimisation() {
+        assert_eq!(plan(&["--write"]).profile, ["--release"]);
+        assert!(plan(&["--quick"]).profile.is_empty());
+    }
 }

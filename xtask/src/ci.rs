@@ -71,7 +71,7 @@ fn steps() -> Result<Vec<Step>> {
         Step::new("xtask docs --check"),
         Step::new("xtask demo"),
         // That the measurements run, and find what they expect; the figures of such a build mean nothing.
-        Step::new("run --locked --package keyfob-benches -- --quick"),
+        Step::new("xtask bench --quick"),
         Step::new("xtask test"),
     ]);
     Ok(steps)

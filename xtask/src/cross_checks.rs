@@ -1,12 +1,12 @@
 //! The parsers of other people that tests compare keyfob with: installed once, outside the repository.
 
-use std::collections::hash_map::DefaultHasher;
-use std::fs::{self, File};
-use std::hash::{Hash, Hasher};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::cache::{cached, hinted};
 use crate::process::{Failure, Result, output, root};
+use crate::python;
 
 /// Variables for the tests, and what they have to do without.
 #[derive(Debug, Default)]
@@ -35,33 +35,19 @@ pub(crate) fn prepare() -> CrossChecks {
 
 fn python() -> Result<PathBuf> {
     let requirements = root().join("xtask/python-requirements.txt");
-    let interpreter = |dir: &Path| dir.join("bin/python");
-    let dir = cached(
-        "python",
-        &[&requirements],
-        |dir| output(Command::new(interpreter(dir)).args(["-c", "import yaml, ruamel.yaml, dotenv"])),
-        |dir| {
-            hinted(
-                "apt-get install python3-venv",
-                output(Command::new("python3").args(["-m", "venv"]).arg(dir)),
-            )?;
-            output(
-                Command::new(interpreter(dir))
-                    .args(["-m", "pip", "install", "--quiet", "--requirement"])
-                    .arg(&requirements),
-            )
-        },
-    )?;
-    Ok(interpreter(&dir))
+    let requirements =
+        fs::read_to_string(&requirements).map_err(Failure::io(format_args!("read `{}`", requirements.display())))?;
+    python::environment("python", (3, 9), &requirements, "import yaml, ruamel.yaml, dotenv")
 }
 
 fn node() -> Result<PathBuf> {
     let manifest = root().join("xtask/node/package.json");
     let lock = root().join("xtask/node/package-lock.json");
     hinted("apt-get install nodejs npm", output(Command::new("node").arg("--version")))?;
+    let read = |file: &Path| fs::read(file).map_err(Failure::io(format_args!("read `{}`", file.display())));
     let dir = cached(
         "node",
-        &[&manifest, &lock],
+        &[&read(&manifest)?, &read(&lock)?],
         |dir| output(Command::new("node").args(["-e", "require('dotenv')"]).current_dir(dir)),
         |dir| {
             for file in [&manifest, &lock] {
@@ -75,57 +61,4 @@ fn node() -> Result<PathBuf> {
         },
     )?;
     Ok(dir.join("node_modules"))
-}
-
-/// A directory of the cache, keyed by the content of `inputs`. It is built when `works` fails in it. A lock file keeps
-/// two runs from building at once.
-fn cached(
-    name: &str,
-    inputs: &[&Path],
-    works: impl Fn(&Path) -> Result<String>,
-    build: impl Fn(&Path) -> Result<String>,
-) -> Result<PathBuf> {
-    let mut hasher = DefaultHasher::new();
-    for input in inputs {
-        fs::read(input)
-            .map_err(Failure::io(format_args!("read `{}`", input.display())))?
-            .hash(&mut hasher);
-    }
-    let cache = cache_dir()?;
-    let dir = cache.join(format!("{name}-{:016x}", hasher.finish()));
-    fs::create_dir_all(&cache).map_err(Failure::io(format_args!("make `{}`", cache.display())))?;
-    let lock_path = dir.with_extension("lock");
-    let lock = File::create(&lock_path).map_err(Failure::io(format_args!("make `{}`", lock_path.display())))?;
-    lock.lock()
-        .map_err(Failure::io(format_args!("lock `{}`", lock_path.display())))?;
-
-    if works(&dir).is_err() {
-        eprintln!("preparing {}", dir.display());
-        if dir.exists() {
-            fs::remove_dir_all(&dir).map_err(Failure::io(format_args!("remove `{}`", dir.display())))?;
-        }
-        fs::create_dir(&dir).map_err(Failure::io(format_args!("make `{}`", dir.display())))?;
-        build(&dir)?;
-        works(&dir)?;
-    }
-    Ok(dir)
-}
-
-fn cache_dir() -> Result<PathBuf> {
-    let absolute = |variable: &str| {
-        let path = PathBuf::from(std::env::var_os(variable)?);
-        path.is_absolute().then_some(path)
-    };
-    absolute("KEYFOB_CACHE_DIR")
-        .or_else(|| absolute("XDG_CACHE_HOME"))
-        .or_else(|| Some(absolute("HOME")?.join(".cache")))
-        .map(|base| base.join("keyfob"))
-        .ok_or_else(|| {
-            Failure::failed("no cache directory: none of `KEYFOB_CACHE_DIR`, `XDG_CACHE_HOME` and `HOME` is an absolute path")
-        })
-}
-
-/// Adds how to install what the command belongs to.
-fn hinted<T>(install: &str, result: Result<T>) -> Result<T> {
-    result.map_err(|failure| Failure::failed(format!("{failure} (on Debian: `{install}`)")))
 }

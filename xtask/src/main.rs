@@ -6,15 +6,19 @@
 )]
 
 mod bench;
+mod cache;
 mod check_deps;
 mod ci;
 mod cross_checks;
 mod demo;
 mod docs;
 mod fuzz;
+mod peers;
 mod process;
+mod python;
 mod summary;
 mod test;
+mod testbed;
 
 use std::process::ExitCode;
 
@@ -28,11 +32,17 @@ Usage: cargo xtask TASK [ARGUMENTS]
 Tasks:
   test [FILTER] [-p PACKAGE]... [-- ARGUMENTS]
                           Run the tests and end with their numbers. FILTER runs the tests whose name
-                          contains it, -p the tests of one package, ARGUMENTS go to the test binaries
+                          contains it, -p the tests of one package, ARGUMENTS go to the test binaries.
+                          Servers that they need are started, and stopped afterwards
+  testbed up|down|status|env
+                          Start the servers that the tests speak to; stop them; show them; print their
+                          variables for a shell, `eval \"$(cargo xtask testbed env)\"`
   demo                    Show the main job in a scratch directory: store, resolve, run, report
   check-deps              Check Cargo.lock: one TLS stack, one HTTP stack, not too many packages
   docs [--check]          Write the generated pages of docs/; --check only compares
-  bench [NAME]            Run the measurements of benches/ in release mode
+  bench [--write] [--quick] [--no-peers] [--only-clouds]
+                          Run the measurements of benches/ in release mode; --write writes the page of
+                          docs/, --quick shows that they run, --no-peers installs no program of others
   fuzz [TARGET] [--seconds N]
                           Fuzz one target or all, each N seconds (default 60)
   ci                      Everything that .ci/run checks, in its order
@@ -41,6 +51,7 @@ Tasks:
 Variables:
   CI                      When set and not empty, a test that can't run here is a failure
   KEYFOB_CACHE_DIR        Where downloads for the tests are kept (default $XDG_CACHE_HOME or ~/.cache)
+  KEYFOB_TEST_*           Servers of your own: those are not started. `docker-compose.yml` names some
 ";
 
 /// Exit codes are the command line's own: 1 when something failed, 2 when it was called wrongly.
@@ -67,6 +78,7 @@ fn main() -> ExitCode {
 fn run(task: &str, arguments: &[String]) -> Result {
     match task {
         "test" => test::main(arguments),
+        "testbed" => testbed::main(arguments),
         "demo" => no_arguments(task, arguments).and_then(|()| demo::main()),
         "check-deps" => no_arguments(task, arguments).and_then(|()| check_deps::main()),
         "docs" => docs::main(arguments),

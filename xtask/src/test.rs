@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::cross_checks;
 use crate::process::{Failure, Result, build_keyfob, cargo, in_ci, target_dir};
 use crate::summary::{Summary, Totals};
+use crate::testbed;
 
 /// How long the output may stay open after cargo has ended.
 const LEFT_BEHIND: Duration = Duration::from_secs(20);
@@ -31,7 +32,8 @@ struct Selection {
 fn run(selection: &Selection) -> Result<Totals> {
     let start = Instant::now();
     let checks = cross_checks::prepare();
-    for missing in &checks.missing {
+    let servers = testbed::Session::start(&selection.packages)?;
+    for missing in checks.missing.iter().chain(&servers.missing) {
         eprintln!("warning: {missing}");
     }
     let reports = target_dir()?.join(format!("test-reports-{}", std::process::id()));
@@ -41,6 +43,7 @@ fn run(selection: &Selection) -> Result<Totals> {
     command.args(selection.cargo_arguments());
     command.env("KEYFOB_TEST_REPORT_DIR", &reports);
     command.envs(checks.variables.iter().map(|(name, path)| (name, path)));
+    command.envs(servers.variables.iter().map(|(name, value)| (name, value)));
     if selection.needs_binary() {
         command.env("KEYFOB_TEST_BINARY", build_keyfob()?);
     }
@@ -51,7 +54,8 @@ fn run(selection: &Selection) -> Result<Totals> {
     let (mut summary, succeeded) = watch(command, std::io::stdout())?;
     summary.report_dir(&reports)?;
     fs::remove_dir_all(&reports).map_err(Failure::io(format_args!("remove `{}`", reports.display())))?;
-    for missing in checks.missing {
+    let first_line = |missing: &String| missing.lines().next().unwrap_or_default().to_owned();
+    for missing in checks.missing.iter().chain(&servers.missing).map(first_line) {
         if in_ci() {
             summary.error(missing);
         } else {

@@ -1,0 +1,109 @@
+//! The smallest HTTP client that can ask a server on this machine how it is.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::time::Duration;
+
+use crate::process::{Failure, Result};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const LARGEST_ANSWER: u64 = 1024 * 1024;
+
+/// The body of the answer to `GET path`, when its status is 200. `base` is `http://HOST:PORT`.
+pub(super) fn get(base: &str, path: &str) -> Result<String> {
+    let asking = format_args!("ask `{base}{path}`").to_string();
+    let mut stream = connect(base)?;
+    // HTTP/1.0: the answer ends with the connection, and is not chunked.
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", authority(base));
+    stream.write_all(request.as_bytes()).map_err(Failure::io(&asking))?;
+    let mut answer = Vec::new();
+    stream
+        .take(LARGEST_ANSWER)
+        .read_to_end(&mut answer)
+        .map_err(Failure::io(&asking))?;
+    let answer = String::from_utf8_lossy(&answer);
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .ok_or_else(|| Failure::failed(format!("can't {asking}: the answer is not HTTP")))?;
+    match head.split_whitespace().nth(1) {
+        Some("200") => Ok(body.to_owned()),
+        status => Err(Failure::failed(format!(
+            "can't {asking}: the status is {}",
+            status.unwrap_or("missing")
+        ))),
+    }
+}
+
+/// A connection to the server at `url`, of any scheme but with a port.
+pub(super) fn connect(url: &str) -> Result<TcpStream> {
+    let authority = authority(url);
+    let addresses = authority
+        .to_socket_addrs()
+        .map_err(Failure::io(format_args!("find `{authority}`")))?;
+    let addresses: Vec<SocketAddr> = addresses.collect();
+    let mut failure = Failure::failed(format!("`{authority}` has no address"));
+    for address in addresses {
+        let connected = TcpStream::connect_timeout(&address, PATIENCE).and_then(|stream| {
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            Ok(stream)
+        });
+        match connected {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = Failure::io(format_args!("connect to `{authority}`"))(error),
+        }
+    }
+    Err(failure)
+}
+
+/// `HOST:PORT` of a URL.
+fn authority(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    authority.rsplit_once('@').map_or(authority, |(_, host)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn answered_with(answer: &'static str) -> Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let length = stream.read(&mut request).unwrap();
+            assert!(request[..length].starts_with(b"GET /health HTTP/1.0\r\n"));
+            stream.write_all(answer.as_bytes()).unwrap();
+        });
+        let body = get(&base, "/health");
+        server.join().unwrap();
+        body
+    }
+
+    #[test]
+    fn only_an_answer_with_status_200_counts() {
+        assert_eq!(answered_with("HTTP/1.0 200 OK\r\nA: b\r\n\r\nready").unwrap(), "ready");
+        for answer in ["HTTP/1.1 503 No\r\n\r\nready", "ready\r\n\r\n", "HTTP/1.0 200 OK\r\n", ""] {
+            assert!(answered_with(answer).is_err(), "{answer}");
+        }
+    }
+
+    #[test]
+    fn nobody_there_is_an_error() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        drop(listener);
+        assert!(get(&url, "/").is_err());
+    }
+
+    #[test]
+    fn the_authority_of_a_url_is_host_and_port() {
+        for url in ["http://h:1", "postgres://u:p@h:1/db?x=y", "https://h:1/a@b"] {
+            assert_eq!(authority(url), "h:1", "{url}");
+        }
+    }
+}
