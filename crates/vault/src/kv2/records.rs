@@ -1,0 +1,466 @@
+//! Description, tags and expiry in custom metadata.
+//!
+//! The engine keeps custom metadata for a secret, not for a version, and writes it apart from the value. So that a
+//! reader never sees a value with another version's metadata, keyfob writes a *record* for the version to come before
+//! the value: keys `keyfob-VERSION-ID-PART-PARTS`, whose values joined are a JSON document. A version has the newest
+//! record that is not newer than itself; later versions inherit it.
+//!
+//! A record written for a version that then never came about (the writer died, or lost a race) must not fall to a
+//! version that somebody else makes later: until its value is there it says when it was made, and it counts only for a
+//! version that the server made at about that time.
+
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use keyfob_core::{Error, ErrorKind, PutRequest, Result};
+use serde::{Deserialize, Serialize};
+
+use super::history::system;
+
+/// Custom metadata as the server keeps it.
+pub(crate) type Custom = BTreeMap<String, String>;
+
+/// What a change of custom metadata sends: `None` takes a key away.
+pub(crate) type Patch = BTreeMap<String, Option<String>>;
+
+/// What all keys of keyfob begin with.
+const PREFIX: &str = "keyfob-";
+/// The most keys of one secret.
+const MAX_KEYS: usize = 64;
+/// The most bytes of one of their values.
+const MAX_PART: usize = 512;
+/// The most parts of one record: while it replaces another there must be room for both.
+const MAX_PARTS: usize = 24;
+/// How far the clocks of writer and server may be apart.
+const SKEW: Duration = Duration::from_secs(300);
+/// After so long a record without its version is left over from a writer that died.
+const LEFT_OVER: Duration = Duration::from_secs(60);
+/// The id of the record that makes what follows a deleted secret begin without its metadata.
+const AFTER_DELETE: &str = "deleted";
+
+/// What keyfob keeps of a version.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Record {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tags: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "rfc3339")]
+    pub(crate) expires: Option<Timestamp>,
+}
+
+/// A time as text, as the server writes its own.
+mod rfc3339 {
+    use jiff::Timestamp;
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(time: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
+        match time {
+            Some(time) => serializer.collect_str(time),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+        let text: Option<String> = Option::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(|_| Error::custom("no time"))).transpose()
+    }
+}
+
+impl Record {
+    /// What it is after a put.
+    pub(crate) fn changed(self, request: &PutRequest) -> Result<Self> {
+        let expires = request.expires_at.clone().apply(self.expires.and_then(system));
+        let too_far = |_| Error::new(ErrorKind::InvalidInput, "the expiry is too far away to be written down");
+        Ok(Self {
+            description: request.description.clone().apply(self.description),
+            tags: request.tags.clone().apply(Some(self.tags)).unwrap_or_default(),
+            expires: expires.map(|time| Timestamp::try_from(time).map_err(too_far)).transpose()?,
+        })
+    }
+}
+
+/// A record with its place.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) version: u64,
+    pub(crate) id: String,
+    /// When it was made; `None` once it is known that its version is there.
+    made: Option<Timestamp>,
+    pub(crate) record: Record,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Document {
+    #[serde(flatten)]
+    record: Record,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    made: Option<i64>,
+}
+
+impl Entry {
+    /// A record for a version that is about to be written.
+    pub(crate) fn pending(version: u64, record: Record) -> Self {
+        Self {
+            made: Some(Timestamp::now()),
+            ..Self::settled(version, record)
+        }
+    }
+
+    /// A record for a version that is there.
+    pub(crate) fn settled(version: u64, record: Record) -> Self {
+        let number = RandomState::new().build_hasher().finish() as u32;
+        Self {
+            version,
+            id: format!("{number:08x}"),
+            made: None,
+            record,
+        }
+    }
+
+    /// The record with which what follows the deleted `version` begins.
+    pub(crate) fn after_delete(version: u64) -> Self {
+        Self {
+            id: AFTER_DELETE.to_owned(),
+            ..Self::settled(version + 1, Record::default())
+        }
+    }
+
+    /// The same once its version is there.
+    pub(crate) fn settle(mut self) -> Self {
+        self.made = None;
+        self
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.made.is_some()
+    }
+
+    /// Whether it was made for the version that the server made at `created`.
+    pub(crate) fn fits(&self, created: Option<Timestamp>) -> bool {
+        match (self.made, created) {
+            (Some(made), Some(created)) => created.duration_since(made).unsigned_abs() <= SKEW,
+            _ => true,
+        }
+    }
+
+    fn is_left_over(&self, now: Timestamp) -> bool {
+        self.id == AFTER_DELETE || self.made.is_none_or(|made| now.duration_since(made).unsigned_abs() > LEFT_OVER)
+    }
+
+    /// The keys and values that hold it.
+    pub(crate) fn encode(&self) -> Result<Custom> {
+        let document = Document {
+            record: self.record.clone(),
+            made: self.made.map(Timestamp::as_second),
+        };
+        let json = serde_json::to_string(&document)
+            .map_err(|_| Error::new(ErrorKind::InvalidInput, "the metadata can't be written as JSON"))?;
+        let ascii = to_ascii(&json);
+        let parts: Vec<&[u8]> = ascii.as_bytes().chunks(MAX_PART).collect();
+        if parts.len() > MAX_PARTS {
+            let message = format!(
+                "description and tags have {} bytes as JSON, Vault has room for {}",
+                ascii.len(),
+                MAX_PART * MAX_PARTS
+            );
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let parts = parts.iter().enumerate().map(|(index, part)| {
+            let key = format!("{PREFIX}{}-{}-{}-{}", self.version, self.id, index + 1, parts.len());
+            (key, String::from_utf8_lossy(part).into_owned())
+        });
+        Ok(parts.collect())
+    }
+}
+
+/// All that a secret's custom metadata says.
+#[derive(Debug, Default)]
+pub(crate) struct Records {
+    /// Ascending by version.
+    entries: Vec<Entry>,
+    /// What is there without keyfob.
+    foreign: Custom,
+    /// All keys that are there.
+    keys: Vec<String>,
+}
+
+impl Records {
+    /// # Errors
+    /// `Corrupt` when a part is missing or not what keyfob writes: an expiry could be lost.
+    pub(crate) fn parse(custom: Option<&Custom>) -> Result<Self> {
+        let mut records = Self::default();
+        let mut parts: BTreeMap<(u64, &str, usize), BTreeMap<usize, &str>> = BTreeMap::new();
+        for (key, value) in custom.into_iter().flatten() {
+            records.keys.push(key.clone());
+            match key.strip_prefix(PREFIX).map(place) {
+                Some(Some((version, id, part, of))) => {
+                    parts.entry((version, id, of)).or_default().insert(part, value);
+                }
+                Some(None) => return Err(damaged()),
+                None => {
+                    records.foreign.insert(key.clone(), value.clone());
+                }
+            }
+        }
+        for ((version, id, of), parts) in parts {
+            if parts.len() != of || parts.keys().copied().ne(1..=of) {
+                return Err(damaged());
+            }
+            let json: String = parts.into_values().collect();
+            let Document { record, made } = serde_json::from_str(&json).map_err(|_| damaged())?;
+            let made = made.map(Timestamp::from_second).transpose().map_err(|_| damaged())?;
+            records.entries.push(Entry {
+                version,
+                id: id.to_owned(),
+                made,
+                record,
+            });
+        }
+        Ok(records)
+    }
+
+    /// What a version has.
+    ///
+    /// Custom metadata that others wrote counts as tags for as long as keyfob has written none. Two records for one
+    /// version are left by writers that raced each other when one of them died: then the earlier expiry holds.
+    pub(crate) fn of(&self, version: u64, created: Option<Timestamp>) -> Record {
+        let mut newest: Option<(u64, Record)> = None;
+        for entry in self.entries.iter().filter(|entry| entry.version <= version) {
+            if entry.version == version && !entry.fits(created) {
+                continue;
+            }
+            newest = match newest {
+                Some((number, mut record)) if number == entry.version => {
+                    record.expires = match (record.expires, entry.record.expires) {
+                        (Some(one), Some(other)) => Some(one.min(other)),
+                        (one, other) => one.or(other),
+                    };
+                    Some((number, record))
+                }
+                _ => Some((entry.version, entry.record.clone())),
+            };
+        }
+        match newest {
+            Some((_, record)) => record,
+            None => Record {
+                tags: self.foreign.clone(),
+                ..Record::default()
+            },
+        }
+    }
+
+    /// The records of exactly this version.
+    pub(crate) fn at(&self, version: u64) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(move |entry| entry.version == version)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// What takes `entries` away.
+    pub(crate) fn without<'e>(&self, entries: impl IntoIterator<Item = &'e Entry>) -> Patch {
+        let mut patch = Patch::new();
+        for entry in entries {
+            let begin = format!("{PREFIX}{}-{}-", entry.version, entry.id);
+            patch.extend(self.keys.iter().filter(|key| key.starts_with(&begin)).map(|key| (key.clone(), None)));
+        }
+        patch
+    }
+
+    /// What takes away the records that no version has any more: those left over for the version after `current`, and
+    /// those that a newer one hides from the `oldest` version that is kept.
+    pub(crate) fn without_outdated(&self, oldest: u64, current: u64) -> Patch {
+        let now = Timestamp::now();
+        let governing = self.entries.iter().map(|entry| entry.version).filter(|version| *version <= oldest).max();
+        self.without(self.entries.iter().filter(|entry| match entry.version > current {
+            true => entry.is_left_over(now),
+            false => governing.is_some_and(|governing| entry.version < governing),
+        }))
+    }
+
+    /// Checks that there is room after `patch`.
+    pub(crate) fn check_room(&self, patch: &Patch) -> Result<()> {
+        let kept = self.keys.iter().filter(|key| !patch.contains_key(*key)).count();
+        let added = patch.values().flatten().count();
+        if kept + added <= MAX_KEYS {
+            return Ok(());
+        }
+        Err(
+            Error::new(ErrorKind::InvalidInput, "the secret's custom metadata is full: Vault takes 64 keys")
+                .with_hint("fewer tags, or fewer versions with an expiry of their own (`vault kv metadata put -max-versions`)"),
+        )
+    }
+}
+
+/// What adds a record.
+pub(crate) fn with(parts: &Custom) -> Patch {
+    parts.iter().map(|(key, value)| (key.clone(), Some(value.clone()))).collect()
+}
+
+/// `VERSION-ID-PART-PARTS`.
+fn place(key: &str) -> Option<(u64, &str, usize, usize)> {
+    let mut fields = key.split('-');
+    let place = (
+        fields.next()?.parse().ok()?,
+        fields.next()?,
+        fields.next()?.parse().ok()?,
+        fields.next()?.parse().ok()?,
+    );
+    fields.next().is_none().then_some(place)
+}
+
+/// Escapes what the server would not count as printable.
+fn to_ascii(json: &str) -> String {
+    use std::fmt::Write as _;
+    let mut ascii = String::with_capacity(json.len());
+    for c in json.chars() {
+        if c.is_ascii_graphic() || c == ' ' {
+            ascii.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(ascii, "\\u{unit:04x}");
+            }
+        }
+    }
+    ascii
+}
+
+fn damaged() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "the custom metadata that begins with `keyfob-` is not as keyfob writes it",
+    )
+    .with_hint("somebody changed it; `vault kv metadata get` shows it, writing the secret anew after deleting it for good mends it")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn described(text: &str) -> Record {
+        Record {
+            description: Some(text.to_owned()),
+            ..Record::default()
+        }
+    }
+
+    fn parse(entries: &[Entry]) -> Records {
+        let custom = entries.iter().flat_map(|entry| entry.encode().unwrap()).collect();
+        Records::parse(Some(&custom)).unwrap()
+    }
+
+    #[test]
+    fn a_record_comes_back_whatever_its_text() {
+        let record = Record {
+            description: Some("two\nlines é 🔑 \"x\" \u{7f} ".repeat(100)),
+            tags: BTreeMap::from([("a".to_owned(), " b ".to_owned())]),
+            expires: Some(second(4_102_444_800)),
+        };
+        let parts = Entry::settled(3, record.clone()).encode().unwrap();
+        assert!(parts.len() > 1);
+        for (key, value) in &parts {
+            assert!(key.len() <= 128 && !value.is_empty() && value.len() <= MAX_PART);
+            assert!(value.bytes().all(|byte| (b' '..=b'~').contains(&byte)));
+        }
+        assert_eq!(Records::parse(Some(&parts)).unwrap().of(3, None), record);
+    }
+
+    #[test]
+    fn versions_inherit_and_never_from_a_newer_one() {
+        let records = parse(&[Entry::settled(2, described("two")), Entry::settled(5, described("five"))]);
+        for (version, expected) in [(1, None), (2, Some("two")), (4, Some("two")), (5, Some("five")), (9, Some("five"))] {
+            assert_eq!(records.of(version, None).description.as_deref(), expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn a_record_left_over_does_not_fall_to_a_later_write() {
+        let mut left_over = Entry::pending(2, described("left over"));
+        left_over.made = Some(second(1_000_000));
+        let records = parse(&[Entry::settled(1, described("one")), left_over]);
+        let at = |time| records.of(2, Some(second(time))).description;
+        assert_eq!(at(1_000_010).as_deref(), Some("left over"));
+        assert_eq!(at(1_000_301).as_deref(), Some("one"));
+        assert_eq!(at(999_000).as_deref(), Some("one"));
+    }
+
+    #[test]
+    fn of_two_records_the_earlier_expiry_holds() {
+        let expires = |time| Record {
+            expires: Some(second(time)),
+            ..Record::default()
+        };
+        let records = parse(&[
+            Entry::settled(1, expires(2_000)),
+            Entry::settled(1, expires(1_000)),
+            Entry::settled(1, Record::default()),
+        ]);
+        assert_eq!(records.of(1, None).expires, Some(second(1_000)));
+    }
+
+    #[test]
+    fn others_metadata_are_tags_until_there_is_a_record() {
+        let mut custom = Custom::from([("owner".to_owned(), "web".to_owned())]);
+        assert_eq!(Records::parse(Some(&custom)).unwrap().of(1, None).tags, custom);
+        custom.extend(Entry::settled(1, described("x")).encode().unwrap());
+        assert!(Records::parse(Some(&custom)).unwrap().of(1, None).tags.is_empty());
+    }
+
+    #[test]
+    fn a_part_that_is_missing_or_changed_is_damage() {
+        let whole = Entry::settled(1, described(&"x".repeat(2_000))).encode().unwrap();
+        assert!(Records::parse(Some(&whole)).is_ok());
+        for key in whole.keys() {
+            let mut without = whole.clone();
+            without.remove(key);
+            assert_eq!(Records::parse(Some(&without)).unwrap_err().kind(), ErrorKind::Corrupt);
+            let mut changed = whole.clone();
+            changed.insert(key.clone(), "{".to_owned());
+            assert_eq!(Records::parse(Some(&changed)).unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        let other = Custom::from([("keyfob-x".to_owned(), "y".to_owned())]);
+        assert!(Records::parse(Some(&other)).is_err());
+    }
+
+    #[test]
+    fn only_what_no_version_has_is_taken_away() {
+        let mut left_over = Entry::pending(7, described("left over"));
+        left_over.made = Some(second(0));
+        let entries = [
+            Entry::settled(1, described("1")),
+            Entry::settled(3, described("3")),
+            Entry::settled(5, described("5")),
+            Entry::pending(7, described("another's, on its way")),
+            left_over,
+            Entry::after_delete(6),
+        ];
+        let gone = parse(&entries).without_outdated(4, 6);
+        let gone: Vec<bool> = entries
+            .iter()
+            .map(|entry| entry.encode().unwrap().keys().all(|key| gone.contains_key(key)))
+            .collect();
+        assert_eq!(gone, [true, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn what_has_no_room_is_refused() {
+        assert_eq!(
+            Entry::settled(1, described(&"x".repeat(20_000))).encode().unwrap_err().kind(),
+            ErrorKind::InvalidInput
+        );
+        let full: Custom = (0..64).map(|index| (format!("key-{index}"), "x".to_owned())).collect();
+        let records = Records::parse(Some(&full)).unwrap();
+        let patch = with(&Entry::settled(1, described("x")).encode().unwrap());
+        assert_eq!(records.check_room(&patch).unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert!(records.check_room(&Patch::new()).is_ok());
+    }
+}
