@@ -1,8 +1,10 @@
 //! The commands: one file each, with its arguments.
 
+mod aws;
 mod backup;
 mod check;
 mod completions;
+mod copy;
 mod delete;
 mod doctor;
 mod explain;
@@ -40,10 +42,12 @@ pub(crate) enum Command {
     Run(run::Args),
     Import(import::Args),
     Export(export::Args),
+    Copy(copy::Args),
     Explain(explain::Args),
     Doctor(doctor::Args),
     Key(key::Args),
     Backup(backup::Args),
+    Aws(aws::Args),
     Completions(completions::Args),
     Man(man::Args),
     GenerateDocs(generate_docs::Args),
@@ -64,10 +68,12 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Run(args) => args.run(context),
         Command::Import(args) => args.run(context),
         Command::Export(args) => args.run(context),
+        Command::Copy(args) => args.run(context),
         Command::Explain(args) => args.run(context),
         Command::Doctor(args) => args.run(context),
         Command::Key(args) => args.run(context),
         Command::Backup(args) => args.run(context),
+        Command::Aws(args) => args.run(context),
         Command::Completions(args) => args.run(context),
         Command::Man(args) => args.run(context),
         Command::GenerateDocs(args) => args.run(context),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob::{Environment, Error, ErrorKind, Result, SecretManager, SecretStore, SelectOptions, Selection};
+use keyfob::{DEFAULT_SCHEME, Environment, Error, ErrorKind, Result, SecretManager, SecretStore, SelectOptions, Selection};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -81,16 +81,22 @@ impl Context {
     /// # Errors
     /// Those of [`manager`](Self::manager).
     pub(crate) fn manager_allowing(&self, allow: Option<BTreeSet<String>>) -> Result<SecretManager> {
+        self.manager_with(SelectOptions {
+            allow,
+            ..self.select_options()
+        })
+    }
+
+    fn manager_with(&self, options: SelectOptions) -> Result<SecretManager> {
         let mut environment = self.environment().clone();
         if embedded::can_ask()
-            && let Ok(choice) = self.selection()?.store
+            && let Ok(choice) = Selection::of(self.environment(), &options)?.store
         {
             environment = embedded::ask_for_missing_passphrase(&environment, &choice.url)?;
         }
         let options = SelectOptions {
             cache_ttl: Some(Duration::ZERO),
-            allow,
-            ..self.select_options()
+            ..options
         };
         SecretManager::builder()
             .environment(environment)
@@ -104,6 +110,20 @@ impl Context {
     /// See [`SecretManager::store_of`]; with a hint how to make a store where there is none.
     pub(crate) async fn store(&self) -> Result<Arc<dyn SecretStore>> {
         self.manager()?.store().await.map_err(embedded::hint_at_init)
+    }
+
+    /// The store that `text` means, as it would after `--store`, connected; and its URL, safe to show.
+    ///
+    /// # Errors
+    /// Those of [`store`](Self::store).
+    pub(crate) async fn store_of(&self, text: &str) -> Result<(Arc<dyn SecretStore>, String)> {
+        let manager = self.manager_with(SelectOptions {
+            store: Some(text.to_owned()),
+            ..self.select_options()
+        })?;
+        let url = manager.location_of(DEFAULT_SCHEME)?;
+        let store = manager.store().await.map_err(embedded::hint_at_init)?;
+        Ok((store, url))
     }
 
     /// Runs the asynchronous part of a command.

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use keyfob::{Environment, Error, ErrorKind, Result, StoreUrl};
+use keyfob::{Environment, Error, ErrorKind, Result, StoreUrl, key_sources};
 use keyfob_sql::{KeyConfig, SqlConfig, SqlStore};
 
 use crate::context::Context;
@@ -30,9 +30,20 @@ pub(crate) fn config(context: &Context) -> Result<SqlConfig> {
 /// Opens the embedded store that is meant.
 ///
 /// # Errors
-/// Those of [`config`] and of [`SqlStore::open`].
+/// Those of [`config`] and of [`key_sources::open`].
 pub(crate) async fn open(context: &Context) -> Result<SqlStore> {
-    SqlStore::open(config(context)?).await.map_err(hint_at_init)
+    let store = key_sources::open(config(context)?, context.environment()).await;
+    store.map_err(hint_at_init)
+}
+
+/// The configuration with its key source connected, if the key is in a service. Within the event loop that uses it: its
+/// connections end with it.
+///
+/// # Errors
+/// Those of [`key_sources::connect`].
+pub(crate) async fn connected(mut config: SqlConfig, context: &Context) -> Result<SqlConfig> {
+    config.key = key_sources::connected(config.key, context.environment()).await?;
+    Ok(config)
 }
 
 /// Whether somebody is there to ask. What is piped into standard input does not matter: the terminal is asked.

@@ -2,10 +2,13 @@
 
 mod assignments;
 pub mod backends;
+pub mod copy;
 pub mod detect;
 mod flatten;
 pub mod format;
 mod interpolation;
+#[cfg(feature = "sqlite")]
+pub mod key_sources;
 mod load;
 mod manager;
 pub mod project;

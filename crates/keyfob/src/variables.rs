@@ -159,6 +159,7 @@ variables! {
     KEYFOB_KEY_FILE: Sqlite, false, "The path of the key file of the encrypted store.", "`keyfob/key` below `$XDG_CONFIG_HOME`";
     KEYFOB_PASSPHRASE: Sqlite, true, "The passphrase of the encrypted store.", "none";
     KEYFOB_PASSPHRASE_FILE: Sqlite, false, "The path of a file that holds the passphrase.", "none";
+    KEYFOB_KEY_SOURCE: Sqlite, false, "The key in a service that protects the encrypted store, when none of the variables above is set: `vault-transit:KEY@MOUNT` or `aws-kms:KEY`. `key-source` in the URL comes before all of them.", "none";
 
     AWS_SECRET_MANAGER_REGION: Aws, false, "The region of the secrets. Strong evidence for `aws`.", "the region of the SDK";
     AWS_SECRET_PREFIX: Aws, false, "What stands before every name in the store, for example `app/`.", "nothing";

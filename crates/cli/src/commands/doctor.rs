@@ -25,7 +25,7 @@ Examples:
 
 JSON: {ok, checks}; each check has {check, subject, status, message, hint, milliseconds, details}
 with `status` one of `ok`, `warning`, `failed`, and `check` one of `configuration`, `project`,
-`selection`, `detection`, `file`, `store`, `content`.")]
+`selection`, `detection`, `file`, `key`, `store`, `content`.")]
 pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]

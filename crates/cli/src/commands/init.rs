@@ -5,9 +5,9 @@ mod project_file;
 use std::path::PathBuf;
 
 use clap::Parser;
-use keyfob::{Environment, Error, ErrorKind, Result, SelectOptions, Selection, StoreUrl};
+use keyfob::{Environment, Error, ErrorKind, Result, SelectOptions, Selection, StoreUrl, key_sources};
 use keyfob_envelope::RawKey;
-use keyfob_sql::{KeyConfig, SqlConfig, SqlStore};
+use keyfob_sql::{KeyConfig, KeySourceName, SqlConfig, SqlStore};
 
 use self::project_file::url_of_file;
 use crate::context::Context;
@@ -20,7 +20,7 @@ use crate::prompt;
 ///
 /// The store is one encrypted file: the one that `--store`, `SECRET_PROVIDER` or `keyfob.toml` names, else the user's
 /// own (`~/.local/share/keyfob/secrets.db`). The key is a file that only its owner may read (`~/.config/keyfob/key`),
-/// unless `KEYFOB_KEY` and its like name another key. Keep a copy of the key: without it the store can't be opened.
+/// unless `KEYFOB_KEY` and its like name another key, or a service keeps it. Keep a copy of the key: without it the store can't be opened.
 ///
 /// Where nothing says yet that commands in this directory use that store, a `keyfob.toml` is written that says so. It
 /// holds no secrets.
@@ -31,7 +31,9 @@ use crate::prompt;
 Examples:
   keyfob init                       the user's own store
   keyfob init --path secrets.db     a store in this directory
-  keyfob init --passphrase          protected by a passphrase instead of a key file")]
+  keyfob init --passphrase          protected by a passphrase instead of a key file
+  keyfob init --key-source vault-transit:app    protected by a key that stays in Vault
+  keyfob init --key-source aws-kms:alias/app    protected by a key that stays in AWS KMS")]
 pub(crate) struct Args {
     /// The file of the store
     #[arg(long, value_name = "FILE", conflicts_with = "store")]
@@ -40,6 +42,10 @@ pub(crate) struct Args {
     /// Protect the store with a passphrase: `KEYFOB_PASSPHRASE`, `KEYFOB_PASSPHRASE_FILE`, else it is asked for
     #[arg(long)]
     passphrase: bool,
+
+    /// Protect the store with a key in a service: `vault-transit:KEY@MOUNT` or `aws-kms:KEY`
+    #[arg(long, value_name = "SOURCE", conflicts_with = "passphrase")]
+    key_source: Option<String>,
 
     /// Do not write a `keyfob.toml`
     #[arg(long)]
@@ -50,10 +56,10 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let environment = context.environment();
         let selection = context.selection()?;
-        let url = self.url(&selection, context)?;
+        let url = self.with_key_source(self.url(&selection, context)?)?;
         let mut config = SqlConfig::from_url(&url, environment)?;
         if environment.status(&config.path).is_ok() {
-            context.block_on(open_existing(&mut config, self.passphrase))?;
+            context.block_on(open_existing(&mut config, self.passphrase, environment))?;
             context
                 .printer()
                 .note(format_args!("the store `{}` exists and opens", config.path.display()));
@@ -80,6 +86,37 @@ impl Args {
         }
     }
 
+    /// The key source belongs to the URL, so that what `keyfob.toml` and hints say opens the store.
+    fn with_key_source(&self, url: StoreUrl) -> Result<StoreUrl, Failure> {
+        let Some(source) = &self.key_source else {
+            return Ok(url);
+        };
+        let source = KeySourceName::parse(source)?.to_string();
+        let mut parameters = url.parameters();
+        match (parameters.take("key-source"), parameters.take("key-file")) {
+            (Some(named), None) if named == source => return Ok(url),
+            (None, None) => {}
+            _ => {
+                let message = "the store's URL names another key";
+                return Err(Failure::usage(
+                    message,
+                    "take `key-file` or `key-source` out of it, or leave out `--key-source`",
+                ));
+            }
+        }
+        let text = url.to_string();
+        let separator = if text.contains('?') { '&' } else { '?' };
+        let text = format!(
+            "{text}{separator}key-source={}",
+            project_file::encoded(source.as_bytes(), b"/._-~:@")
+        );
+        let with_source = StoreUrl::parse(&text)?;
+        Ok(match url.base() {
+            Some(base) => with_source.with_base(base),
+            None => with_source,
+        })
+    }
+
     fn make(&self, context: &Context, config: &mut SqlConfig) -> Result<(), Failure> {
         let printer = context.printer();
         if self.passphrase {
@@ -93,7 +130,11 @@ impl Args {
                 file.display()
             ));
         }
-        context.block_on(SqlStore::create(config.clone()))?;
+        context.block_on(async {
+            let mut config = config.clone();
+            config.key = key_sources::connected(config.key, context.environment()).await?;
+            SqlStore::create(config).await
+        })?;
         printer.note(format_args!("made the encrypted store `{}`", config.path.display()));
         if self.passphrase && matches!(KeyConfig::from_environment(context.environment()), Ok(KeyConfig::File(_))) {
             printer.hint("on a terminal the passphrase is asked for; elsewhere give it in `KEYFOB_PASSPHRASE_FILE`");
@@ -148,20 +189,23 @@ fn say_how_to_use(printer: &Printer, url: &StoreUrl, selection: &Selection) {
 }
 
 /// Opens what is there, with the key that is there: a new key would not fit.
-async fn open_existing(config: &mut SqlConfig, with_passphrase: bool) -> Result<()> {
+async fn open_existing(config: &mut SqlConfig, with_passphrase: bool, environment: &Environment) -> Result<()> {
     if with_passphrase && matches!(config.key, KeyConfig::File(_)) {
         config.key = KeyConfig::Passphrase(prompt::secret(&format!("passphrase of `{}`", config.path.display()))?);
     }
-    SqlStore::open(config.clone()).await.map(drop).map_err(|error| {
-        let error = error.with("store", config.path.display().to_string());
-        match &config.key {
-            KeyConfig::File(file) if error.kind() == ErrorKind::NotFound => error.with_hint(format!(
-                "the store exists and its key does not: put the key back at `{}`, or name it with `KEYFOB_KEY_FILE`",
-                file.display()
-            )),
-            _ => error,
-        }
-    })
+    key_sources::open(config.clone(), environment)
+        .await
+        .map(drop)
+        .map_err(|error| {
+            let error = error.with("store", config.path.display().to_string());
+            match &config.key {
+                KeyConfig::File(file) if error.kind() == ErrorKind::NotFound => error.with_hint(format!(
+                    "the store exists and its key does not: put the key back at `{}`, or name it with `KEYFOB_KEY_FILE`",
+                    file.display()
+                )),
+                _ => error,
+            }
+        })
 }
 
 /// The passphrase that the environment names, else a new one from a person.

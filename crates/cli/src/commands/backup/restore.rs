@@ -47,7 +47,10 @@ impl Args {
         let config = embedded::config(context)?;
         let file = context.environment().absolute(&self.file);
         if !self.yes {
-            let preview = context.block_on(SqlStore::preview_backup(config.clone(), &file))?;
+            let preview = context.block_on(async {
+                let config = embedded::connected(config.clone(), context).await?;
+                SqlStore::preview_backup(config, &file).await
+            })?;
             self.show(printer, &preview, false)?;
             if self.dry_run {
                 return Ok(Exit::Success);
@@ -66,7 +69,10 @@ impl Args {
                 }
             }
         }
-        let changed = context.block_on(SqlStore::restore_backup(config, &file))?;
+        let changed = context.block_on(async {
+            let config = embedded::connected(config, context).await?;
+            SqlStore::restore_backup(config, &file).await
+        })?;
         if self.yes {
             self.show(printer, &changed, true)?;
         }

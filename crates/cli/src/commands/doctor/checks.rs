@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use keyfob::detect::Strength;
-use keyfob::{DEFAULT_SCHEME, Environment, FileKind, SecretManager, Selection, StoreUrl};
-use keyfob_sql::{KeyConfig, SqlConfig, SqlStore};
+use keyfob::{DEFAULT_SCHEME, Environment, FileKind, SecretManager, Selection, StoreUrl, key_sources};
+use keyfob_sql::{KeyConfig, SqlConfig};
 
 use super::check::Check;
 use crate::context::Context;
@@ -142,7 +142,8 @@ async fn content(context: &Context, url: &StoreUrl) -> Check {
     let begin = Instant::now();
     let verified = async {
         let environment = embedded::ask_for_missing_passphrase(context.environment(), url)?;
-        SqlStore::open(SqlConfig::from_url(url, &environment)?).await?.verify().await
+        let config = SqlConfig::from_url(url, &environment)?;
+        key_sources::open(config, &environment).await?.verify().await
     };
     let subject = url.to_string();
     match verified.await {
@@ -173,6 +174,9 @@ fn files(environment: &Environment, url: &StoreUrl) -> Vec<Check> {
         return Vec::new();
     };
     let mut checks = vec![file(environment, &config.path, "the store")];
+    if let KeyConfig::Named(source) = &config.key {
+        checks.push(Check::ok("key", source.to_string(), "a service keeps the key"));
+    }
     if let KeyConfig::File(key) = &config.key {
         checks.push(file(environment, key, "the key"));
         if let Ok(real) = environment.real_path(key)

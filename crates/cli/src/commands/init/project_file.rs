@@ -46,15 +46,20 @@ pub(super) fn url_of_file(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     // Two slashes would begin a host.
     let leading = bytes.iter().take_while(|byte| **byte == b'/').count();
-    let mut url = "sqlite:".to_owned();
-    for byte in &bytes[leading.saturating_sub(1)..] {
-        if byte.is_ascii_alphanumeric() || b"/._-~".contains(byte) {
-            url.push(char::from(*byte));
+    format!("sqlite:{}", encoded(&bytes[leading.saturating_sub(1)..], b"/._-~"))
+}
+
+/// Percent-encodes all but letters, digits and `kept`.
+pub(super) fn encoded(bytes: &[u8], kept: &[u8]) -> String {
+    let mut text = String::new();
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || kept.contains(byte) {
+            text.push(char::from(*byte));
         } else {
-            url.push_str(&format!("%{byte:02X}"));
+            text.push_str(&format!("%{byte:02X}"));
         }
     }
-    url
+    text
 }
 
 #[cfg(test)]

@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use keyfob::{Error, ErrorKind, Result};
+use keyfob::{Error, ErrorKind, Result, key_sources};
 use keyfob_envelope::RawKey;
-use keyfob_sql::{KeyConfig, RotateStep};
+use keyfob_sql::{KeyConfig, KeySourceName, RotateStep};
 
 use crate::context::Context;
 use crate::embedded;
@@ -25,7 +25,8 @@ use crate::prompt;
 Examples:
   keyfob key rotate --to-key-file new.key            a new key file, made if it is missing
   keyfob key rotate --to-passphrase                  asks twice, without echo
-  keyfob key rotate --to-passphrase-file phrase.txt")]
+  keyfob key rotate --to-passphrase-file phrase.txt
+  keyfob key rotate --to-key-source vault-transit:app    a key that stays in Vault")]
 pub(crate) struct Args {
     #[command(flatten)]
     to: Target,
@@ -45,6 +46,10 @@ struct Target {
     /// A new passphrase, the first line of a file
     #[arg(long, value_name = "FILE")]
     to_passphrase_file: Option<PathBuf>,
+
+    /// A key in a service: `vault-transit:KEY@MOUNT` or `aws-kms:KEY`
+    #[arg(long, value_name = "SOURCE")]
+    to_key_source: Option<String>,
 }
 
 /// So many data keys at once: enough that the file is synced rarely, few enough that writers get their turn.
@@ -55,7 +60,7 @@ impl Args {
         let printer = context.printer();
         let wrapped = context.block_on(async {
             let store = embedded::open(context).await?;
-            let new = self.to.key(context)?;
+            let new = key_sources::connected(self.to.key(context)?, context.environment()).await?;
             let mut progress = printer.progress();
             let mut wrapped = 0;
             store
@@ -92,11 +97,21 @@ impl Target {
         if let Some(file) = &self.to_passphrase_file {
             return passphrase_of(file);
         }
+        if let Some(source) = &self.to_key_source {
+            return KeySourceName::parse(source).map(KeyConfig::Named);
+        }
         prompt::new_secret("new passphrase").map(KeyConfig::Passphrase)
     }
 
     fn say_how_to_open(&self, context: &Context) {
         let printer = context.printer();
+        if let Some(source) = &self.to_key_source {
+            printer.hint(&format!(
+                "from now on name the key source: `key-source={source}` in the store URL, or `KEYFOB_KEY_SOURCE={source}` where no \
+                 other variable names a key"
+            ));
+            return;
+        }
         match &self.to_key_file {
             Some(file) => printer.hint(&format!(
                 "from now on name the new key: `KEYFOB_KEY_FILE={0}`, or `key-file={0}` in the store URL, or move it to the old one's place",

@@ -16,7 +16,7 @@ Examples:
   keyfob key status --json | jq .changing
 
 JSON: {current, retiring, sources, changing}; `current` and `retiring` are ids of the keys that
-protect the values, `sources` of the key files and passphrases that open the store, `changing` says
+protect the values, `sources` of the key files, passphrases and services that open the store, `changing` says
 whether a change of the key was begun and not finished.")]
 pub(crate) struct Args {
     /// Print JSON

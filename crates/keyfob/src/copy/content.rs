@@ -1,0 +1,145 @@
+//! What of a secret is copied, and whether the target has it.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use keyfob_core::{Change, Error, ErrorKind, Expired, GetOptions, GetRequest, PutRequest, Result, Secret, SecretName};
+use subtle::ConstantTimeEq as _;
+
+use super::{Difference, Ends};
+
+/// A secret as the target is to have it.
+pub(super) struct Content(PutRequest);
+
+/// Stores keep times with different precision; AWS tags and Vault to the second.
+const PRECISION: Duration = Duration::from_secs(1);
+
+impl Content {
+    /// What to write for a secret of the source.
+    ///
+    /// # Errors
+    /// What the target can't hold: see [`check_put`](keyfob_core::Capabilities::check_put); `Unsupported` for metadata that
+    /// it can't keep; `Expired` for an expired secret that would live there.
+    pub(super) fn new(ends: &Ends, name: &SecretName, secret: &Secret) -> Result<Self> {
+        let (source, target) = (&ends.from.info().capabilities, &ends.to.info().capabilities);
+        let metadata = &secret.metadata;
+        let tags = (!metadata.tags.is_empty()).then(|| metadata.tags.clone());
+        let mut lost = Vec::new();
+        let content = Self(PutRequest {
+            value: Some(secret.value.clone()),
+            description: change(
+                metadata.description.clone(),
+                (source.description, target.description),
+                "description",
+                &mut lost,
+            ),
+            tags: change(tags, (source.tags, target.tags), "tags", &mut lost),
+            expires_at: change(metadata.expires_at, (source.expiry, target.expiry), "expiry", &mut lost),
+            ..PutRequest::default()
+        });
+        let of_target = |error: Error| {
+            error
+                .with("name", name.as_str())
+                .with("store", ends.to.info().scheme.to_string())
+        };
+        if !target.expiry && metadata.is_expired(SystemTime::now()) {
+            let problem = "the secret has expired, and would live in a store that keeps no expiry";
+            return Err(of_target(Error::new(ErrorKind::Expired, problem)));
+        }
+        if !lost.is_empty() && !ends.options.drop_metadata {
+            let problem = format!("the target keeps no {}, which the secret has", lost.join(" and no "));
+            return Err(of_target(
+                Error::new(ErrorKind::Unsupported, problem)
+                    .with_hint("`--drop-metadata` copies without what the target can't keep"),
+            ));
+        }
+        target.check_put(name, &content.0).map_err(of_target)?;
+        Ok(content)
+    }
+
+    /// In what `present` differs; `None` when it is the same. What the source can't know about a secret does not count.
+    pub(super) fn difference(&self, present: &Secret) -> Option<Difference> {
+        let wanted = &self.0;
+        let has_value = wanted
+            .value
+            .as_ref()
+            .is_some_and(|value| value.expose_secret().ct_eq(present.value.expose_secret()).into());
+        if !has_value {
+            return Some(Difference::Value);
+        }
+        let metadata = &present.metadata;
+        let has_metadata = is_there(&wanted.description, metadata.description.as_ref(), |wanted, there| {
+            wanted == there
+        }) && is_there(&wanted.tags, some_tags(&metadata.tags), |wanted, there| wanted == there)
+            && is_there(&wanted.expires_at, metadata.expires_at.as_ref(), is_same_time);
+        (!has_metadata).then_some(Difference::Metadata)
+    }
+
+    /// The write.
+    pub(super) fn request(&self) -> PutRequest {
+        self.0.clone()
+    }
+}
+
+impl Ends {
+    /// How the source is asked.
+    pub(super) fn read(&self, name: &SecretName) -> GetRequest {
+        let expired = if self.options.include_expired {
+            Expired::Allow
+        } else {
+            Expired::Refuse
+        };
+        GetRequest {
+            name: name.clone(),
+            options: fresh(expired),
+        }
+    }
+
+    /// How the target is asked: what is expired there is there.
+    pub(super) fn look(name: &SecretName) -> GetRequest {
+        GetRequest {
+            name: name.clone(),
+            options: fresh(Expired::Allow),
+        }
+    }
+}
+
+/// Past every cache.
+fn fresh(expired: Expired) -> GetOptions {
+    GetOptions {
+        max_age: Some(Duration::ZERO),
+        expired,
+        ..GetOptions::default()
+    }
+}
+
+/// What to do with one piece of metadata, which the source and the target keep or don't.
+fn change<T>(value: Option<T>, (source, target): (bool, bool), what: &'static str, lost: &mut Vec<&'static str>) -> Change<T> {
+    match value {
+        Some(value) if target => Change::Set(value),
+        Some(_) => {
+            lost.push(what);
+            Change::Keep
+        }
+        None if source && target => Change::Clear,
+        // Not known to the source: what somebody noted in the target stays.
+        None => Change::Keep,
+    }
+}
+
+fn is_there<T>(wanted: &Change<T>, there: Option<&T>, is_same: impl Fn(&T, &T) -> bool) -> bool {
+    match wanted {
+        Change::Keep => true,
+        Change::Clear => there.is_none(),
+        Change::Set(wanted) => there.is_some_and(|there| is_same(wanted, there)),
+    }
+}
+
+fn some_tags(tags: &BTreeMap<String, String>) -> Option<&BTreeMap<String, String>> {
+    (!tags.is_empty()).then_some(tags)
+}
+
+fn is_same_time(one: &SystemTime, other: &SystemTime) -> bool {
+    let distance = one.duration_since(*other).unwrap_or_else(|error| error.duration());
+    distance < PRECISION
+}

@@ -1,0 +1,179 @@
+//! What is to be done, before anything is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+use keyfob_core::{Deleted, Error, ErrorKind, Result, Secret, SecretName, Version};
+
+use super::{Content, CopyEntry, CopyOutcome, CopyProgress, CopyReport, Difference, Ends};
+
+/// What a copy will do with every secret of the source. It holds names, no values.
+#[derive(Debug)]
+pub struct CopyPlan {
+    pub(super) ends: Ends,
+    pub(super) steps: BTreeMap<SecretName, Step>,
+}
+
+/// What is to be done with one secret.
+#[derive(Debug, Clone)]
+pub(super) enum Step {
+    Create,
+    Change {
+        difference: Difference,
+        /// What the target had when it was looked at.
+        seen: Option<Version>,
+    },
+    Leave(Difference),
+    Nothing,
+    Fail(Error),
+}
+
+/// How many secrets one batch reads: as many as AWS answers in one call.
+pub(super) const BATCH: usize = 20;
+
+impl CopyPlan {
+    pub(super) async fn make(ends: Ends, mut progress: impl FnMut(CopyProgress)) -> Result<Self> {
+        let reserved = ends.reserved_names().await?;
+        let mut steps = BTreeMap::new();
+        {
+            // A batch is many requests where the store has no call for it.
+            let batches_at_once = ends.concurrency().div_ceil(4);
+            let mut batches = Box::pin(
+                ends.batches()
+                    .map_ok(|names| async { Ok::<_, Error>(ends.compare(names, &reserved).await) })
+                    .try_buffer_unordered(batches_at_once),
+            );
+            while let Some(compared) = batches.try_next().await? {
+                steps.extend(compared);
+                progress(CopyProgress::Compared(steps.len()));
+            }
+        }
+        Ok(Self { ends, steps })
+    }
+
+    /// What would become of every secret.
+    #[must_use]
+    pub fn report(&self) -> CopyReport {
+        let entries = self.steps.iter().map(|(name, step)| CopyEntry {
+            name: name.clone(),
+            outcome: step.outcome(),
+        });
+        CopyReport {
+            entries: entries.collect(),
+        }
+    }
+}
+
+impl Step {
+    /// What becomes of the secret when the step succeeds.
+    pub(super) fn outcome(&self) -> CopyOutcome {
+        match self {
+            Self::Create => CopyOutcome::Created,
+            Self::Change { difference, .. } => CopyOutcome::Changed(*difference),
+            Self::Leave(difference) => CopyOutcome::Left(*difference),
+            Self::Nothing => CopyOutcome::Unchanged,
+            Self::Fail(error) => CopyOutcome::Failed(error.clone()),
+        }
+    }
+}
+
+impl Ends {
+    /// What to do with a secret, seen what the target has.
+    pub(super) fn step(&self, content: &Content, present: Result<Secret>) -> Step {
+        let present = match present {
+            Ok(present) => present,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Step::Create,
+            Err(error) => return Step::Fail(error),
+        };
+        match content.difference(&present) {
+            None => Step::Nothing,
+            Some(difference) if self.options.overwrite => Step::Change {
+                difference,
+                seen: present.metadata.version,
+            },
+            Some(difference) => Step::Leave(difference),
+        }
+    }
+
+    async fn compare(&self, names: Vec<SecretName>, reserved: &BTreeSet<SecretName>) -> Vec<(SecretName, Step)> {
+        let requests: Vec<_> = names.iter().map(|name| self.read(name)).collect();
+        let answers = self.from.get_many(&requests).await;
+        let mut steps = Vec::with_capacity(names.len());
+        let mut contents = Vec::with_capacity(names.len());
+        for (name, answer) in names.into_iter().zip(answers) {
+            match answer.and_then(|secret| Content::new(self, &name, &secret)) {
+                Ok(content) => contents.push((name, content)),
+                Err(error) => steps.push((name, Step::Fail(hint_at_expired(error)))),
+            }
+        }
+        let requests: Vec<_> = contents.iter().map(|(name, _)| Self::look(name)).collect();
+        let answers = self.to.get_many(&requests).await;
+        for ((name, content), present) in contents.into_iter().zip(answers) {
+            let step = match self.step(&content, present) {
+                Step::Create if reserved.contains(&name) => Step::Fail(
+                    Error::new(ErrorKind::Conflict, "the name belongs to a deleted secret of the target")
+                        .with("name", name.as_str())
+                        .with("store", self.to.info().scheme.to_string())
+                        .with_hint("restore it there, or delete it for good"),
+                ),
+                step => step,
+            };
+            steps.push((name, step));
+        }
+        steps
+    }
+
+    /// The names to copy, as they are listed, in batches.
+    fn batches(&self) -> impl Stream<Item = Result<Vec<SecretName>>> {
+        let pages = stream::try_unfold(Some(self.list_options()), move |options| async move {
+            let Some(mut options) = options else {
+                return Ok::<_, Error>(None);
+            };
+            let page = self.from.list(&options).await?;
+            let next = page.next.map(|token| {
+                options.page.token = Some(token);
+                options
+            });
+            let names: Vec<SecretName> = page.items.into_iter().map(|metadata| metadata.name).collect();
+            Ok(Some((names, next)))
+        });
+        pages
+            .map_ok(|names| {
+                let batches: Vec<Vec<SecretName>> = names.chunks(BATCH).map(<[_]>::to_vec).collect();
+                stream::iter(batches).map(Ok::<_, Error>)
+            })
+            .try_flatten()
+    }
+
+    /// The names that deleted secrets of the target keep from being used.
+    async fn reserved_names(&self) -> Result<BTreeSet<SecretName>> {
+        let can = &self.to.info().capabilities;
+        let mut names = BTreeSet::new();
+        if !(can.deleted_reserves_name && can.delete_recoverable && can.list) {
+            return Ok(names);
+        }
+        let mut options = self.list_options();
+        options.deleted = Deleted::Only;
+        loop {
+            let page = match self.to.list(&options).await {
+                Ok(page) => page,
+                // Who may write need not be allowed to list; the write tells it then.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(names),
+                Err(error) => return Err(error),
+            };
+            names.extend(page.items.into_iter().map(|metadata| metadata.name));
+            options.page.token = page.next;
+            if options.page.token.is_none() {
+                return Ok(names);
+            }
+        }
+    }
+}
+
+pub(super) fn hint_at_expired(error: Error) -> Error {
+    if error.kind() == ErrorKind::Expired && error.hint().is_none() {
+        error.with_hint("`--include-expired` copies what has expired, with its expiry")
+    } else {
+        error
+    }
+}

@@ -1,0 +1,181 @@
+//! Writing what the plan says, and proving that it was written.
+
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use keyfob_core::{Error, ErrorKind, PutMode, Result, Secret, SecretName, Version, VersionSelector};
+
+use super::plan::{BATCH, Step, hint_at_expired};
+use super::{Content, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Ends};
+
+/// How long a service may take to show what it has just acknowledged.
+const PATIENCE: [Duration; 3] = [
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
+];
+
+impl CopyPlan {
+    /// Does it, and says what became of every secret.
+    ///
+    /// One secret's failure does not touch the others. Dropped in the middle, every secret of the target is as it was or as
+    /// the source has it; copying again goes on.
+    pub async fn carry_out(self, mut progress: impl FnMut(CopyProgress)) -> CopyReport {
+        let mut report = self.report();
+        let steps: Vec<(SecretName, Step)> = self
+            .steps
+            .iter()
+            .filter(|(_, step)| matches!(step, Step::Create | Step::Change { .. }))
+            .map(|(name, step)| (name.clone(), step.clone()))
+            .collect();
+        let ends = &self.ends;
+        let total = steps.len();
+        let batches: Vec<Vec<(SecretName, Step)>> = steps.chunks(BATCH).map(<[_]>::to_vec).collect();
+        let mut writes = Box::pin(
+            stream::iter(batches)
+                .map(|batch| ends.read_again(batch))
+                .buffered(2)
+                .flat_map(stream::iter)
+                .map(|(name, step, secret)| async move {
+                    let outcome = ends.write(&name, &step, secret).await;
+                    (name, outcome.unwrap_or_else(CopyOutcome::Failed))
+                })
+                .buffer_unordered(ends.concurrency()),
+        );
+        let mut done = 0;
+        while let Some((name, outcome)) = writes.next().await {
+            if let Ok(index) = report.entries.binary_search_by(|entry| entry.name.cmp(&name)) {
+                report.entries[index].outcome = outcome;
+            }
+            done += 1;
+            progress(CopyProgress::Written { done, total });
+        }
+        drop(writes);
+        report
+    }
+}
+
+impl Ends {
+    /// The values once more: the plan does not keep them.
+    async fn read_again(&self, batch: Vec<(SecretName, Step)>) -> Vec<(SecretName, Step, Result<Secret>)> {
+        let requests: Vec<_> = batch.iter().map(|(name, _)| self.read(name)).collect();
+        let secrets = self.from.get_many(&requests).await;
+        let joined = batch.into_iter().zip(secrets);
+        joined.map(|((name, step), secret)| (name, step, secret)).collect()
+    }
+
+    async fn write(&self, name: &SecretName, step: &Step, secret: Result<Secret>) -> Result<CopyOutcome> {
+        let content = secret.and_then(|secret| Content::new(self, name, &secret));
+        let content = content.map_err(|error| hint_at_expired(error).with("name", name.as_str()))?;
+        let can = &self.to.info().capabilities;
+        let mode = match step {
+            Step::Create if can.put_create => PutMode::Create,
+            Step::Change { seen: Some(seen), .. } if can.put_match => PutMode::Match(seen.clone()),
+            _ => {
+                if let Some(outcome) = self.overtaken(name, step, &content, None).await? {
+                    return Ok(outcome);
+                }
+                PutMode::Upsert
+            }
+        };
+        match self.to.put(name, content.request().mode(mode)).await {
+            Ok(written) => {
+                self.verify(name, &content, written.version).await?;
+                Ok(step.outcome())
+            }
+            Err(error) if error.kind() == ErrorKind::Timeout => self.settle(name, step, &content, error).await,
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    ErrorKind::AlreadyExists | ErrorKind::Conflict | ErrorKind::NotFound
+                ) =>
+            {
+                let overtaken = self.overtaken(name, step, &content, Some(error.clone())).await?;
+                overtaken.ok_or(error)
+            }
+            Err(error) => Err(error.with("name", name.as_str())),
+        }
+    }
+
+    /// What became of a secret that is not in the target as it was seen: somebody else writes at the same time. `None` when
+    /// it is as it was seen. What they wrote is not ours to replace.
+    ///
+    /// # Errors
+    /// Those of the look; `refused`, or `Conflict`, when there is something else that was not seen before.
+    async fn overtaken(
+        &self,
+        name: &SecretName,
+        step: &Step,
+        content: &Content,
+        refused: Option<Error>,
+    ) -> Result<Option<CopyOutcome>> {
+        let present = self.to.get(name, &Self::look(name).options).await;
+        match (step, self.step(content, present)) {
+            (Step::Create, Step::Create) => Ok(None),
+            (Step::Change { seen, .. }, Step::Change { seen: now, .. }) if *seen == now => Ok(None),
+            (_, Step::Nothing) => Ok(Some(CopyOutcome::Unchanged)),
+            (_, Step::Leave(difference)) => Ok(Some(CopyOutcome::Left(difference))),
+            (_, Step::Fail(error)) => Err(refused.unwrap_or(error).with("name", name.as_str())),
+            (_, Step::Create | Step::Change { .. }) => {
+                let error =
+                    refused.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "somebody else changed the secret meanwhile"));
+                Err(error
+                    .with("name", name.as_str())
+                    .with_hint("somebody else changed it during the copy, and was not overwritten; copy again"))
+            }
+        }
+    }
+
+    /// Whether a write whose answer never came has happened.
+    async fn settle(&self, name: &SecretName, step: &Step, content: &Content, timeout: Error) -> Result<CopyOutcome> {
+        let mut waits = PATIENCE.iter();
+        loop {
+            let present = self.to.get(name, &Self::look(name).options).await;
+            if present.is_ok_and(|present| content.difference(&present).is_none()) {
+                return Ok(step.outcome());
+            }
+            match waits.next() {
+                Some(wait) => tokio::time::sleep(*wait).await,
+                None => {
+                    let error = timeout.with("name", name.as_str());
+                    return Err(error.with_hint("it was not seen to be written; copy again"));
+                }
+            }
+        }
+    }
+
+    /// Reads back what was written.
+    async fn verify(&self, name: &SecretName, content: &Content, written: Option<Version>) -> Result<()> {
+        let mut options = Self::look(name).options;
+        let is_exact = match &written {
+            Some(version) if self.to.info().capabilities.versions => {
+                options.version = VersionSelector::Exact(version.clone());
+                true
+            }
+            _ => false,
+        };
+        let mut waits = PATIENCE.iter();
+        loop {
+            let error = match self.to.get(name, &options).await {
+                Ok(read) if content.difference(&read).is_none() => return Ok(()),
+                Ok(read) if !is_exact && written.is_some() && read.metadata.version != written => {
+                    Error::new(ErrorKind::Conflict, "somebody else changed the secret after it was written")
+                        .with("name", name.as_str())
+                }
+                Ok(_) => Error::new(ErrorKind::Corrupt, "what was read back is not what was written")
+                    .with("name", name.as_str())
+                    .with("store", self.to.info().scheme.to_string()),
+                Err(error) => error
+                    .with("name", name.as_str())
+                    .with_hint("it was written, and could not be read back to prove it; copy again"),
+            };
+            match waits.next() {
+                // A read may be answered by a part of the service that does not know the write yet.
+                Some(wait) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+                    tokio::time::sleep(*wait).await;
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Copying between stores, and between stores that fail.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod limits;
+mod outcomes;
+mod races;
+mod support;
