@@ -1,8 +1,10 @@
 //! Measures keyfob beside what it is compared with, in one run, and writes the page of results.
 //!
 //! `cargo xtask bench` builds everything with optimisation and runs this; `--write` also replaces
-//! `docs/src/benchmarks.md` and its plot. `--quick` takes few samples, to show that the measurements run.
+//! `docs/src/benchmarks.md` and its plot. `--quick` takes few samples, to show that the measurements run. `--only-clouds`
+//! leaves out all that needs no server.
 
+mod clouds;
 mod report;
 mod sample;
 mod scan;
@@ -41,11 +43,15 @@ fn run() -> Outcome {
         Effort::Full
     };
     let mut report = Report::default();
-    let prepared = start::Prepared::new(effort)?;
-    scan::measure(&mut report, effort);
-    store::measure(&mut report, effort)?;
-    start::measure(&mut report, effort, &prepared)?;
+    if !arguments.iter().any(|argument| argument == "--only-clouds") {
+        let prepared = start::Prepared::new(effort)?;
+        scan::measure(&mut report, effort);
+        store::measure(&mut report, effort)?;
+        start::measure(&mut report, effort, &prepared)?;
+    }
+    let clouds = clouds::measure(&mut report, effort);
     report.print();
+    clouds?;
     if arguments.iter().any(|argument| argument == "--write") {
         report.write()?;
     }

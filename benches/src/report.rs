@@ -22,6 +22,7 @@ pub(crate) enum Goal {
 pub(crate) struct Report {
     rows: Vec<Row>,
     figures: Vec<(String, String)>,
+    sections: Vec<String>,
 }
 
 struct Row {
@@ -81,8 +82,13 @@ impl Report {
         self.figures.push((title.to_owned(), figure));
     }
 
+    /// A part of the page that has its own heading.
+    pub(crate) fn section(&mut self, text: String) {
+        self.sections.push(text);
+    }
+
     pub(crate) fn print(&self) {
-        say(&format!("\n{}", self.tables()));
+        say(&format!("\n{}\n{}", self.tables(), self.sections.join("\n")));
     }
 
     fn tables(&self) -> String {
@@ -117,8 +123,9 @@ impl Report {
         let page = format!(
             "# Benchmarks\n\nMedians of one run in which both sides are timed in turn, so that ratios hold where single times \
              drift.\nMade by `cargo xtask bench --write`; don't edit.\n\n{}\n![Times beside each other](benchmarks.svg)\n\n\
-             ## Machine\n\n{}",
+             {}\n## Machine\n\n{}",
             self.tables(),
+            self.sections.join("\n"),
             machine()
         );
         let notes = std::fs::read_to_string(docs.join("benchmarks-notes.inc")).unwrap_or_default();

@@ -28,6 +28,10 @@ impl Samples {
         self.0[self.0.len() / 2]
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.0.len()
+    }
+
     /// Lowest and highest tenth, to show how noisy the machine was.
     pub(crate) fn spread(&self) -> (Duration, Duration) {
         (self.0[self.0.len() / 10], self.0[self.0.len() * 9 / 10])

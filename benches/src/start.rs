@@ -98,7 +98,7 @@ fn check(home: &Path, env_file: &Path) -> Outcome {
 }
 
 /// The optimised binary beside this one.
-fn keyfob() -> Outcome<PathBuf> {
+pub(crate) fn keyfob() -> Outcome<PathBuf> {
     let path = std::env::current_exe()?.with_file_name("keyfob");
     if path.exists() {
         Ok(path)

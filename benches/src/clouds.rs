@@ -1,0 +1,284 @@
+//! Starting a process with secrets from a server, near and far: keyfob beside its peers, and above the floor.
+//!
+//! The servers are those of the test bed. The floor is a bare client in this process that sends the fewest requests that
+//! can do the job, concurrently, on connections of its own.
+
+mod contestant;
+mod http;
+mod service;
+mod table;
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use keyfob_integration_tests::fault_proxy::{FaultProxy, Line};
+use tokio::runtime::Runtime;
+
+use crate::Outcome;
+use crate::report::{Report, say, shown};
+use crate::sample::{Effort, Samples};
+use contestant::{Contestant, Ready};
+use http::Endpoint;
+use service::{Kind, SECRETS, Service};
+use table::{Cell, Side};
+
+/// Milliseconds that are added to the round-trip time.
+const ROUND_TRIPS: [u64; 2] = [0, 20];
+/// A run that fails is done again, but not more often than this in a row.
+const MOST_ATTEMPTS: usize = 3;
+
+pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let (contestants, mut notes) = contestant::all()?;
+    for note in &mut notes {
+        note.insert_str(0, "not measured, ");
+    }
+    let mut cells = Vec::new();
+    let mut failed = Vec::new();
+    for kind in [Kind::OpenBao, Kind::LocalStack] {
+        let service = match runtime.block_on(Service::prepare(kind))? {
+            Ok(service) => service,
+            Err(variable) if std::env::var_os("CI").is_some_and(|value| !value.is_empty()) => {
+                return Err(format!("`{variable}` is not set: `cargo xtask bench` starts the servers").into());
+            }
+            Err(variable) => {
+                let note = format!("not measured, `{variable}` is not set");
+                say(&format!("clouds: {note}"));
+                notes.push(note);
+                continue;
+            }
+        };
+        let measured = of_service(&runtime, effort, &service, &contestants, &mut notes, &mut failed);
+        runtime.block_on(service.remove())?;
+        cells.extend(measured?);
+    }
+    notes.push(
+        "floor: a client in the process that measures, so without starting a process and without reading any configuration; \
+         it sends the fewest requests that can do the job, as plain HTTP/1.1 on fresh connections at the same time"
+            .to_owned(),
+    );
+    report.section(table::section(&cells, &notes));
+    // What could be measured is shown all the same.
+    match failed.first() {
+        None => Ok(()),
+        Some(failure) => Err(failure.as_str().into()),
+    }
+}
+
+fn of_service(
+    runtime: &Runtime,
+    effort: Effort,
+    service: &Service,
+    contestants: &[Contestant],
+    notes: &mut Vec<String>,
+    failed: &mut Vec<String>,
+) -> Outcome<Vec<Cell>> {
+    let mut cells = Vec::new();
+    for millis in ROUND_TRIPS {
+        let round_trip = Duration::from_millis(millis);
+        let proxy = FaultProxy::to(&service.url)?.line(Line::round_trip(round_trip)).start()?;
+        let homes = tempfile::tempdir()?;
+        let mut racers = Vec::new();
+        let endpoint = Endpoint::parse(&proxy.url())?;
+        for connections in widths(service) {
+            let racer = Racer::new(
+                format!("floor, {connections} connections"),
+                Side::Floor,
+                Box::new(move || runtime.block_on(service.fetch(endpoint, connections))),
+            );
+            racers.push(racer);
+        }
+        for (index, contestant) in contestants.iter().enumerate() {
+            let home = homes.path().join(index.to_string());
+            let ready = contestant.prepare(service, &proxy.url(), &home)?;
+            match check(&ready, service, &home) {
+                Ok(()) => {}
+                Err(error) => {
+                    let note = format!("not measured, {} on {}: {error}", contestant.name, service.name());
+                    say(&note);
+                    if contestant.is_keyfob() {
+                        failed.push(note.clone());
+                    }
+                    if !notes.contains(&note) {
+                        notes.push(note);
+                    }
+                    continue;
+                }
+            }
+            let side = if contestant.is_keyfob() { Side::Keyfob } else { Side::Peer };
+            let start = move || started(&ready, &["/bin/true"]);
+            racers.push(Racer::new(contestant.name.clone(), side, Box::new(start)));
+        }
+        race(&mut racers, effort, &proxy)?;
+        let cell = Cell {
+            server: format!("{} {}", service.name(), service.version),
+            round_trip,
+            goal: goal(service.kind, round_trip),
+            results: racers.into_iter().map(Racer::result).collect(),
+        };
+        for result in &cell.results {
+            say(&format!(
+                "{}: {}: {}",
+                cell.title(),
+                result.name,
+                shown(result.times.median())
+            ));
+        }
+        cells.push(cell);
+    }
+    notes.push(share_of_the_proxy(runtime, effort, service)?);
+    Ok(cells)
+}
+
+/// How many connections the floor opens. Where there is a choice, several are tried, and the
+/// lowest counts: more cost the machine more, fewer wait.
+fn widths(service: &Service) -> Vec<usize> {
+    match service.kind {
+        Kind::OpenBao => vec![SECRETS, 50, 25, 10],
+        Kind::LocalStack => vec![service.fewest_requests()],
+    }
+}
+
+/// How often keyfob must be faster than the fastest peer.
+fn goal(kind: Kind, round_trip: Duration) -> Option<f64> {
+    match kind {
+        _ if round_trip.is_zero() => None,
+        Kind::OpenBao => Some(3.0),
+        Kind::LocalStack => Some(2.0),
+    }
+}
+
+/// A measurement of a command that did nothing would be worth nothing: the child must see all values.
+fn check(ready: &Ready<'_>, service: &Service, home: &Path) -> Outcome {
+    // To a file: there are contestants that change what a child prints.
+    let seen = home.join("seen");
+    let path = seen.to_string_lossy();
+    started(ready, &["/bin/sh", "-c", "/usr/bin/env > \"$0\"", &path])?;
+    let right = service.right(&fs::read_to_string(&seen)?);
+    fs::remove_file(seen)?;
+    if right == SECRETS {
+        Ok(())
+    } else {
+        Err(format!("the child saw {right} of {SECRETS} values").into())
+    }
+}
+
+fn started(ready: &Ready<'_>, child: &[&str]) -> Outcome {
+    let output = ready.command(child).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
+    Err(format!("{}: {}", output.status, said.trim()).into())
+}
+
+struct Racer<'a> {
+    name: String,
+    side: Side,
+    run: Box<dyn FnMut() -> Outcome + 'a>,
+    times: Vec<Duration>,
+    connections: Vec<usize>,
+    requests: Vec<usize>,
+    failures: usize,
+}
+
+impl<'a> Racer<'a> {
+    fn new(name: String, side: Side, run: Box<dyn FnMut() -> Outcome + 'a>) -> Self {
+        Self {
+            name,
+            side,
+            run,
+            times: Vec::new(),
+            connections: Vec::new(),
+            requests: Vec::new(),
+            failures: 0,
+        }
+    }
+
+    /// Runs it once, and says how long it took.
+    fn run(&mut self, proxy: &FaultProxy) -> Outcome<Duration> {
+        for _ in 1..=MOST_ATTEMPTS {
+            proxy.forget();
+            let start = Instant::now();
+            match (self.run)() {
+                Ok(()) => {
+                    let time = start.elapsed();
+                    self.connections.push(proxy.connections());
+                    self.requests.push(proxy.requests().len());
+                    return Ok(time);
+                }
+                Err(error) => {
+                    self.failures += 1;
+                    say(&format!("{} failed: {error}", self.name));
+                }
+            }
+        }
+        Err(format!("{} failed {MOST_ATTEMPTS} times in a row", self.name).into())
+    }
+
+    fn result(mut self) -> table::Result {
+        table::Result {
+            name: self.name,
+            side: self.side,
+            times: self.times.into(),
+            connections: median(&mut self.connections),
+            requests: median(&mut self.requests),
+            failures: self.failures,
+        }
+    }
+}
+
+/// Everyone once a round, in an order that rotates, after one uncounted run of each. Who is slow takes part in fewer rounds.
+fn race(racers: &mut [Racer<'_>], effort: Effort, proxy: &FaultProxy) -> Outcome {
+    let rounds = effort.samples(31);
+    let mut pauses = Vec::new();
+    for racer in racers.iter_mut() {
+        pauses.push(match racer.run(proxy)? {
+            _ if effort == Effort::Quick => 1,
+            time if time < Duration::from_secs(1) => 1,
+            time if time < Duration::from_secs(4) => 3,
+            _ => 6,
+        });
+    }
+    for round in 0..rounds {
+        for position in 0..racers.len() {
+            let index = (position + round) % racers.len();
+            if round % pauses[index] == 0 {
+                let time = racers[index].run(proxy)?;
+                racers[index].times.push(time);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The floor without the proxy beside the floor through it.
+fn share_of_the_proxy(runtime: &Runtime, effort: Effort, service: &Service) -> Outcome<String> {
+    let proxy = FaultProxy::to(&service.url)?.start()?;
+    let mut notes = Vec::new();
+    for connections in widths(service) {
+        let through = |url: &str| -> Outcome<_> {
+            let endpoint = Endpoint::parse(url)?;
+            Ok(move || runtime.block_on(service.fetch(endpoint, connections)))
+        };
+        let (direct, proxied): (Samples, Samples) =
+            crate::sample::pairs(effort.samples(31), through(&service.url)?, through(&proxy.url())?)?;
+        notes.push(format!(
+            "{} with {connections} connections and {} through it",
+            shown(direct.median()),
+            shown(proxied.median())
+        ));
+    }
+    Ok(format!(
+        "{} without the proxy, the floor: {}",
+        service.name(),
+        notes.join("; ")
+    ))
+}
+
+fn median(numbers: &mut [usize]) -> usize {
+    numbers.sort_unstable();
+    numbers[numbers.len() / 2]
+}
