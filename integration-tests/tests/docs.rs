@@ -4,7 +4,8 @@
 //!
 //! - `console`: lines that begin with `$ ` are run by `sh` in the page's own scratch directory, one after the other;
 //!   the lines below are what standard output and standard error say, `[..]` standing for anything within a line and
-//!   `...` alone on a line for any lines. A command that fails is followed by `[exit 1]`.
+//!   `...` alone on a line for any lines. A command that fails is followed by `[exit 1]`. With `on=aws` or `on=vault`
+//!   the commands find that server of the test bed in their variables, under a prefix of the page's own.
 //! - `yaml`, `toml`, `json`, `dotenv`, ... with `file=NAME`: the file is written before the commands below it run.
 //!   Without `file=`, `json` and `toml` must at least parse.
 //! - `rust`: compiled and run as a documentation test of this package.
@@ -14,10 +15,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use keyfob_integration_tests::sandbox::Sandbox;
+use keyfob_integration_tests::servers::{self, Provider};
 
 #[test]
 fn every_block_of_every_page_works() {
@@ -97,9 +100,38 @@ fn links(text: &str) -> Vec<String> {
         .collect()
 }
 
+/// Where a page's blocks run.
+struct Place {
+    sandbox: Sandbox,
+    aws: OnceCell<Option<Vec<(&'static str, String)>>>,
+    vault: OnceCell<Option<Vec<(&'static str, String)>>>,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            sandbox: Sandbox::new(),
+            aws: OnceCell::new(),
+            vault: OnceCell::new(),
+        }
+    }
+
+    /// The variables of the server that a block names; `None` when it can't run here.
+    fn variables(&self, on: Option<&str>) -> Result<Option<&[(&'static str, String)]>, String> {
+        let (cell, provider) = match on {
+            None => return Ok(Some(&[])),
+            Some("aws") => (&self.aws, Provider::Aws),
+            Some("vault") => (&self.vault, Provider::Vault),
+            Some(other) => return Err(format!("there is no server `{other}`")),
+        };
+        let test = "every_block_of_every_page_works";
+        Ok(cell.get_or_init(|| servers::variables(test, provider)).as_deref())
+    }
+}
+
 /// Runs a page's blocks in a scratch directory of its own and counts the commands.
 fn run_page(text: &str) -> Result<usize, String> {
-    let sandbox = Sandbox::new();
+    let place = Place::new();
     let mut commands = 0;
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
@@ -115,21 +147,32 @@ fn run_page(text: &str) -> Result<usize, String> {
             }
             block.push(line.get(indent..).unwrap_or_default());
         }
-        commands += run_block(&sandbox, info, &block).map_err(|problem| format!("line {}: {problem}", number + 1))?;
+        commands += run_block(&place, info, &block).map_err(|problem| format!("line {}: {problem}", number + 1))?;
     }
     Ok(commands)
 }
 
-fn run_block(sandbox: &Sandbox, info: &str, block: &[&str]) -> Result<usize, String> {
+fn run_block(place: &Place, info: &str, block: &[&str]) -> Result<usize, String> {
     let mut words = info.split([',', ' ']).filter(|word| !word.is_empty());
     let language = words.next().ok_or("a block needs a language (`text` if it is none)")?;
     let content = || block.iter().map(|line| format!("{line}\n")).collect::<String>();
-    if let Some(file) = words.find_map(|word| word.strip_prefix("file=")) {
-        sandbox.write(file, content());
-        return Ok(0);
+    let mut on = None;
+    for word in words {
+        match word.split_once('=') {
+            Some(("file", file)) => {
+                place.sandbox.write(file, content());
+                return Ok(0);
+            }
+            Some(("on", server)) => on = Some(server),
+            _ if (language, word) == ("rust", "no_run") => {}
+            _ => return Err(format!("what is `{word}`?")),
+        }
     }
     match language {
-        "console" => run_commands(sandbox, block),
+        "console" => match place.variables(on)? {
+            Some(variables) => run_commands(&place.sandbox, variables, block),
+            None => Ok(0),
+        },
         "json" => serde_json::from_str::<serde_json::Value>(&content())
             .map(|_| 0)
             .map_err(|error| error.to_string()),
@@ -141,7 +184,7 @@ fn run_block(sandbox: &Sandbox, info: &str, block: &[&str]) -> Result<usize, Str
     }
 }
 
-fn run_commands(sandbox: &Sandbox, block: &[&str]) -> Result<usize, String> {
+fn run_commands(sandbox: &Sandbox, variables: &[(&str, String)], block: &[&str]) -> Result<usize, String> {
     let mut commands = 0;
     let mut lines = block.iter().peekable();
     while let Some(line) = lines.next() {
@@ -155,7 +198,8 @@ fn run_commands(sandbox: &Sandbox, block: &[&str]) -> Result<usize, String> {
         while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
             expected.push((*line).to_owned());
         }
-        let output = sandbox.shell(&format!("{{ {command}\n}} 2>&1")).output().unwrap();
+        let mut shell = sandbox.shell(&format!("{{ {command}\n}} 2>&1"));
+        let output = shell.envs(variables.iter().map(|(name, value)| (name, value))).output().unwrap();
         let mut actual: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
         if !output.status.success() {
             actual.push(format!("[exit {}]", output.status.code().unwrap_or(-1)));

@@ -1,0 +1,57 @@
+//! The servers of the test bed, as variables for a program that is started.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What a program needs to use a server, under a prefix that nobody else has; `None`, after
+/// [`keyfob_testkit::skip`], when there is no such server.
+///
+/// # Panics
+/// With `CI` set and no such server.
+#[must_use]
+pub fn variables(test: &str, provider: Provider) -> Option<Vec<(&'static str, String)>> {
+    let server = |variable| keyfob_testkit::server(test, variable);
+    let prefix = prefix();
+    Some(match provider {
+        Provider::Aws => vec![
+            ("AWS_ENDPOINT_URL", server("KEYFOB_TEST_LOCALSTACK_URL")?),
+            ("AWS_SECRET_MANAGER_REGION", "us-east-1".to_owned()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+            ("AWS_SECRET_PREFIX", format!("{prefix}/")),
+        ],
+        Provider::Vault => vec![
+            ("VAULT_ADDR", server("KEYFOB_TEST_OPENBAO_URL")?),
+            ("VAULT_TOKEN", server("KEYFOB_TEST_OPENBAO_TOKEN")?),
+            ("VAULT_PREFIX", prefix),
+        ],
+    })
+}
+
+/// A store that has a server in the test bed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    /// AWS Secrets Manager: LocalStack.
+    Aws,
+    /// Vault: OpenBao, its mount `secret`.
+    Vault,
+}
+
+impl Provider {
+    /// The name in `SECRET_PROVIDER`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::Vault => "vault",
+        }
+    }
+}
+
+/// Made of the time and the process, so that two runs at once on one server do not meet.
+fn prefix() -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    format!("keyfob-test-{now:x}-{}-{number}", std::process::id())
+}
