@@ -317,13 +317,13 @@ fn encode(bytes: &[u8]) -> String {
 }
 
 /// Whether a parameter is hidden when the URL is shown: by its name, or because its value is a URL with a user.
-/// The name of a file that holds a key is no secret.
+/// The name of a file that holds a key, or of a service that keeps one, is no secret.
 fn is_hidden(name: &str, value: &SecretValue) -> bool {
     const TELLING: &[&str] = &["auth", "credential", "key", "pass", "pw", "secret", "sig", "token"];
     let name = name.to_ascii_lowercase();
-    let names_file = name.ends_with("-file") || name.ends_with("_file");
+    let names_place = ["-file", "_file", "-source"].iter().any(|end| name.ends_with(end));
     let is_url_with_user = value
         .expose_str()
         .is_ok_and(|text| text.contains("://") && text.contains('@'));
-    is_url_with_user || !names_file && TELLING.iter().any(|word| name.contains(word))
+    is_url_with_user || !names_place && TELLING.iter().any(|word| name.contains(word))
 }

@@ -55,19 +55,24 @@ impl KeySlot {
             return Err(Error::new(ErrorKind::Corrupt, message));
         }
         let mut keys: Vec<KeyEncryptionKey> = Vec::new();
+        let mut refusal = None;
         for slot in slots.iter().filter(|slot| source.fits(&slot.source)) {
             if keys.iter().any(|key| key.id() == slot.kek) {
                 continue;
             }
             match slot.unlock(source, store).await {
                 Ok(key) => keys.push(key),
-                // Another passphrase's slot.
-                Err(error) if error.kind() == ErrorKind::Unauthenticated => {}
+                // Another passphrase's slot, or a service has another key of the same name.
+                Err(error) if error.kind() == ErrorKind::Unauthenticated => refusal = Some(error),
                 Err(error) => return Err(error),
             }
         }
         if keys.is_empty() {
-            return Err(does_not_fit(slots, source));
+            let error = does_not_fit(slots, source);
+            return Err(match refusal {
+                Some(refusal) => error.with_source(refusal),
+                None => error,
+            });
         }
         Ok(keys)
     }

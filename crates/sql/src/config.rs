@@ -8,6 +8,8 @@ use std::time::Duration;
 use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, SecretValue, StoreUrl};
 use keyfob_envelope::{KeySource, Passphrase, RawKey};
 
+use crate::key_source_name::KeySourceName;
+
 /// How to open a store.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -36,7 +38,12 @@ impl SqlConfig {
         Parameter {
             name: "key-file",
             help: "the file with the store's key (default: `KEYFOB_KEY`, `KEYFOB_KEY_FILE`, `KEYFOB_PASSPHRASE`, \
-                   `KEYFOB_PASSPHRASE_FILE`, `~/.config/keyfob/key`)",
+                   `KEYFOB_PASSPHRASE_FILE`, `KEYFOB_KEY_SOURCE`, `~/.config/keyfob/key`)",
+        },
+        Parameter {
+            name: "key-source",
+            help: "the key in a service that protects the store, instead of a key file: `vault-transit:KEY@MOUNT` or \
+                   `aws-kms:KEY` (default: `KEYFOB_KEY_SOURCE`)",
         },
         Parameter {
             name: "versions",
@@ -83,17 +90,22 @@ impl SqlConfig {
         };
         let mut parameters = url.parameters();
         let key_file = parameters.take("key-file");
+        let key_source = parameters.take("key-source");
         let versions = parameters.take_parsed::<usize>("versions", "a number from 1 to 1000")?;
         let days = parameters.take_parsed::<u32>("recovery-days", "a number from 1 to 3650")?;
         let seconds = parameters.take_parsed::<u32>("busy-timeout", "a number of seconds from 0 to 3600")?;
         parameters.finish()?;
-        let key = match key_file {
-            Some(file) if file.is_empty() => return Err(invalid("the parameter `key-file` is empty")),
-            Some(file) => KeyConfig::File(environment.absolute(match url.base() {
+        let key = match (key_file, key_source) {
+            (Some(_), Some(_)) => {
+                return Err(invalid("a store has one key: the URL names a `key-file` and a `key-source`"));
+            }
+            (None, Some(source)) => KeyConfig::Named(KeySourceName::parse(&source)?),
+            (Some(file), None) if file.is_empty() => return Err(invalid("the parameter `key-file` is empty")),
+            (Some(file), None) => KeyConfig::File(environment.absolute(match url.base() {
                 Some(base) if !file.starts_with("~/") => base.join(file),
                 _ => PathBuf::from(file),
             })),
-            None => KeyConfig::from_environment(environment)?,
+            (None, None) => KeyConfig::from_environment(environment)?,
         };
         let mut config = Self::new(path, key);
         config.state_dir = Self::default_state_dir(environment)?;
@@ -152,13 +164,16 @@ pub enum KeyConfig {
     Raw(SecretValue),
     /// A passphrase; every byte counts.
     Passphrase(SecretValue),
+    /// A key in a service, not connected yet. Whoever opens the store puts a [`Source`](Self::Source) in its place
+    /// first: this crate knows no service. `keyfob::key_sources` does.
+    Named(KeySourceName),
     /// Anything else that wraps keys.
     Source(Arc<dyn KeySource>),
 }
 
 impl KeyConfig {
-    /// The first of `KEYFOB_KEY`, `KEYFOB_KEY_FILE`, `KEYFOB_PASSPHRASE`, `KEYFOB_PASSPHRASE_FILE`, and the
-    /// [default key file](Self::default_file).
+    /// The first of `KEYFOB_KEY`, `KEYFOB_KEY_FILE`, `KEYFOB_PASSPHRASE`, `KEYFOB_PASSPHRASE_FILE`,
+    /// `KEYFOB_KEY_SOURCE`, and the [default key file](Self::default_file).
     ///
     /// # Errors
     /// `InvalidConfig` when a variable or file is not text or there is nowhere to look.
@@ -175,6 +190,10 @@ impl KeyConfig {
         }
         if let Some(file) = environment.var("KEYFOB_PASSPHRASE_FILE")? {
             return passphrase_file(environment, Path::new(file));
+        }
+        if let Some(source) = environment.var("KEYFOB_KEY_SOURCE")? {
+            let source = KeySourceName::parse(source.trim()).map_err(|error| error.with("variable", "KEYFOB_KEY_SOURCE"))?;
+            return Ok(Self::Named(source));
         }
         Self::default_file(environment).map(Self::File)
     }
@@ -193,7 +212,7 @@ impl KeyConfig {
     /// Opens the source. A file is read here.
     ///
     /// # Errors
-    /// Those of [`RawKey`] and [`Passphrase`].
+    /// Those of [`RawKey`] and [`Passphrase`]; `InvalidConfig` for a key in a service that is not connected.
     pub fn source(&self) -> Result<Arc<dyn KeySource>> {
         Ok(match self {
             Self::File(path) => Arc::new(RawKey::from_file(path).map_err(|error| match error.kind() {
@@ -206,6 +225,9 @@ impl KeyConfig {
                 text.expose_str().map_err(|_| invalid("the store's key is not text"))?,
             )?),
             Self::Passphrase(passphrase) => Arc::new(Passphrase::new(passphrase.clone())?),
+            Self::Named(name) => {
+                return Err(invalid("the key source is not connected").with("key_source", name.to_string()));
+            }
             Self::Source(source) => Arc::clone(source),
         })
     }
@@ -217,6 +239,7 @@ impl fmt::Debug for KeyConfig {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
             Self::Raw(_) => f.write_str("Raw([REDACTED])"),
             Self::Passphrase(_) => f.write_str("Passphrase([REDACTED])"),
+            Self::Named(name) => write!(f, "Named({name})"),
             Self::Source(source) => f.debug_tuple("Source").field(source.id()).finish(),
         }
     }
@@ -281,8 +304,10 @@ mod tests {
 
     #[test]
     fn the_key_comes_from_the_first_place_that_has_one() {
-        let mut environment = Environment::fake().file("/p", "word\r\n").var("KEYFOB_PASSPHRASE_FILE", "/p");
         let key = |url: &str, environment: &FakeEnvironment| config(url, environment.clone()).unwrap().key;
+        let mut environment = Environment::fake().var("KEYFOB_KEY_SOURCE", " aws-kms:alias/app ");
+        assert!(matches!(key("sqlite:x", &environment), KeyConfig::Named(name) if name.to_string() == "aws-kms:alias/app"));
+        environment = environment.file("/p", "word\r\n").var("KEYFOB_PASSPHRASE_FILE", "/p");
         assert!(matches!(key("sqlite:x", &environment), KeyConfig::Passphrase(word) if word.expose_secret() == b"word"));
         environment = environment.var("KEYFOB_PASSPHRASE", "canary");
         let passphrase = key("sqlite:x", &environment);
@@ -292,6 +317,7 @@ mod tests {
         assert!(matches!(key("sqlite:x", &environment), KeyConfig::File(path) if path == Path::new("/home/user/project/k")));
         environment = environment.var("KEYFOB_KEY", "canary");
         assert!(matches!(key("sqlite:x", &environment), KeyConfig::Raw(_)));
+        assert!(matches!(key("sqlite:x?key-source=a:b@c/d", &environment), KeyConfig::Named(name) if name.which() == "b@c/d"));
         assert!(matches!(key("sqlite:x?key-file=~/k", &environment), KeyConfig::File(path) if path == Path::new("/home/user/k")));
     }
 
@@ -310,6 +336,11 @@ mod tests {
                 "the longest time to wait for other processes is 3600 seconds",
             ),
             ("sqlite:x?key-file=", "the parameter `key-file` is empty"),
+            ("sqlite:x?key-source=app", "the key source is not of the form `KIND:KEY`"),
+            (
+                "sqlite:x?key-source=a:b&key-file=k",
+                "a store has one key: the URL names a `key-file` and a `key-source`",
+            ),
             ("sqlite:x?keyfile=k", "unknown parameter `keyfile`"),
             (
                 "sqlite://x",

@@ -5,6 +5,7 @@ mod config;
 mod engine;
 mod error;
 mod integrity;
+mod key_source_name;
 mod keyring;
 mod preview;
 mod reading;
@@ -25,6 +26,7 @@ use keyfob_core::{Backend, SecretStore};
 
 pub use backup::BackupReport;
 pub use config::{KeyConfig, SqlConfig};
+pub use key_source_name::KeySourceName;
 pub use preview::{ChangedSecret, RestorePreview, VersionsOf};
 pub use rotate::{KeyStatus, RotateStep};
 pub use store::SqlStore;
