@@ -1,7 +1,9 @@
 //! The servers of the test bed, as variables for a program that is started.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// What a program needs to use a server, under a prefix that nobody else has; `None`, after
 /// [`keyfob_testkit::skip`], when there is no such server.
@@ -54,4 +56,33 @@ fn prefix() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     format!("keyfob-test-{now:x}-{}-{number}", std::process::id())
+}
+
+/// Sends `body` with POST to a server of the test bed, to set up what keyfob itself has no words for, and gives the
+/// answer's body.
+///
+/// # Panics
+/// When the server can't be reached or its answer is not a success.
+#[must_use]
+pub fn post(url: &str, headers: &[(&str, &str)], body: &str) -> String {
+    let address = url.strip_prefix("http://").expect("an unencrypted server");
+    let (host, path) = address.split_once('/').unwrap_or((address, ""));
+    let mut stream = TcpStream::connect(host).expect("a server");
+    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
+    let mut request = format!(
+        "POST /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        body.len()
+    );
+    for (name, value) in headers {
+        request.push_str(&format!("{name}: {value}\r\n"));
+    }
+    stream
+        .write_all(format!("{request}\r\n{body}").as_bytes())
+        .expect("a request that is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    assert!(status.starts_with('2'), "`/{path}` was answered with {status}: {body}");
+    body.to_owned()
 }

@@ -8,6 +8,7 @@
 //!   the commands find that server of the test bed in their variables, under a prefix of the page's own.
 //! - `yaml`, `toml`, `json`, `dotenv`, ... with `file=NAME`: the file is written before the commands below it run.
 //!   Without `file=`, `json` and `toml` must at least parse.
+//! - `hcl`: a policy, which the tests of the store that it is for load into a server.
 //! - `rust`: compiled and run as a documentation test of this package.
 //! - `text`: shows something that is no code.
 //!
@@ -179,7 +180,8 @@ fn run_block(place: &Place, info: &str, block: &[&str]) -> Result<usize, String>
         "toml" => toml::from_str::<toml::Table>(&content())
             .map(|_| 0)
             .map_err(|error| error.to_string()),
-        "rust" | "text" => Ok(0),
+        // A policy: the tests of the store that it is for load it into a server.
+        "hcl" | "rust" | "text" => Ok(0),
         other => Err(format!("nobody runs a `{other}` block without `file=`")),
     }
 }

@@ -144,9 +144,12 @@ impl World {
     fn known(&self, store: &str) -> Vec<Value> {
         let listed = self.json(&format!("keyfob --store {store} list --json"));
         let secrets = listed.as_array().unwrap().iter();
-        secrets
+        let mut known: Vec<Value> = secrets
             .map(|secret| serde_json::json!([secret["name"], secret["description"], secret["tags"], secret["expires"]]))
-            .collect()
+            .collect();
+        // AWS lists in an order of its own.
+        known.sort_by_key(|secret| secret[0].to_string());
+        known
     }
 }
 
@@ -188,7 +191,8 @@ fn one_application_sees_the_same_bytes_whichever_store_it_runs_with() {
         let copy = format!("keyfob copy --from {from} --to {to} --json");
         let planned = world.json(&format!("{copy} --dry-run"));
         assert_eq!((&planned["created"], &planned["failed"]), (&names, &serde_json::json!([])));
-        assert_eq!(world.json(&copy)["created"], names, "{from} {to}");
+        let copied = world.json(&copy);
+        assert_eq!(copied["created"], names, "{from} {to}: {copied}");
         assert_eq!(world.json(&format!("{copy} --overwrite"))["unchanged"], names, "{from} {to}");
     }
 

@@ -151,7 +151,7 @@ impl Ready<'_> {
 
     fn keyfob(&mut self, service: &Service) -> Outcome {
         let (provider, prefix) = match service.kind {
-            Kind::OpenBao => ("vault", ("VAULT_PREFIX", service.prefix.clone())),
+            Kind::OpenBao => ("vault", ("VAULT_PREFIX", format!("{}/", service.prefix))),
             Kind::LocalStack => ("aws", ("AWS_SECRET_PREFIX", format!("{}/", service.prefix))),
         };
         self.variables.extend([("SECRET_PROVIDER", provider.to_owned()), prefix]);

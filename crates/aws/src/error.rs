@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_secretsmanager::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use keyfob_core::{Error, ErrorKind, SecretName};
 
 use crate::http::AnswerTooLarge;
@@ -18,6 +19,8 @@ pub(crate) struct Failed {
     code: String,
     /// The service says that the secret is scheduled for deletion.
     pub(crate) is_deleted: bool,
+    /// The request may have arrived, and its answer did not.
+    is_unsettled: bool,
     error: Error,
 }
 
@@ -47,12 +50,23 @@ impl Failed {
         self.error
     }
 
+    /// The answer came, and says nothing of what it must say.
+    pub(crate) fn incomprehensible() -> Self {
+        Self {
+            code: String::new(),
+            is_deleted: false,
+            is_unsettled: false,
+            error: incomprehensible().with("store", SCHEME),
+        }
+    }
+
     /// What one item of a batch failed with.
     pub(crate) fn of_item(code: Option<&str>, message: Option<&str>) -> Self {
-        let code = shown_code(code);
+        let code = shown_code(code.or(Some("unknown")));
         let (kind, words, hint) = words(&code).unwrap_or((ErrorKind::Other, "the service refused one secret of a batch", None));
         Self {
             is_deleted: says_deleted(&code, message),
+            is_unsettled: false,
             error: with_hint(Error::new(kind, words), hint)
                 .with("store", SCHEME)
                 .with("code", code.as_str()),
@@ -91,8 +105,40 @@ pub(crate) fn failed<E: ProvideErrorMetadata + StdError + Send + Sync + 'static>
     }
     Failed {
         is_deleted: says_deleted(&code, message),
+        is_unsettled: matches!(&error, SdkError::DispatchFailure(failure) if !is_unconnected(failure.as_connector_error())),
         code,
         error: mapped,
+    }
+}
+
+/// The same for a request that changes something: when its answer got lost, nobody knows whether it was done.
+pub(crate) fn failed_write<E: ProvideErrorMetadata + StdError + Send + Sync + 'static>(
+    error: SdkError<E, HttpResponse>,
+) -> Failed {
+    let mut failed = failed(error);
+    if failed.is_unsettled && failed.error.kind() == ErrorKind::Unavailable {
+        let error = Error::new(ErrorKind::Timeout, "the connection broke before the answer to a write came");
+        failed.error = with_facts_of(error, &failed.error);
+    }
+    if failed.error.kind() == ErrorKind::Timeout {
+        failed.error = failed.error.with_hint("read the secret to see whether it was written");
+    }
+    failed
+}
+
+/// `error` with what is known of the answer: status, code, request id.
+pub(crate) fn with_facts_of(mut error: Error, of: &Error) -> Error {
+    for (key, value) in of.context() {
+        error = error.with(key, value);
+    }
+    error
+}
+
+/// Refuses the answer to a request about the secret `id` that is not about it.
+pub(crate) fn confirm(id: &str, name: Option<&str>, arn: Option<&str>) -> Result<(), Failed> {
+    match name == Some(id) || arn == Some(id) {
+        true => Ok(()),
+        false => Err(Failed::incomprehensible()),
     }
 }
 
@@ -263,6 +309,12 @@ fn undelivered(error: Option<&(dyn StdError + 'static)>, is_timeout: bool) -> Er
         Some(below) => mapped.with("reason", below.to_string()),
         None => mapped,
     }
+}
+
+/// Whether no connection was made, so that nothing can have been done.
+fn is_unconnected(error: Option<&ConnectorError>) -> bool {
+    // The connection's own type stands in a crate of no other use here; this is how it says its kind.
+    chain(error.map(|error| error as _)).any(|error| error.to_string().contains("(Connect)"))
 }
 
 /// The request was never built: there is no region, or no credentials could be had.

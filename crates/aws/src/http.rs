@@ -8,7 +8,9 @@ use aws_smithy_runtime_api::client::http::{
     HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
 };
 use aws_smithy_runtime_api::client::interceptors::Intercept;
-use aws_smithy_runtime_api::client::interceptors::context::BeforeTransmitInterceptorContextMut;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    AfterDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextMut,
+};
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -134,7 +136,46 @@ impl Intercept for HideBodies {
     }
 }
 
+/// For actions that answer with nothing: refuses an answer that says something, as from a page that stands in the way.
+#[derive(Debug)]
+pub(crate) struct EmptyAnswer;
+
+impl Intercept for EmptyAnswer {
+    fn name(&self) -> &'static str {
+        "EmptyAnswer"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _runtime_components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let answer = context.response();
+        let body = answer.body().bytes().map(<[u8]>::trim_ascii);
+        match answer.status().is_success() && !matches!(body, Some(b"" | b"{}")) {
+            true => Err("the answer is not empty".into()),
+            false => Ok(()),
+        }
+    }
+}
+
 /// The same body behind a box: `Debug` of a body in memory prints its bytes, of a boxed one it doesn't.
 fn unprintable(body: SdkBody) -> SdkBody {
     SdkBody::from_body_1_x(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hidden_body_is_not_printed() {
+        let body = || SdkBody::from("kfcanary-httpbody01");
+        assert!(format!("{:?}", body()).contains("kfcanary"), "hiding is needed no more");
+        assert!(
+            !format!("{:?}", unprintable(body())).contains("kfcanary"),
+            "the body is printed"
+        );
+    }
 }

@@ -3,6 +3,8 @@
 mod batch;
 mod deleting;
 mod extras;
+mod labels;
+mod limits;
 mod listing;
 mod locks;
 mod metadata;
@@ -27,7 +29,7 @@ pub use self::extras::{ReplicaStatus, Rotation};
 use self::locks::NameLocks;
 use crate::client::{hide_bodies, sdk_config};
 use crate::config::AwsConfig;
-use crate::error::{failed, interrupted};
+use crate::error::{Failed, failed, interrupted};
 use crate::names::{Names, rule};
 
 /// The scheme of its URLs, and the provider's name in references.
@@ -131,14 +133,14 @@ impl SecretStore for AwsStore {
 
     async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
         self.info.capabilities.check_put(name, &request)?;
-        writing::check(name, &request)?;
+        limits::check(name, &request)?;
         self.to_the_end(name, |inner, name| async move { inner.put(&name, request).await })
             .await
     }
 
     async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
         self.info.capabilities.check_delete(name, options)?;
-        writing::check_own(name)?;
+        limits::check_own(name)?;
         let options = *options;
         self.to_the_end(name, move |inner, name| async move { inner.delete(&name, options).await })
             .await
@@ -146,7 +148,7 @@ impl SecretStore for AwsStore {
 
     async fn restore(&self, name: &SecretName) -> Result<Metadata> {
         self.info.capabilities.check_restore(name)?;
-        writing::check_own(name)?;
+        limits::check_own(name)?;
         self.to_the_end(name, |inner, name| async move { inner.restore(&name).await })
             .await
     }
@@ -166,7 +168,8 @@ impl SecretStore for AwsStore {
         let mut health = Health::default();
         health.details = vec![("region", inner.region.clone())];
         match inner.client.list_secrets().max_results(1).send().await.map_err(failed) {
-            Ok(_) => {}
+            Ok(answer) if answer.secret_list.is_some() => {}
+            Ok(_) => return Err(Failed::incomprehensible().into_error()),
             // The service knows who asks, so reads can work.
             Err(failed) if failed.is_denied() => {
                 health

@@ -1,7 +1,5 @@
 //! `keyfob copy`
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 mod sandbox;
 
 use std::fmt::Write as _;

@@ -18,8 +18,10 @@ const SECRET_VARIABLES: &[&str] = &[
     "BAO_TOKEN",
     "KEYFOB_KEY",
     "KEYFOB_PASSPHRASE",
+    "VAULT_JWT",
     "VAULT_SECRET_ID",
     "VAULT_TOKEN",
+    "VAULT_WRAPPED_SECRET_ID",
 ];
 
 /// An immutable view of the process's variables, user, directories and file system.

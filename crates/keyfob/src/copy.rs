@@ -12,7 +12,8 @@
 //!   copy goes on: what is there already is left alone and gets no new version.
 //! - Only the current version is copied, with its description, tags and expiry.
 //!
-//! At most some dozens of values are in memory at the same time, however many secrets there are.
+//! However many secrets there are, no more values are in memory than [`CopyOptions::concurrency`] times what is read, written
+//! and read back of one.
 
 mod content;
 mod plan;
@@ -25,7 +26,7 @@ use keyfob_core::{Error, ErrorKind, ListOptions, Result, SecretName, SecretStore
 use self::content::Content;
 pub use self::plan::CopyPlan;
 
-/// How many requests to the target run at the same time when nobody says otherwise.
+/// How many secrets are copied at the same time when nobody says otherwise.
 pub const DEFAULT_CONCURRENCY: usize = 16;
 
 /// What to copy, and how.
@@ -42,7 +43,7 @@ pub struct CopyOptions {
     /// Leaves out the description, tags or expiry that the target can't keep. Without it, such a secret fails with
     /// [`Unsupported`](ErrorKind::Unsupported): one that lost its expiry would live for ever.
     pub drop_metadata: bool,
-    /// How many secrets are written at the same time; zero counts as one.
+    /// How many secrets are looked at or written at the same time; zero counts as one.
     pub concurrency: usize,
 }
 

@@ -99,19 +99,9 @@ impl Vault {
         self.request(Call::list(path)).await
     }
 
-    /// Lists the keys below a path, at any depth. OpenBao only.
-    pub(crate) async fn scan(&self, path: &ApiPath) -> Result<Answer> {
-        self.request(Call::scan(path)).await
-    }
-
     /// Sends `body` with POST.
     pub(crate) async fn post(&self, path: &ApiPath, body: &(impl Serialize + Sync)) -> Result<Answer> {
         self.request(Call::post(path).body(body)?).await
-    }
-
-    /// Sends `body` with PUT.
-    pub(crate) async fn put(&self, path: &ApiPath, body: &(impl Serialize + Sync)) -> Result<Answer> {
-        self.request(Call::put(path).body(body)?).await
     }
 
     /// Sends `body` as a JSON merge patch.

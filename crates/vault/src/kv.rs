@@ -79,7 +79,9 @@ pub(crate) fn value_of(map: Box<RawValue>) -> SecretValue {
 
 fn only_value(document: &SecretValue) -> Option<SecretValue> {
     let map: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_slice(document.expose_secret()).ok()?;
-    let value = map.get(VALUE).filter(|value| map.len() == 1 && value.get().starts_with('"'))?;
+    let value = map
+        .get(VALUE)
+        .filter(|value| map.len() == 1 && value.get().starts_with('"'))?;
     serde_json::from_str::<String>(value.get()).ok().map(SecretValue::from)
 }
 
@@ -133,7 +135,10 @@ pub(crate) async fn version_of(vault: &Vault, mount: &str) -> Result<KvVersion> 
         ("kv", Some("2")) => Ok(KvVersion::V2),
         ("kv" | "generic", None | Some("1" | "")) => Ok(KvVersion::V1),
         _ => {
-            let error = answer.error(ErrorKind::InvalidConfig, "the mount is of an engine that keeps no secrets as KV does");
+            let error = answer.error(
+                ErrorKind::InvalidConfig,
+                "the mount is of an engine that keeps no secrets as KV does",
+            );
             Err(about(error).with_hint("name a KV mount with `VAULT_PATH`; paths of other engines are read as `${vault:/PATH}`"))
         }
     }
@@ -163,7 +168,10 @@ mod tests {
             (r#"{"value":{"value":"x"}}"#, r#"{"value":{"value":"x"}}"#),
             (r#"{"value":"x","user":"jo"}"#, r#"{"value":"x","user":"jo"}"#),
             (r#"{"Value":"x"}"#, r#"{"Value":"x"}"#),
-            (r#"{"n":1.50,"a":10000000000000000001}"#, r#"{"n":1.50,"a":10000000000000000001}"#),
+            (
+                r#"{"n":1.50,"a":10000000000000000001}"#,
+                r#"{"n":1.50,"a":10000000000000000001}"#,
+            ),
             ("{}", "{}"),
         ] {
             assert_eq!(value(map), read);

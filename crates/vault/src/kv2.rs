@@ -67,7 +67,12 @@ impl VersionBody {
 
     fn metadata(&self, name: &SecretName) -> Result<Metadata> {
         let records = Records::parse(self.custom_metadata.as_ref())?;
-        Ok(metadata(name, self.version, self.created(), records.of(self.version, self.created())))
+        Ok(metadata(
+            name,
+            self.version,
+            self.created(),
+            records.of(self.version, self.created()),
+        ))
     }
 }
 
@@ -86,9 +91,7 @@ impl Kv2<'_> {
         let asked = match &options.version {
             VersionSelector::Current => None,
             VersionSelector::Previous => Some(self.previous(name).await?),
-            VersionSelector::Exact(version) => {
-                Some(number(version).ok_or_else(|| no_such_version(name, version.as_str()))?)
-            }
+            VersionSelector::Exact(version) => Some(number(version).ok_or_else(|| no_such_version(name, version.as_str()))?),
         };
         let mut path = self.place.endpoint("data", name)?;
         if let Some(asked) = asked {
@@ -103,7 +106,10 @@ impl Kv2<'_> {
         }
         let body: Body = answer.data()?;
         if asked.is_some_and(|asked| asked != body.metadata.version) {
-            return Err(answer.error(ErrorKind::Other, "the server answered with another version than it was asked for"));
+            return Err(answer.error(
+                ErrorKind::Other,
+                "the server answered with another version than it was asked for",
+            ));
         }
         let Some(map) = body.data else {
             return Err(unreadable(name, &body.metadata));
@@ -155,7 +161,9 @@ impl Kv2<'_> {
         }
         // One request for all versions, so that it happens as a whole.
         let versions = history.live().collect();
-        self.vault.post(&self.place.endpoint("delete", name)?, &Versions { versions }).await?;
+        self.vault
+            .post(&self.place.endpoint("delete", name)?, &Versions { versions })
+            .await?;
         if history.records()?.is_empty() {
             return Ok(());
         }
@@ -178,7 +186,9 @@ impl Kv2<'_> {
             self.change_custom_metadata(name, &marker).await?;
         }
         let versions = history.deleted_with_current();
-        self.vault.post(&self.place.endpoint("undelete", name)?, &Versions { versions }).await?;
+        self.vault
+            .post(&self.place.endpoint("undelete", name)?, &Versions { versions })
+            .await?;
         let mut metadata = history.metadata(name)?;
         metadata.deleted_at = None;
         Ok(metadata)

@@ -96,21 +96,7 @@ impl Vault {
 
 /// What the server made, and for how long.
 ///
-/// ```no_run
-/// # async fn run(vault: keyfob_vault::Vault) -> keyfob_core::Result<()> {
-/// let lease = vault.read_lease("database/creds/app").await?;
-/// let (user, password) = (lease.field("username")?, lease.field("password")?);
-/// // ... connect, and for as long as the connection is needed:
-/// loop {
-///     tokio::time::sleep(lease.renew_in().await).await;
-///     if lease.renew(None).await? < std::time::Duration::from_secs(60) {
-///         break; // the end of the longest time is near: read new credentials
-///     }
-/// }
-/// lease.revoke().await?;
-/// # Ok(())
-/// # }
-/// ```
+/// The [crate's documentation](crate#dynamic-secrets) shows how to keep one renewed.
 pub struct Lease {
     vault: Vault,
     path: String,
@@ -150,7 +136,9 @@ impl Lease {
     /// # Errors
     /// `NotFound` when there is none of that name, with those that exist; `InvalidInput` for what can't be a field.
     pub fn field(&self, name: &str) -> Result<SecretValue> {
-        Field::parse(name)?.pick(&self.data).map_err(|error| error.with("path", self.path.as_str()))
+        Field::parse(name)?
+            .pick(&self.data)
+            .map_err(|error| error.with("path", self.path.as_str()))
     }
 
     /// The server's name for the lease, empty for what has none. No credential, but a token with the permission can
@@ -248,8 +236,7 @@ impl fmt::Debug for Lease {
 }
 
 async fn read(vault: &Vault, path: &ApiPath) -> Result<Body> {
-    // What makes credentials is no read: that its answer was lost does not mean that nothing was made. But asking again
-    // makes others and harms nothing, so it is `Unavailable` when the connection breaks.
+    // A GET also where it makes credentials: when its answer is lost, asking again makes others and harms nothing.
     let answer: Answer = vault.request(Call::get(path).refusals(REFUSALS)).await?;
     if answer.is_missing() {
         return Err(nothing_at(path));

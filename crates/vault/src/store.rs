@@ -64,7 +64,9 @@ impl VaultStore {
         let with_prefix = SecretName::new(format!("{}x", place.prefix));
         if !with_prefix.is_ok_and(|name| !name.is_absolute()) {
             let error = Error::new(ErrorKind::InvalidConfig, "the prefix can't begin a name");
-            return Err(error.with("prefix", place.prefix.escape_debug().to_string()).with_hint("a prefix is like `app/`"));
+            return Err(error
+                .with("prefix", place.prefix.escape_debug().to_string())
+                .with_hint("a prefix is like `app/`"));
         }
         let capabilities = match config.kv_version {
             Some(KvVersion::V1) => kv1::capabilities(),
@@ -111,7 +113,9 @@ impl VaultStore {
 
     /// Which version the mount has: asked for once, however many wait for it.
     async fn version(&self) -> Result<KvVersion> {
-        let Inner { vault, place, version, .. } = &*self.0;
+        let Inner {
+            vault, place, version, ..
+        } = &*self.0;
         version.get_or_try_init(|| version_of(vault, &place.mount)).await.copied()
     }
 
@@ -186,11 +190,12 @@ impl VaultStore {
             KvVersion::V1 => mount,
             KvVersion::V2 => mount.join("metadata")?,
         };
-        wanted.find(|inside| {
-            let endpoint = endpoint.clone();
-            async move { folder(&self.0.vault, endpoint, &inside).await }
-        })
-        .await
+        wanted
+            .find(|inside| {
+                let endpoint = endpoint.clone();
+                async move { folder(&self.0.vault, endpoint, &inside).await }
+            })
+            .await
     }
 
     /// A page of names alone.
@@ -358,8 +363,14 @@ impl SecretStore for VaultStore {
         let history = self.kv2().present(name).await.map_err(|error| about(error, name))?;
         let mut older = history.live().filter(|number| *number < below);
         let numbers: Vec<u64> = older.by_ref().take(limit).collect();
-        let next = numbers.last().filter(|_| older.next().is_some()).map(|last| token_below(*last));
-        let items = numbers.into_iter().map(|number| history.version_info(number)).collect::<Result<_>>()?;
+        let next = numbers
+            .last()
+            .filter(|_| older.next().is_some())
+            .map(|last| token_below(*last));
+        let items = numbers
+            .into_iter()
+            .map(|number| history.version_info(number))
+            .collect::<Result<_>>()?;
         Ok(Page { items, next })
     }
 
@@ -395,7 +406,11 @@ impl VaultStore {
 /// Whether the answer of a read on trial could be about another secret, or hide that the mount is not what it seems.
 fn may_be_another_secrets(answer: &Result<Secret>) -> bool {
     let is_about_the_request = |kind: ErrorKind| {
-        kind.is_retryable() || matches!(kind, ErrorKind::Unauthenticated | ErrorKind::InvalidConfig | ErrorKind::Unsupported)
+        kind.is_retryable()
+            || matches!(
+                kind,
+                ErrorKind::Unauthenticated | ErrorKind::InvalidConfig | ErrorKind::Unsupported
+            )
     };
     !matches!(answer, Err(error) if is_about_the_request(error.kind()))
 }

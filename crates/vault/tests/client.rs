@@ -200,6 +200,8 @@ async fn what_is_not_the_api_is_told_with_its_status() {
         ),
         ("418 Teapot", JSON, "{}", ErrorKind::Other),
         ("404 Not Found", JSON, r#"{"errors":[]}"#, ErrorKind::NotFound),
+        // The half of an answer does not say that there is nothing.
+        ("404 Not Found", JSON, r#"{"data":{"metad"#, ErrorKind::Other),
     ] {
         let server = StandIn::fixed(status, headers, body);
         let error = failure(&server.url).await;

@@ -127,7 +127,8 @@ fn refusals() -> Vec<Spoil> {
             400,
             &[RateLimited, Conflict, Other, InvalidInput, Unavailable],
         ),
-        refusal("ResourceNotFoundException", 400, &[NotFound]),
+        // The version that a match makes current is gone when somebody else's is.
+        refusal("ResourceNotFoundException", 400, &[NotFound]).writes(&[NotFound, Conflict]),
         refusal(
             "InvalidRequestException",
             400,

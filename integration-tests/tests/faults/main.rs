@@ -5,8 +5,8 @@
 
 mod aws;
 mod bed;
-//mod command_line;
+mod command_line;
 mod spoil;
 mod suite;
-//mod vault;
+mod vault;
 mod verb;

@@ -96,8 +96,9 @@ pub(crate) fn common(content_type: &'static str, redirect: &'static [ErrorKind])
             .facts(status_200),
         Spoil::new("JSON without data", json("{}".to_owned()), &[Other, Corrupt]).writes(nonsense),
         Spoil::new("JSON of another shape", json(format!("[\"{PLANTED}\"]")), &[Other]).writes(nonsense),
-        Spoil::new("body without end", endless(200, content_type), &[Other]).writes(nonsense),
-        Spoil::new("page without end", endless(500, "text/html"), &[Other, Unavailable]).writes(&[Other, Unavailable, Timeout]),
+        // On a slow machine the deadline comes before the size is reached.
+        Spoil::new("body without end", endless(200, content_type), nonsense),
+        Spoil::new("page without end", endless(500, "text/html"), &[Other, Unavailable, Timeout]),
         Spoil::new("redirect to another host", Fault::Pass, redirect).effect(Effect::RedirectElsewhere),
     ]
 }

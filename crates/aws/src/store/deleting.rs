@@ -3,7 +3,7 @@
 use keyfob_core::{DeleteMode, DeleteOptions, Metadata, Result, SecretName};
 
 use super::{DAY, Inner};
-use crate::error::{deleted, failed};
+use crate::error::{confirm, deleted, failed_write};
 
 impl Inner {
     pub(super) async fn delete(&self, name: &SecretName, options: DeleteOptions) -> Result<()> {
@@ -24,13 +24,14 @@ impl Inner {
                 request.recovery_window_in_days(self.recovery_days)
             }
         };
-        request.send().await.map_err(|error| failed(error).about(name))?;
-        Ok(())
+        let answer = request.send().await.map_err(|error| failed_write(error).about(name))?;
+        confirm(&self.names.id(name), answer.name(), answer.arn()).map_err(|failed| failed.about(name))
     }
 
     pub(super) async fn restore(&self, name: &SecretName) -> Result<Metadata> {
         let request = self.client.restore_secret().secret_id(self.names.id(name));
-        request.send().await.map_err(|error| failed(error).about(name))?;
+        let answer = request.send().await.map_err(|error| failed_write(error).about(name))?;
+        confirm(&self.names.id(name), answer.name(), answer.arn()).map_err(|failed| failed.about(name))?;
         let described = self.describe(name).await.map_err(|failed| failed.about(name))?;
         Ok(described.metadata(name))
     }

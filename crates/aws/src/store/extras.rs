@@ -4,7 +4,7 @@ use aws_sdk_secretsmanager::types::{ReplicaRegionType, RotationRulesType};
 use keyfob_core::{Error, ErrorKind, Result, SecretName, Version};
 
 use super::{AwsStore, Inner, SCHEME};
-use crate::error::{failed, incomprehensible};
+use crate::error::{Failed, confirm, failed, incomprehensible};
 
 /// How AWS rotates a secret with a Lambda function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -53,6 +53,9 @@ impl AwsStore {
             .secret_id(self.inner.names.id(name));
         let request = request.set_add_replica_regions(Some(replicas));
         let answer = request.send().await.map_err(|error| failed(error).about(name))?;
+        if answer.replication_status.is_none() {
+            return Err(Failed::incomprehensible().about(name));
+        }
         let status = answer.replication_status().iter().map(|status| ReplicaStatus {
             region: status.region().unwrap_or_default().to_owned(),
             status: status.status().map(|status| status.as_str().to_owned()).unwrap_or_default(),
@@ -109,6 +112,7 @@ impl AwsStore {
         self.info.capabilities.check_name(name)?;
         let request = self.inner.client.get_resource_policy().secret_id(self.inner.names.id(name));
         let answer = request.send().await.map_err(|error| failed(error).about(name))?;
+        confirm(&self.inner.names.id(name), answer.name(), answer.arn()).map_err(|failed| failed.about(name))?;
         Ok(answer.resource_policy.filter(|policy| !policy.is_empty()))
     }
 }

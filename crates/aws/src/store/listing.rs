@@ -6,7 +6,7 @@ use keyfob_core::{Deleted, Error, ErrorKind, ListOptions, Metadata, Page, PageTo
 use super::metadata::{current, description, tags, time};
 use super::{Inner, SCHEME};
 use crate::config::is_name_byte;
-use crate::error::failed;
+use crate::error::{Failed, failed};
 use crate::names::MAX_NAME_BYTES;
 use crate::stages;
 
@@ -45,7 +45,9 @@ impl Inner {
             request = request.filters(filter);
         }
         let page = request.send().await.map_err(|error| failed(error).into_error())?;
-        let entries = page.secret_list.unwrap_or_default();
+        let Some(entries) = page.secret_list else {
+            return Err(Failed::incomprehensible().into_error());
+        };
         let items = entries
             .iter()
             .filter(|entry| entry.name().is_some_and(|name| name.starts_with(&begins_with)))

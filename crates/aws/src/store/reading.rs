@@ -10,7 +10,7 @@ use keyfob_core::{
 
 use super::metadata::{Described, time};
 use super::{Inner, SCHEME};
-use crate::error::{Failed, deleted, failed, incomprehensible, not_found};
+use crate::error::{Failed, confirm, deleted, failed, incomprehensible, not_found};
 use crate::stages;
 
 impl Inner {
@@ -79,7 +79,8 @@ impl Inner {
 
     pub(super) async fn describe(&self, name: &SecretName) -> Result<Described, Failed> {
         let id = self.names.id(name);
-        let answer = self.client.describe_secret().secret_id(id).send().await.map_err(failed)?;
+        let answer = self.client.describe_secret().secret_id(&id).send().await.map_err(failed)?;
+        confirm(&id, answer.name(), answer.arn())?;
         Ok(Described::of(&answer))
     }
 }

@@ -10,8 +10,8 @@ use keyfob_core::{Change, Error, ErrorKind, Metadata, PutMode, PutRequest, Resul
 
 use super::metadata::Described;
 use super::{Inner, SCHEME};
-use crate::error::{Failed, failed, not_found, reserved};
-use crate::names::is_given_by_aws;
+use crate::error::{Failed, confirm, failed_write, not_found, reserved, with_facts_of};
+use crate::http::EmptyAnswer;
 use crate::stages;
 
 /// After so many rounds of "it is there" and "it isn't" somebody else makes and deletes the secret all the time.
@@ -62,9 +62,11 @@ impl Inner {
         let (text, bytes) = request.value.as_ref().map(sent).unwrap_or_default();
         let tags = set(&request.tags).unwrap_or_default();
         let description = set(&request.description);
-        self.client
+        let id = self.names.id(name);
+        let answer = self
+            .client
             .create_secret()
-            .name(self.names.id(name))
+            .name(&id)
             .client_request_token(&version)
             .set_secret_string(text)
             .set_secret_binary(bytes)
@@ -72,7 +74,8 @@ impl Inner {
             .set_tags(Some(tags.iter().map(tag).collect()).filter(|tags: &Vec<Tag>| !tags.is_empty()))
             .send()
             .await
-            .map_err(|error| written_on_deleted(failed(error), name))?;
+            .map_err(|error| written_on_deleted(failed_write(error), name))?;
+        confirm_version(&version, answer.version_id()).map_err(|failed| failed.about(name))?;
         let mut metadata = Metadata::new(name.clone(), SCHEME);
         metadata.version = Some(Version::new(&version)?);
         metadata.description = description.filter(|text| !text.is_empty());
@@ -106,7 +109,8 @@ impl Inner {
         };
         let labels: Vec<String> = std::iter::once(first.to_owned()).chain(expiry.clone()).collect();
         let (text, bytes) = sent(value);
-        self.client
+        let answer = self
+            .client
             .put_secret_value()
             .secret_id(self.names.id(name))
             .client_request_token(&version)
@@ -115,7 +119,8 @@ impl Inner {
             .set_version_stages(Some(labels.clone()))
             .send()
             .await
-            .map_err(|error| written_on_deleted(failed(error), name))?;
+            .map_err(|error| written_on_deleted(failed_write(error), name))?;
+        confirm_version(&version, answer.version_id()).map_err(|failed| failed.about(name))?;
         if let Some(expected) = expected {
             self.make_current(name, &version, expected, &labels).await?;
         }
@@ -127,36 +132,6 @@ impl Inner {
             .await
             .map_err(|failed| partly(failed, name, "the value was written, but not all of its description and tags"))?;
         Ok(metadata)
-    }
-
-    /// Moves AWSCURRENT, if it is still where it is expected. AWS checks that, so of many writers one wins.
-    async fn make_current(&self, name: &SecretName, version: &str, expected: &str, labels: &[String]) -> Result<()> {
-        let moved = self
-            .client
-            .update_secret_version_stage()
-            .secret_id(self.names.id(name))
-            .version_stage(stages::CURRENT)
-            .move_to_version_id(version)
-            .remove_from_version_id(expected)
-            .send()
-            .await
-            .map_err(failed);
-        // A lost write gives all its labels back; AWS removes versions without labels by itself.
-        let surplus = if moved.is_ok() { &labels[..1] } else { labels };
-        for label in surplus {
-            if let Err(failed) = self.remove_label(name, label, version).await
-                && failed.code() != "InvalidParameterException"
-            {
-                tracing::warn!(target: "keyfob", name = name.as_str(), label, code = failed.code(), "a staging label is left behind");
-            }
-        }
-        match moved {
-            Ok(_) => Ok(()),
-            Err(failed) if matches!(failed.code(), "InvalidParameterException" | "ResourceNotFoundException") => {
-                Err(another_is_current(name))
-            }
-            Err(failed) => Err(written_on_deleted(failed, name)),
-        }
     }
 
     /// Changes the metadata of the current version.
@@ -202,13 +177,9 @@ impl Inner {
             .filter(|text| !text.is_empty());
         if description != before.description {
             let text = description.clone().unwrap_or_default();
-            self.client
-                .update_secret()
-                .secret_id(&id)
-                .description(text)
-                .send()
-                .await
-                .map_err(failed)?;
+            let request = self.client.update_secret().secret_id(&id).description(text);
+            let answer = request.send().await.map_err(failed_write)?;
+            confirm(&id, answer.name(), answer.arn())?;
         }
         metadata.description = description;
         let tags = request.tags.clone().apply(Some(before.tags.clone())).unwrap_or_default();
@@ -224,13 +195,13 @@ impl Inner {
             self.remove_tags(&id, &removed).await?;
         }
         if !added.is_empty() {
-            self.client
-                .tag_resource()
-                .secret_id(&id)
-                .set_tags(Some(added))
+            let request = self.client.tag_resource().secret_id(&id).set_tags(Some(added));
+            request
+                .customize()
+                .interceptor(EmptyAnswer)
                 .send()
                 .await
-                .map_err(failed)?;
+                .map_err(failed_write)?;
         }
         if !removes_first {
             self.remove_tags(&id, &removed).await?;
@@ -242,103 +213,15 @@ impl Inner {
     async fn remove_tags(&self, id: &str, keys: &[String]) -> Result<(), Failed> {
         if !keys.is_empty() {
             let request = self.client.untag_resource().secret_id(id).set_tag_keys(Some(keys.to_vec()));
-            request.send().await.map_err(failed)?;
+            request
+                .customize()
+                .interceptor(EmptyAnswer)
+                .send()
+                .await
+                .map_err(failed_write)?;
         }
         Ok(())
     }
-
-    async fn add_label(&self, name: &SecretName, label: &str, version: &str) -> Result<(), Failed> {
-        let request = self.client.update_secret_version_stage().secret_id(self.names.id(name));
-        let request = request.version_stage(label).move_to_version_id(version);
-        request.send().await.map(|_| ()).map_err(failed)
-    }
-
-    async fn remove_label(&self, name: &SecretName, label: &str, version: &str) -> Result<(), Failed> {
-        let request = self.client.update_secret_version_stage().secret_id(self.names.id(name));
-        let request = request.version_stage(label).remove_from_version_id(version);
-        request.send().await.map(|_| ()).map_err(failed)
-    }
-
-    /// Takes the oldest expiry away from versions that are neither current nor previous when a secret has nearly as many
-    /// labels as it can have. Their values are history that AWS itself may remove at any time.
-    async fn make_room(&self, name: &SecretName, before: &Described) {
-        let labels: usize = before.stages.values().map(Vec::len).sum();
-        // The write itself adds two: the expiry, and the pending label or one that moves.
-        let surplus = (labels + 2).saturating_sub(stages::MAX_LABELS);
-        if surplus == 0 {
-            return;
-        }
-        let is_past = |labels: &[String]| {
-            !labels
-                .iter()
-                .any(|label| label == stages::CURRENT || label == stages::PREVIOUS)
-        };
-        let mut old: Vec<(u64, &str, &str)> = before
-            .stages
-            .iter()
-            .filter(|(_, labels)| is_past(labels))
-            .flat_map(|(version, labels)| labels.iter().map(move |label| (version.as_str(), label.as_str())))
-            .filter_map(|(version, label)| Some((stages::written(label)?, version, label)))
-            .collect();
-        old.sort_unstable();
-        for (_, version, label) in old.into_iter().take(surplus) {
-            // Where this fails, the write will say that there are too many labels.
-            if let Err(failed) = self.remove_label(name, label, version).await {
-                tracing::warn!(target: "keyfob", name = name.as_str(), label, code = failed.code(), "a staging label can't be removed");
-            }
-        }
-    }
-}
-
-/// Checks what the capabilities don't say, before any I/O: nothing may fail when the value is already written.
-pub(super) fn check(name: &SecretName, request: &PutRequest) -> Result<()> {
-    check_own(name)?;
-    let invalid = |message: String| Err(Error::new(ErrorKind::InvalidInput, message).with("name", name.as_str()));
-    if let Change::Set(text) = &request.description
-        && text.chars().count() > MAX_DESCRIPTION
-    {
-        return invalid(format!(
-            "the description has {} characters, AWS takes {MAX_DESCRIPTION}",
-            text.chars().count()
-        ));
-    }
-    let Change::Set(tags) = &request.tags else { return Ok(()) };
-    for (key, value) in tags {
-        let shown = key.escape_debug();
-        if key.is_empty() || key.chars().count() > 128 || value.chars().count() > 256 {
-            return invalid(format!(
-                "the tag `{shown:.40}` is too long or has no name: AWS takes 128 characters, and 256 in its value"
-            ));
-        }
-        if key.starts_with("aws:") {
-            return invalid(format!("the tag `{shown}` begins with `aws:`, which belongs to AWS"));
-        }
-        if !key.chars().chain(value.chars()).all(is_tag_char) {
-            return invalid(format!(
-                "the tag `{shown}` has a character that AWS doesn't take: letters, digits, spaces and `_.:/=+-@`"
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Refuses to write what AWS has named.
-pub(super) fn check_own(name: &SecretName) -> Result<()> {
-    if is_given_by_aws(name) {
-        return Err(Error::new(
-            ErrorKind::Unsupported,
-            "an ARN, and a name that AWS gives itself, can be read and not written",
-        )
-        .with("name", name.as_str()));
-    }
-    Ok(())
-}
-
-const MAX_DESCRIPTION: usize = 2048;
-
-/// <https://docs.aws.amazon.com/tag-editor/latest/userguide/best-practices-and-strats.html>
-fn is_tag_char(c: char) -> bool {
-    c.is_alphanumeric() || c == ' ' || "_.:/=+-@".contains(c)
 }
 
 fn set<T: Clone>(change: &Change<T>) -> Option<T> {
@@ -377,13 +260,13 @@ pub(super) fn new_version() -> Result<String> {
     ))
 }
 
-fn another_is_current(name: &SecretName) -> Error {
+pub(super) fn another_is_current(name: &SecretName) -> Error {
     Error::new(ErrorKind::Conflict, "another version is current")
         .with("name", name.as_str())
         .with("store", SCHEME)
 }
 
-fn written_on_deleted(failed: Failed, name: &SecretName) -> Error {
+pub(super) fn written_on_deleted(failed: Failed, name: &SecretName) -> Error {
     if failed.is_deleted {
         reserved(name)
     } else {
@@ -391,12 +274,15 @@ fn written_on_deleted(failed: Failed, name: &SecretName) -> Error {
     }
 }
 
+/// The version that was asked for is the one that was made.
+fn confirm_version(asked: &str, made: Option<&str>) -> Result<(), Failed> {
+    confirm(asked, made, None)
+}
+
 /// The first part of a write is done, a later one failed.
 fn partly(failed: Failed, name: &SecretName, what: &'static str) -> Error {
     let error = failed.about(name);
-    Error::new(error.kind(), what)
-        .with("name", name.as_str())
-        .with("store", SCHEME)
+    with_facts_of(Error::new(error.kind(), what), &error)
         .with_source(error)
         .with_hint("write it again")
 }

@@ -4,8 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::support::{
     Reply, Request, SECRET_KEY, SESSION_TOKEN, TraceLog, assert_harmless, count, entry, json, name, refusal, service, store,
+    written,
 };
-use keyfob_core::{ErrorKind, GetOptions, GetRequest, ListOptions, PutRequest, SecretStore};
+use keyfob_core::{
+    Change, DeleteOptions, ErrorKind, GetOptions, GetRequest, ListOptions, PageRequest, PutMode, PutRequest, SecretStore,
+};
 
 const CANARY: &str = "kfcanary-faults0001";
 
@@ -169,6 +172,116 @@ async fn a_connection_that_breaks_is_unavailable() {
 }
 
 #[tokio::test]
+async fn a_write_is_done_when_the_answer_says_so() {
+    let tagged = || PutRequest {
+        tags: Change::Set([("team".to_owned(), "db".to_owned())].into()),
+        ..PutRequest::default()
+    };
+    let version = "0f3e6c1a-2222-4444-8888-000000000000";
+    for body in [
+        "{}",
+        "<html>welcome</html>",
+        "[1]",
+        "{",
+        r#"{"Name":"other","VersionId":"other"}"#,
+    ] {
+        let (address, _) = service(move |request| match request.action.as_str() {
+            "DescribeSecret" => json(format!(
+                r#"{{"Name":"a","VersionIdsToStages":{{"{version}":["AWSCURRENT"]}}}}"#
+            )),
+            _ => json(body),
+        });
+        let store = store(&address).await;
+        let create = PutRequest::new(CANARY).mode(PutMode::Create);
+        for (what, written) in [
+            ("upsert", store.put(&name("a"), PutRequest::new(CANARY)).await.err()),
+            ("create", store.put(&name("a"), create).await.err()),
+            ("delete", store.delete(&name("a"), &DeleteOptions::default()).await.err()),
+            ("restore", store.restore(&name("a")).await.err()),
+            ("list", store.list(&ListOptions::default()).await.err()),
+            ("versions", store.versions(&name("a"), &PageRequest::default()).await.err()),
+            (
+                "tags",
+                if body == "{}" {
+                    None
+                } else {
+                    store.put(&name("a"), tagged()).await.err()
+                },
+            ),
+        ] {
+            // What adds tags answers with nothing when it is done.
+            if (what, body) != ("tags", "{}") {
+                assert_eq!(written.map(|error| error.kind()), Some(ErrorKind::Other), "{what}, {body}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_whose_answer_is_lost_is_of_unknown_outcome() {
+    let (address, _) = service(|request| match request.action.as_str() {
+        "DescribeSecret" => refusal(400, "ResourceNotFoundException", "no"),
+        _ => Reply::Cut,
+    });
+    let error = store(&address)
+        .await
+        .put(&name("a"), PutRequest::new(CANARY))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let create = PutRequest::new(CANARY).mode(PutMode::Create);
+    let error = store(&format!("http://{free}"))
+        .await
+        .put(&name("a"), create)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "nothing was sent: {error:?}");
+}
+
+#[tokio::test]
+async fn a_compare_and_set_of_unknown_outcome_keeps_the_expiry() {
+    let version = "0f3e6c1a-2222-4444-8888-000000000000";
+    for (reply, kind, removed) in [
+        (None, ErrorKind::Timeout, vec!["keyfob-pending"]),
+        (
+            Some("InvalidParameterException"),
+            ErrorKind::Conflict,
+            vec!["keyfob-pending", "keyfob-expires-"],
+        ),
+    ] {
+        let (address, asked) = service(move |request| match request.action.as_str() {
+            "DescribeSecret" => json(format!(
+                r#"{{"Name":"a","VersionIdsToStages":{{"{version}":["AWSCURRENT"]}}}}"#
+            )),
+            "UpdateSecretVersionStage" if request.body.contains("AWSCURRENT") => match reply {
+                None => Reply::Cut,
+                Some(code) => refusal(400, code, "no"),
+            },
+            _ => written(request, "a"),
+        });
+        let request = PutRequest {
+            expires_at: Change::Set(std::time::SystemTime::now() + Duration::from_secs(86_400)),
+            ..PutRequest::new(CANARY)
+        };
+        let mode = PutMode::Match(keyfob_core::Version::new(version).unwrap());
+        let error = store(&address).await.put(&name("a"), request.mode(mode)).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        let asked = asked.lock().unwrap();
+        let taken: Vec<&Request> = asked
+            .iter()
+            .filter(|request| request.body.contains("RemoveFromVersionId"))
+            .collect();
+        // The first is the move itself.
+        assert_eq!(taken.len(), removed.len() + 1, "{kind}");
+        for (request, label) in taken[1..].iter().zip(removed) {
+            assert!(request.body.contains(label), "{kind}: {label}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let (elsewhere, asked_elsewhere) = service(|_| json(entry("a", CANARY)));
     for status in [301, 302, 307, 308] {
@@ -204,10 +317,10 @@ async fn a_write_that_fails_after_the_value_says_so() {
     let (address, asked) = service(|request| match request.action.as_str() {
         "DescribeSecret" => json(r#"{"Name":"a","VersionIdsToStages":{"0f3e6c1a-2222-4444-8888-000000000000":["AWSCURRENT"]}}"#),
         "TagResource" => refusal(400, "ThrottlingException", "slow down"),
-        _ => json("{}"),
+        _ => written(request, "a"),
     });
     let request = PutRequest {
-        tags: keyfob_core::Change::Set([("team".to_owned(), "db".to_owned())].into()),
+        tags: Change::Set([("team".to_owned(), "db".to_owned())].into()),
         ..PutRequest::new(CANARY)
     };
     let error = store(&address).await.put(&name("a"), request).await.unwrap_err();

@@ -128,6 +128,13 @@ pub(crate) fn entry(name: &str, value: &str) -> String {
     )
 }
 
+/// What the service says after a write of `name`: the version is the one that the request gave it.
+pub(crate) fn written(request: &Request, name: &str) -> Reply {
+    let token = request.body.split("\"ClientRequestToken\":\"").nth(1);
+    let version = token.and_then(|rest| rest.split('"').next()).unwrap_or_default();
+    json(format!(r#"{{"Name":"{name}","VersionId":"{version}"}}"#))
+}
+
 /// The names in the request for a batch.
 pub(crate) fn batch_ids(request: &Request) -> Vec<String> {
     let begin = request.body.find('[').unwrap() + 1;

@@ -64,7 +64,7 @@ pub(crate) struct Args {
     #[arg(long)]
     drop_metadata: bool,
 
-    /// How many secrets are written at the same time
+    /// How many secrets are looked at or written at the same time
     #[arg(long, short = 'j', value_name = "NUMBER", default_value_t = DEFAULT_CONCURRENCY)]
     concurrency: NonZeroUsize,
 

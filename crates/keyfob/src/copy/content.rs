@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use keyfob_core::{Change, Error, ErrorKind, Expired, GetOptions, GetRequest, PutRequest, Result, Secret, SecretName};
+use keyfob_core::{Change, Error, ErrorKind, Expired, GetOptions, PutRequest, Result, Secret, SecretName, VersionSelector};
 use subtle::ConstantTimeEq as _;
 
 use super::{Difference, Ends};
@@ -82,25 +82,41 @@ impl Content {
 }
 
 impl Ends {
-    /// How the source is asked.
-    pub(super) fn read(&self, name: &SecretName) -> GetRequest {
+    /// Reads a secret of the source.
+    ///
+    /// By `get`, as everything here: a batch leaves out description and tags where the service's own does.
+    ///
+    /// # Errors
+    /// Those of the read and of [`Content::new`].
+    pub(super) async fn read(&self, name: &SecretName) -> Result<Content> {
         let expired = if self.options.include_expired {
             Expired::Allow
         } else {
             Expired::Refuse
         };
-        GetRequest {
-            name: name.clone(),
-            options: fresh(expired),
-        }
+        let secret = self.from.get(name, &fresh(expired)).await.map_err(|error| {
+            if error.kind() == ErrorKind::Expired {
+                error.with_hint("`--include-expired` copies what has expired, with its expiry")
+            } else {
+                error
+            }
+        });
+        let content = secret.and_then(|secret| Content::new(self, name, &secret));
+        content.map_err(|error| error.with("name", name.as_str()))
     }
 
-    /// How the target is asked: what is expired there is there.
-    pub(super) fn look(name: &SecretName) -> GetRequest {
-        GetRequest {
-            name: name.clone(),
-            options: fresh(Expired::Allow),
-        }
+    /// What the target has now; also what has expired there.
+    pub(super) async fn look(&self, name: &SecretName) -> Result<Secret> {
+        self.look_at(name, VersionSelector::Current).await
+    }
+
+    pub(super) async fn look_at(&self, name: &SecretName, version: VersionSelector) -> Result<Secret> {
+        let options = GetOptions {
+            version,
+            ..fresh(Expired::Allow)
+        };
+        let present = self.to.get(name, &options).await;
+        present.map_err(|error| error.with("name", name.as_str()))
     }
 }
 

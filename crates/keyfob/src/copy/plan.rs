@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, Stream, TryStreamExt as _};
 use keyfob_core::{Deleted, Error, ErrorKind, Result, Secret, SecretName, Version};
 
 use super::{Content, CopyEntry, CopyOutcome, CopyProgress, CopyReport, Difference, Ends};
@@ -28,23 +28,18 @@ pub(super) enum Step {
     Fail(Error),
 }
 
-/// How many secrets one batch reads: as many as AWS answers in one call.
-pub(super) const BATCH: usize = 20;
-
 impl CopyPlan {
     pub(super) async fn make(ends: Ends, mut progress: impl FnMut(CopyProgress)) -> Result<Self> {
         let reserved = ends.reserved_names().await?;
         let mut steps = BTreeMap::new();
         {
-            // A batch is many requests where the store has no call for it.
-            let batches_at_once = ends.concurrency().div_ceil(4);
-            let mut batches = Box::pin(
-                ends.batches()
-                    .map_ok(|names| async { Ok::<_, Error>(ends.compare(names, &reserved).await) })
-                    .try_buffer_unordered(batches_at_once),
+            let mut compared = Box::pin(
+                ends.names()
+                    .map_ok(|name| async { Ok::<_, Error>(ends.compare(name, &reserved).await) })
+                    .try_buffer_unordered(ends.concurrency()),
             );
-            while let Some(compared) = batches.try_next().await? {
-                steps.extend(compared);
+            while let Some((name, step)) = compared.try_next().await? {
+                steps.insert(name, step);
                 progress(CopyProgress::Compared(steps.len()));
             }
         }
@@ -95,36 +90,25 @@ impl Ends {
         }
     }
 
-    async fn compare(&self, names: Vec<SecretName>, reserved: &BTreeSet<SecretName>) -> Vec<(SecretName, Step)> {
-        let requests: Vec<_> = names.iter().map(|name| self.read(name)).collect();
-        let answers = self.from.get_many(&requests).await;
-        let mut steps = Vec::with_capacity(names.len());
-        let mut contents = Vec::with_capacity(names.len());
-        for (name, answer) in names.into_iter().zip(answers) {
-            match answer.and_then(|secret| Content::new(self, &name, &secret)) {
-                Ok(content) => contents.push((name, content)),
-                Err(error) => steps.push((name, Step::Fail(hint_at_expired(error)))),
-            }
-        }
-        let requests: Vec<_> = contents.iter().map(|(name, _)| Self::look(name)).collect();
-        let answers = self.to.get_many(&requests).await;
-        for ((name, content), present) in contents.into_iter().zip(answers) {
-            let step = match self.step(&content, present) {
-                Step::Create if reserved.contains(&name) => Step::Fail(
-                    Error::new(ErrorKind::Conflict, "the name belongs to a deleted secret of the target")
-                        .with("name", name.as_str())
-                        .with("store", self.to.info().scheme.to_string())
-                        .with_hint("restore it there, or delete it for good"),
-                ),
-                step => step,
-            };
-            steps.push((name, step));
-        }
-        steps
+    async fn compare(&self, name: SecretName, reserved: &BTreeSet<SecretName>) -> (SecretName, Step) {
+        let content = match self.read(&name).await {
+            Ok(content) => content,
+            Err(error) => return (name, Step::Fail(error)),
+        };
+        let step = match self.step(&content, self.look(&name).await) {
+            Step::Create if reserved.contains(&name) => Step::Fail(
+                Error::new(ErrorKind::Conflict, "the name belongs to a deleted secret of the target")
+                    .with("name", name.as_str())
+                    .with("store", self.to.info().scheme.to_string())
+                    .with_hint("restore it there, or delete it for good"),
+            ),
+            step => step,
+        };
+        (name, step)
     }
 
-    /// The names to copy, as they are listed, in batches.
-    fn batches(&self) -> impl Stream<Item = Result<Vec<SecretName>>> {
+    /// The names to copy, as they are listed.
+    fn names(&self) -> impl Stream<Item = Result<SecretName>> {
         let pages = stream::try_unfold(Some(self.list_options()), move |options| async move {
             let Some(mut options) = options else {
                 return Ok::<_, Error>(None);
@@ -134,15 +118,10 @@ impl Ends {
                 options.page.token = Some(token);
                 options
             });
-            let names: Vec<SecretName> = page.items.into_iter().map(|metadata| metadata.name).collect();
-            Ok(Some((names, next)))
+            let names = page.items.into_iter().map(|metadata| Ok::<_, Error>(metadata.name));
+            Ok(Some((stream::iter(names), next)))
         });
-        pages
-            .map_ok(|names| {
-                let batches: Vec<Vec<SecretName>> = names.chunks(BATCH).map(<[_]>::to_vec).collect();
-                stream::iter(batches).map(Ok::<_, Error>)
-            })
-            .try_flatten()
+        pages.try_flatten()
     }
 
     /// The names that deleted secrets of the target keep from being used.
@@ -167,13 +146,5 @@ impl Ends {
                 return Ok(names);
             }
         }
-    }
-}
-
-pub(super) fn hint_at_expired(error: Error) -> Error {
-    if error.kind() == ErrorKind::Expired && error.hint().is_none() {
-        error.with_hint("`--include-expired` copies what has expired, with its expiry")
-    } else {
-        error
     }
 }

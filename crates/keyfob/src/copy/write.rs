@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use keyfob_core::{Error, ErrorKind, PutMode, Result, Secret, SecretName, Version, VersionSelector};
+use keyfob_core::{Error, ErrorKind, PutMode, Result, SecretName, Version, VersionSelector};
 
-use super::plan::{BATCH, Step, hint_at_expired};
+use super::plan::Step;
 use super::{Content, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Ends};
 
 /// How long a service may take to show what it has just acknowledged.
@@ -30,14 +30,10 @@ impl CopyPlan {
             .collect();
         let ends = &self.ends;
         let total = steps.len();
-        let batches: Vec<Vec<(SecretName, Step)>> = steps.chunks(BATCH).map(<[_]>::to_vec).collect();
         let mut writes = Box::pin(
-            stream::iter(batches)
-                .map(|batch| ends.read_again(batch))
-                .buffered(2)
-                .flat_map(stream::iter)
-                .map(|(name, step, secret)| async move {
-                    let outcome = ends.write(&name, &step, secret).await;
+            stream::iter(steps)
+                .map(|(name, step)| async move {
+                    let outcome = ends.write(&name, &step).await;
                     (name, outcome.unwrap_or_else(CopyOutcome::Failed))
                 })
                 .buffer_unordered(ends.concurrency()),
@@ -56,17 +52,9 @@ impl CopyPlan {
 }
 
 impl Ends {
-    /// The values once more: the plan does not keep them.
-    async fn read_again(&self, batch: Vec<(SecretName, Step)>) -> Vec<(SecretName, Step, Result<Secret>)> {
-        let requests: Vec<_> = batch.iter().map(|(name, _)| self.read(name)).collect();
-        let secrets = self.from.get_many(&requests).await;
-        let joined = batch.into_iter().zip(secrets);
-        joined.map(|((name, step), secret)| (name, step, secret)).collect()
-    }
-
-    async fn write(&self, name: &SecretName, step: &Step, secret: Result<Secret>) -> Result<CopyOutcome> {
-        let content = secret.and_then(|secret| Content::new(self, name, &secret));
-        let content = content.map_err(|error| hint_at_expired(error).with("name", name.as_str()))?;
+    async fn write(&self, name: &SecretName, step: &Step) -> Result<CopyOutcome> {
+        // Once more: the plan keeps no values.
+        let content = self.read(name).await?;
         let can = &self.to.info().capabilities;
         let mode = match step {
             Step::Create if can.put_create => PutMode::Create,
@@ -109,7 +97,7 @@ impl Ends {
         content: &Content,
         refused: Option<Error>,
     ) -> Result<Option<CopyOutcome>> {
-        let present = self.to.get(name, &Self::look(name).options).await;
+        let present = self.look(name).await;
         match (step, self.step(content, present)) {
             (Step::Create, Step::Create) => Ok(None),
             (Step::Change { seen, .. }, Step::Change { seen: now, .. }) if *seen == now => Ok(None),
@@ -130,7 +118,7 @@ impl Ends {
     async fn settle(&self, name: &SecretName, step: &Step, content: &Content, timeout: Error) -> Result<CopyOutcome> {
         let mut waits = PATIENCE.iter();
         loop {
-            let present = self.to.get(name, &Self::look(name).options).await;
+            let present = self.look(name).await;
             if present.is_ok_and(|present| content.difference(&present).is_none()) {
                 return Ok(step.outcome());
             }
@@ -146,17 +134,13 @@ impl Ends {
 
     /// Reads back what was written.
     async fn verify(&self, name: &SecretName, content: &Content, written: Option<Version>) -> Result<()> {
-        let mut options = Self::look(name).options;
-        let is_exact = match &written {
-            Some(version) if self.to.info().capabilities.versions => {
-                options.version = VersionSelector::Exact(version.clone());
-                true
-            }
-            _ => false,
+        let (version, is_exact) = match &written {
+            Some(version) if self.to.info().capabilities.versions => (VersionSelector::Exact(version.clone()), true),
+            _ => (VersionSelector::Current, false),
         };
         let mut waits = PATIENCE.iter();
         loop {
-            let error = match self.to.get(name, &options).await {
+            let error = match self.look_at(name, version.clone()).await {
                 Ok(read) if content.difference(&read).is_none() => return Ok(()),
                 Ok(read) if !is_exact && written.is_some() && read.metadata.version != written => {
                     Error::new(ErrorKind::Conflict, "somebody else changed the secret after it was written")
@@ -165,9 +149,7 @@ impl Ends {
                 Ok(_) => Error::new(ErrorKind::Corrupt, "what was read back is not what was written")
                     .with("name", name.as_str())
                     .with("store", self.to.info().scheme.to_string()),
-                Err(error) => error
-                    .with("name", name.as_str())
-                    .with_hint("it was written, and could not be read back to prove it; copy again"),
+                Err(error) => error.with_hint("it was written, and could not be read back to prove it; copy again"),
             };
             match waits.next() {
                 // A read may be answered by a part of the service that does not know the write yet.

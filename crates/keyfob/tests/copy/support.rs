@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use keyfob::copy::{self, CopyOptions, CopyOutcome, CopyReport, Difference};
 use keyfob::{
-    Capabilities, Change, DeleteOptions, Error, ErrorKind, GetOptions, GetRequest, Health, ListOptions, MemoryStore, Metadata,
-    Page, PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, SecretValue, StoreInfo, VersionInfo, async_trait,
+    Capabilities, Change, DeleteOptions, Error, ErrorKind, Expired, GetOptions, GetRequest, Health, ListOptions, MemoryStore,
+    Metadata, Page, PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, SecretValue, StoreInfo, VersionInfo,
+    async_trait,
 };
 
 /// What goes wrong with every write, or just before it.
@@ -44,6 +45,7 @@ pub(crate) struct Store {
     pub(crate) at_once: Peak,
     /// Values that were read here and not written there yet, when both ends share it.
     pub(crate) in_flight: Arc<Peak>,
+    pub(crate) calls: AtomicUsize,
 }
 
 /// How many there are, and how many there ever were.
@@ -112,6 +114,7 @@ impl Store {
             puts: AtomicUsize::new(0),
             at_once: Peak::default(),
             in_flight,
+            calls: AtomicUsize::new(0),
         }
     }
 
@@ -129,7 +132,7 @@ impl Store {
     /// Whether the current value is this one.
     pub(crate) async fn has(&self, name: &str, value: &str) -> bool {
         let options = GetOptions {
-            expired: keyfob::Expired::Allow,
+            expired: Expired::Allow,
             ..GetOptions::default()
         };
         let secret = self.right.get(&self::name(name), &options).await;
@@ -208,12 +211,22 @@ impl SecretStore for Store {
         if hidden.is_ok() {
             return Err(Error::new(ErrorKind::NotFound, "no such secret yet"));
         }
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        if options.expired == Expired::Refuse {
+            // The source is asked so, the target never.
+            self.in_flight.add(1);
+        }
         self.right.get(name, options).await
     }
 
+    /// Without description and tags, as the batch call of a service.
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
-        self.in_flight.add(requests.len());
-        self.right.get_many(requests).await
+        let mut answers = self.right.get_many(requests).await;
+        for secret in answers.iter_mut().flatten() {
+            secret.metadata.description = None;
+            secret.metadata.tags.clear();
+        }
+        answers
     }
 
     async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
@@ -236,6 +249,7 @@ impl SecretStore for Store {
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
         self.info.capabilities.check_list(options)?;
+        self.calls.fetch_add(1, Ordering::SeqCst);
         let mut options = options.clone();
         // Small pages, so that there are several.
         options.page.limit = Some(7);

@@ -19,21 +19,11 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The HTTP status: 2xx or 404.
-    pub(crate) fn status(&self) -> u16 {
-        self.status
-    }
-
     /// Whether the server has nothing there: a 404 without data.
     ///
     /// A 404 *with* data is what KV 2 says of a deleted version: its metadata, `data: null`.
     pub(crate) fn is_missing(&self) -> bool {
         self.status == 404 && !self.has_data()
-    }
-
-    /// Whether there is a body that can be parsed: some writes answer with nothing (204).
-    pub(crate) fn is_empty(&self) -> bool {
-        self.body.is_empty()
     }
 
     /// Parses the body, also that of a 404 with data.

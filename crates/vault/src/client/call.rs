@@ -13,7 +13,7 @@ pub(crate) struct Call<'a> {
     pub(super) method: Method,
     pub(super) path: &'a ApiPath,
     /// Asks for a listing: as a parameter, because what stands between may not let the method `LIST` pass.
-    pub(super) listing: Option<&'static str>,
+    pub(super) lists: bool,
     pub(super) body: Option<Body>,
     pub(super) writes: bool,
     pub(super) refusals: &'static [Refusal],
@@ -32,14 +32,7 @@ impl<'a> Call<'a> {
 
     pub(crate) fn list(path: &'a ApiPath) -> Self {
         Self {
-            listing: Some("list"),
-            ..Self::new(Method::GET, path, false)
-        }
-    }
-
-    pub(crate) fn scan(path: &'a ApiPath) -> Self {
-        Self {
-            listing: Some("scan"),
+            lists: true,
             ..Self::new(Method::GET, path, false)
         }
     }
@@ -64,7 +57,7 @@ impl<'a> Call<'a> {
         Self {
             method,
             path,
-            listing: None,
+            lists: false,
             body: None,
             writes,
             refusals: &[],

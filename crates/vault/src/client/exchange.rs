@@ -100,14 +100,11 @@ impl Exchange {
 
     fn url(&self, call: &Call<'_>) -> Result<Url> {
         let mut path = call.path.encoded();
-        if let Some(listing) = call.listing {
-            path.push(if path.contains('?') { '&' } else { '?' });
-            path.push_str(listing);
-            path.push_str("=true");
+        if call.lists {
+            path.push_str(if path.contains('?') { "&list=true" } else { "?list=true" });
         }
-        let url = Url::parse(&format!("{}{path}", self.base))
-            .map_err(|_| Error::new(ErrorKind::InvalidInput, "the path can't stand in a URL"))?;
-        Ok(url)
+        Url::parse(&format!("{}{path}", self.base))
+            .map_err(|_| Error::new(ErrorKind::InvalidInput, "the path can't stand in a URL"))
     }
 
     fn request(&self, call: &Call<'_>, url: Url, token: Option<&HeaderValue>) -> reqwest::RequestBuilder {

@@ -111,7 +111,11 @@ impl History {
             State::Deleted(time) => current.duration_since(time).abs() <= AT_ONCE,
             State::Live | State::Gone => false,
         };
-        self.versions.iter().filter(|(_, kept)| together(kept)).map(|(number, _)| *number).collect()
+        self.versions
+            .iter()
+            .filter(|(_, kept)| together(kept))
+            .map(|(number, _)| *number)
+            .collect()
     }
 
     /// What the custom metadata says.
@@ -121,7 +125,9 @@ impl History {
 
     /// What keyfob keeps of a version.
     pub(crate) fn record(&self, version: u64) -> Result<Record> {
-        Ok(self.records()?.of(version, self.versions.get(&version).and_then(|kept| kept.created)))
+        Ok(self
+            .records()?
+            .of(version, self.versions.get(&version).and_then(|kept| kept.created)))
     }
 
     /// The metadata of the current version.
@@ -191,7 +197,14 @@ mod tests {
 
     #[test]
     fn a_version_is_its_number_and_nothing_else() {
-        for (text, expected) in [("1", Some(1)), ("0", None), ("-1", None), ("+1", None), ("01", None), ("current", None)] {
+        for (text, expected) in [
+            ("1", Some(1)),
+            ("0", None),
+            ("-1", None),
+            ("+1", None),
+            ("01", None),
+            ("current", None),
+        ] {
             assert_eq!(number(&Version::new(text).unwrap()), expected, "{text}");
         }
     }

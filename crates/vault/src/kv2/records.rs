@@ -66,7 +66,8 @@ mod rfc3339 {
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
         let text: Option<String> = Option::deserialize(deserializer)?;
-        text.map(|text| text.parse().map_err(|_| Error::custom("no time"))).transpose()
+        text.map(|text| text.parse().map_err(|_| Error::custom("no time")))
+            .transpose()
     }
 }
 
@@ -148,7 +149,10 @@ impl Entry {
     }
 
     fn is_left_over(&self, now: Timestamp) -> bool {
-        self.id == AFTER_DELETE || self.made.is_none_or(|made| now.duration_since(made).unsigned_abs() > LEFT_OVER)
+        self.id == AFTER_DELETE
+            || self
+                .made
+                .is_none_or(|made| now.duration_since(made).unsigned_abs() > LEFT_OVER)
     }
 
     /// The keys and values that hold it.
@@ -267,7 +271,12 @@ impl Records {
         let mut patch = Patch::new();
         for entry in entries {
             let begin = format!("{PREFIX}{}-{}-", entry.version, entry.id);
-            patch.extend(self.keys.iter().filter(|key| key.starts_with(&begin)).map(|key| (key.clone(), None)));
+            patch.extend(
+                self.keys
+                    .iter()
+                    .filter(|key| key.starts_with(&begin))
+                    .map(|key| (key.clone(), None)),
+            );
         }
         patch
     }
@@ -276,7 +285,12 @@ impl Records {
     /// those that a newer one hides from the `oldest` version that is kept.
     pub(crate) fn without_outdated(&self, oldest: u64, current: u64) -> Patch {
         let now = Timestamp::now();
-        let governing = self.entries.iter().map(|entry| entry.version).filter(|version| *version <= oldest).max();
+        let governing = self
+            .entries
+            .iter()
+            .map(|entry| entry.version)
+            .filter(|version| *version <= oldest)
+            .max();
         self.without(self.entries.iter().filter(|entry| match entry.version > current {
             true => entry.is_left_over(now),
             false => governing.is_some_and(|governing| entry.version < governing),
@@ -290,10 +304,11 @@ impl Records {
         if kept + added <= MAX_KEYS {
             return Ok(());
         }
-        Err(
-            Error::new(ErrorKind::InvalidInput, "the secret's custom metadata is full: Vault takes 64 keys")
-                .with_hint("fewer tags, or fewer versions with an expiry of their own (`vault kv metadata put -max-versions`)"),
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            "the secret's custom metadata is full: Vault takes 64 keys",
         )
+        .with_hint("fewer tags, or fewer versions with an expiry of their own (`vault kv metadata put -max-versions`)"))
     }
 }
 
@@ -335,7 +350,9 @@ fn damaged() -> Error {
         ErrorKind::Corrupt,
         "the custom metadata that begins with `keyfob-` is not as keyfob writes it",
     )
-    .with_hint("somebody changed it; `vault kv metadata get` shows it, writing the secret anew after deleting it for good mends it")
+    .with_hint(
+        "somebody changed it; `vault kv metadata get` shows it, writing the secret anew after deleting it for good mends it",
+    )
 }
 
 #[cfg(test)]
@@ -377,7 +394,13 @@ mod tests {
     #[test]
     fn versions_inherit_and_never_from_a_newer_one() {
         let records = parse(&[Entry::settled(2, described("two")), Entry::settled(5, described("five"))]);
-        for (version, expected) in [(1, None), (2, Some("two")), (4, Some("two")), (5, Some("five")), (9, Some("five"))] {
+        for (version, expected) in [
+            (1, None),
+            (2, Some("two")),
+            (4, Some("two")),
+            (5, Some("five")),
+            (9, Some("five")),
+        ] {
             assert_eq!(records.of(version, None).description.as_deref(), expected, "{version}");
         }
     }

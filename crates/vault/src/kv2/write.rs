@@ -63,8 +63,7 @@ struct EmptyEntry {
 
 impl Kv2<'_> {
     pub(crate) async fn put(&self, name: &SecretName, request: &PutRequest) -> Result<Metadata> {
-        let changes_metadata =
-            !(request.description.is_keep() && request.tags.is_keep() && request.expires_at.is_keep());
+        let changes_metadata = !(request.description.is_keep() && request.tags.is_keep() && request.expires_at.is_keep());
         match &request.value {
             Some(value) if changes_metadata => {
                 let _lane = self.lanes.of(name).write().await;
@@ -89,7 +88,7 @@ impl Kv2<'_> {
         };
         for _ in 0..ATTEMPTS {
             let refused = match self.write(name, value, cas).await {
-                Ok(written) => return self.after_put_value(name, &written).await,
+                Ok(written) => return self.after_put_value(name, written).await,
                 Err(error) => error,
             };
             match (refused.kind(), cas) {
@@ -103,16 +102,19 @@ impl Kv2<'_> {
         Err(too_busy())
     }
 
-    /// Takes away a record that a writer which died left for this version.
-    async fn after_put_value(&self, name: &SecretName, written: &VersionBody) -> Result<Metadata> {
+    /// Takes away the records that other writers, which lost or died, left for this version.
+    async fn after_put_value(&self, name: &SecretName, mut written: VersionBody) -> Result<Metadata> {
         let records = Records::parse(written.custom_metadata.as_ref())?;
         let others = records.at(written.version).filter(|entry| entry.is_pending());
         let patch = records.without(others);
-        if patch.is_empty() {
-            return written.metadata(name);
+        if !patch.is_empty() {
+            self.change_custom_metadata(name, &patch).await?;
+            written
+                .custom_metadata
+                .iter_mut()
+                .for_each(|custom| custom.retain(|key, _| !patch.contains_key(key)));
         }
-        self.change_custom_metadata(name, &patch).await?;
-        self.present(name).await?.metadata(name)
+        written.metadata(name)
     }
 
     async fn put_both(&self, name: &SecretName, value: &SecretValue, request: &PutRequest) -> Result<Metadata> {
@@ -166,7 +168,11 @@ impl Kv2<'_> {
                 let path = self.place.endpoint("metadata", name)?;
                 self.vault.post(&path, &EmptyEntry { max_versions: 0 }).await?;
             }
-            *lost = patch.iter().filter(|(_, value)| value.is_some()).map(|(key, _)| (key.clone(), None)).collect();
+            *lost = patch
+                .iter()
+                .filter(|(_, value)| value.is_some())
+                .map(|(key, _)| (key.clone(), None))
+                .collect();
             self.change_custom_metadata(name, &patch).await?;
         }
         match self.write(name, value, Some(current)).await {
@@ -187,7 +193,9 @@ impl Kv2<'_> {
         let records = Records::parse(written.custom_metadata.as_ref())?;
         let others = records.at(written.version).filter(|other| other.id != entry.id);
         let mut patch = records.without(others);
-        let is_there = records.at(written.version).any(|other| other.id == entry.id && other.fits(written.created()));
+        let is_there = records
+            .at(written.version)
+            .any(|other| other.id == entry.id && other.fits(written.created()));
         if has_record && !is_there {
             patch.extend(with(&entry.clone().settle().encode()?));
         }
@@ -244,5 +252,8 @@ fn base(name: &SecretName, mode: &PutMode, history: Option<&History>) -> Result<
 }
 
 fn too_busy() -> Error {
-    Error::new(ErrorKind::Unavailable, "other writers were faster every time: the secret is written too often")
+    Error::new(
+        ErrorKind::Unavailable,
+        "other writers were faster every time: the secret is written too often",
+    )
 }

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 
 use crate::support::{Admin, config, random};
 
-pub struct Mount {
-    pub admin: Admin,
-    pub name: String,
+pub(crate) struct Mount {
+    pub(crate) admin: Admin,
+    pub(crate) name: String,
 }
 
 impl Mount {
-    pub async fn kv(test: &str, version: KvVersion) -> Option<Self> {
+    pub(crate) async fn kv(test: &str, version: KvVersion) -> Option<Self> {
         let settings = json!({"type": "kv", "options": {"version": version.to_string()}});
         let mount = Self::of(test, &settings).await?;
         // A mount of KV 2 needs a moment before it takes requests.
@@ -29,35 +29,34 @@ impl Mount {
         panic!("the mount is not ready after two seconds");
     }
 
-    pub async fn of(test: &str, settings: &Value) -> Option<Self> {
+    pub(crate) async fn of(test: &str, settings: &Value) -> Option<Self> {
         let admin = Admin::of(test)?;
         let name = random("mount");
         admin.call("POST", &format!("sys/mounts/{name}"), settings.clone()).await;
         Some(Self { admin, name })
     }
 
-    pub fn path(&self, inside: &str) -> String {
+    pub(crate) fn path(&self, inside: &str) -> String {
         format!("{}/{inside}", self.name)
     }
 
-    pub fn config(&self, version: Option<KvVersion>) -> VaultConfig {
+    pub(crate) fn config(&self, version: Option<KvVersion>) -> VaultConfig {
         self.config_for(&self.admin.token, version)
     }
 
-    pub fn config_for(&self, token: &str, version: Option<KvVersion>) -> VaultConfig {
+    pub(crate) fn config_for(&self, token: &str, version: Option<KvVersion>) -> VaultConfig {
         let mut config = config(&self.admin.url, AuthConfig::token(token));
         config.mount = self.name.clone();
         config.kv_version = version;
         config
     }
 
-    pub async fn store(&self, version: Option<KvVersion>) -> VaultStore {
+    pub(crate) async fn store(&self, version: Option<KvVersion>) -> VaultStore {
         VaultStore::connect(&self.config(version)).await.unwrap()
     }
 
-    pub async fn patch(&self, inside: &str, body: Value) {
-        let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
-        let request = client
+    pub(crate) async fn patch(&self, inside: &str, body: Value) {
+        let request = client()
             .patch(format!("{}/v1/{}", self.admin.url, self.path(inside)))
             .header("X-Vault-Token", &self.admin.token)
             .header("Content-Type", "application/merge-patch+json")
@@ -66,7 +65,7 @@ impl Mount {
     }
 
     /// A token with this policy and no other, for an hour.
-    pub async fn token(&self, policy: &str) -> String {
+    pub(crate) async fn token(&self, policy: &str) -> String {
         let name = random("policy");
         self.admin
             .call("POST", &format!("sys/policies/acl/{name}"), json!({ "policy": policy }))
@@ -79,19 +78,29 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let (admin, path) = (self.admin.clone(), format!("sys/mounts/{}", self.name));
+        let (url, token) = (
+            format!("{}/v1/sys/mounts/{}", self.admin.url, self.name),
+            self.admin.token.clone(),
+        );
+        // With a client of its own: the other's connections are driven by the runtime that waits here.
         let removed = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(admin.try_call("DELETE", &path, false, Value::Null));
+            let delete = client().delete(url).header("X-Vault-Token", token);
+            runtime.block_on(async { drop(delete.send().await) });
         });
         drop(removed.join());
     }
 }
 
-pub fn name(name: &str) -> SecretName {
+fn client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().tls_certs_only([]).timeout(Duration::from_secs(30));
+    builder.build().unwrap()
+}
+
+pub(crate) fn name(name: &str) -> SecretName {
     SecretName::new(name).unwrap()
 }
 
-pub fn create(value: &str) -> PutRequest {
+pub(crate) fn create(value: &str) -> PutRequest {
     PutRequest::new(value).mode(PutMode::Create)
 }
