@@ -201,7 +201,10 @@ fn run_commands(sandbox: &Sandbox, variables: &[(&str, String)], block: &[&str])
             expected.push((*line).to_owned());
         }
         let mut shell = sandbox.shell(&format!("{{ {command}\n}} 2>&1"));
-        let output = shell.envs(variables.iter().map(|(name, value)| (name, value))).output().unwrap();
+        let output = shell
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .output()
+            .unwrap();
         let mut actual: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
         if !output.status.success() {
             actual.push(format!("[exit {}]", output.status.code().unwrap_or(-1)));

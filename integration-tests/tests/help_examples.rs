@@ -14,15 +14,36 @@ use std::process::{Command, Output, Stdio};
 
 use keyfob_integration_tests::sandbox::{Sandbox, said};
 
-/// Examples that ask a person, and what they say when nobody is there. A terminal's answers are tested with the command
-/// itself (`crates/cli/tests/terminal.rs`).
-const NEED_A_PERSON: &[(&str, &str)] = &[
+/// Examples that ask a person or a service, and what they say when nobody is there. A terminal's answers are tested with
+/// the command itself (`crates/cli/tests/terminal.rs`), and so are those of services (`crates/cli/tests/aws.rs`,
+/// `key_sources.rs` beside this file).
+const NEED_SOMEBODY: &[(&str, &str)] = &[
     ("keyfob init --passphrase", "there is no terminal to ask at"),
     ("keyfob set db/password", "nobody is there to ask"),
     ("keyfob delete db/password --permanent", "there is nobody to confirm"),
     ("keyfob key rotate --to-passphrase", "there is no terminal to ask at"),
     ("keyfob backup restore secrets-monday.db", "there is nobody to confirm"),
+    (
+        "keyfob init --key-source vault-transit:app",
+        "no address of the server is given",
+    ),
+    ("keyfob init --key-source aws-kms:alias/app", "there is no AWS region"),
+    (
+        "keyfob key rotate --to-key-source vault-transit:app",
+        "no address of the server is given",
+    ),
+    ("keyfob aws replicate db/password eu-central-1 us-east-1", NOT_AWS),
+    ("keyfob aws rotate db/password", NOT_AWS),
+    (
+        "keyfob aws rotate db/password --lambda arn:aws:lambda:eu-west-1:123456789012:function:rotate --every-days 30",
+        NOT_AWS,
+    ),
+    ("keyfob aws policy db/password", NOT_AWS),
+    ("keyfob aws policy db/password | jq .Statement", NOT_AWS),
+    ("keyfob aws policy db/password --json | jq .Statement", NOT_AWS),
 ];
+
+const NOT_AWS: &str = "only AWS Secrets Manager can do this";
 
 /// What must have happened before an example makes sense.
 const BEFORE: &[(&str, &str)] = &[
@@ -65,7 +86,7 @@ fn every_example_of_the_help_works() {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src/commands.md");
     let examples = examples(&fs::read_to_string(page).unwrap());
     assert!(examples.len() > 50, "only {} examples were found", examples.len());
-    for (example, _) in NEED_A_PERSON {
+    for (example, _) in NEED_SOMEBODY {
         assert!(examples.iter().any(|line| line == example), "no example is `{example}`");
     }
     for (beginning, _) in BEFORE {
@@ -115,9 +136,9 @@ fn run(line: &str) -> Result<(), String> {
     if String::from_utf8_lossy(&output.stderr).contains("kf-example-value") {
         return Err(format!("`{line}` shows a value: {said}"));
     }
-    match NEED_A_PERSON.iter().find(|(example, _)| *example == line) {
+    match NEED_SOMEBODY.iter().find(|(example, _)| *example == line) {
         Some((_, answer)) if output.status.success() || !said.contains(answer) => {
-            Err(format!("`{line}` should miss a person and say `{answer}`: {said}"))
+            Err(format!("`{line}` should miss somebody and say `{answer}`: {said}"))
         }
         None if !output.status.success() => Err(format!("`{line}`: {said}")),
         _ => Ok(()),

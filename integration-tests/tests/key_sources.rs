@@ -17,7 +17,8 @@ impl User {
     fn new(test: &str) -> Option<Self> {
         let vault = servers::variables(test, Provider::Vault)?;
         let aws = servers::variables(test, Provider::Aws)?;
-        let of = |variables: &[(&'static str, String)], name| variables.iter().find(|(known, _)| *known == name).unwrap().1.clone();
+        let of =
+            |variables: &[(&'static str, String)], name| variables.iter().find(|(known, _)| *known == name).unwrap().1.clone();
         let (address, token) = (of(&vault, "VAULT_ADDR"), of(&vault, "VAULT_TOKEN"));
         let mount = of(&vault, "VAULT_PREFIX");
         let headers = [("X-Vault-Token", token.as_str())];
@@ -27,7 +28,8 @@ impl User {
         let endpoint = of(&aws, "AWS_ENDPOINT_URL");
         let kms = |action: &str, body: &str| {
             let target = format!("TrentService.{action}");
-            let credential = "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0";
+            let credential =
+                "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0";
             let headers = [
                 ("X-Amz-Target", target.as_str()),
                 ("Content-Type", "application/x-amz-json-1.1"),
@@ -72,7 +74,12 @@ impl User {
 
     fn shell(&self, line: &str) -> std::process::Output {
         let variables = self.variables.iter().map(|(name, value)| (name, value));
-        self.sandbox.shell(line).envs(variables).env("SECRET_PROVIDER", "").output().unwrap()
+        self.sandbox
+            .shell(line)
+            .envs(variables)
+            .env("SECRET_PROVIDER", "")
+            .output()
+            .unwrap()
     }
 
     fn reads_its_secret(&self) {
@@ -83,10 +90,16 @@ impl User {
 
 #[test]
 fn a_store_opens_with_transit_then_with_kms_then_with_a_file() {
-    let Some(user) = User::new("a_store_opens_with_transit_then_with_kms_then_with_a_file") else { return };
+    let Some(user) = User::new("a_store_opens_with_transit_then_with_kms_then_with_a_file") else {
+        return;
+    };
     let (transit, kms) = (user.transit(), user.kms());
     user.succeed(&format!("keyfob init --key-source {transit}"));
-    assert!(user.sandbox.read("keyfob.toml").contains("key-source"), "{}", user.sandbox.read("keyfob.toml"));
+    assert!(
+        user.sandbox.read("keyfob.toml").contains("key-source"),
+        "{}",
+        user.sandbox.read("keyfob.toml")
+    );
     user.succeed("printf kfcanary-keysource01 | keyfob set db/password");
     user.reads_its_secret();
     assert!(user.succeed("keyfob key status").contains("vault-transit:"));
@@ -96,12 +109,18 @@ fn a_store_opens_with_transit_then_with_kms_then_with_a_file() {
 
     user.succeed(&format!("keyfob key rotate --to-key-source {kms}"));
     let _ = user.fail("keyfob get db/password");
-    user.sandbox.write("keyfob.toml", format!("default = \"s\"\n[stores.s]\nurl = \"sqlite:?key-source={kms}\"\n"));
+    user.sandbox.write(
+        "keyfob.toml",
+        format!("default = \"s\"\n[stores.s]\nurl = \"sqlite:?key-source={kms}\"\n"),
+    );
     user.reads_its_secret();
     assert!(user.succeed("keyfob key status").contains("aws-kms:"));
 
     user.succeed("keyfob key rotate --to-key-file there");
-    user.sandbox.write("keyfob.toml", "default = \"s\"\n[stores.s]\nurl = \"sqlite:?key-file=there\"\n");
+    user.sandbox.write(
+        "keyfob.toml",
+        "default = \"s\"\n[stores.s]\nurl = \"sqlite:?key-file=there\"\n",
+    );
     user.reads_its_secret();
 }
 

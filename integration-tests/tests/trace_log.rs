@@ -76,7 +76,6 @@ async fn a_trace_log_of_everything_holds_no_value_and_no_credential() {
     fails(&*open(&keyfob_vault::BACKEND, &vault_url(&proxy.url()), &vault).await).await;
 
     let log = log.take();
-    std::fs::write("/tmp/kf-faults-ls/trace.txt", &log).unwrap();
     assert!(log.len() > 20_000, "only {} bytes were logged", log.len());
     for (what, secret) in [
         ("a value", VALUE),

@@ -68,7 +68,10 @@ impl SecretName {
     #[must_use]
     pub fn is_portable(&self) -> bool {
         !self.is_absolute()
-            && self.0.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/'))
+            && self
+                .0
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/'))
     }
 }
 

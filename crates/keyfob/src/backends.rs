@@ -105,8 +105,14 @@ mod tests {
         let error = find("gcp").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         let said = error.to_string();
-        assert!(said.starts_with("this build has no `gcp` backend (built in: `env`, `dotenv`"), "{said}");
-        assert!(BUILT_IN.iter().all(|backend| said.contains(&format!("`{}`", backend.scheme))), "{said}");
+        assert!(
+            said.starts_with("this build has no `gcp` backend (built in: `env`, `dotenv`"),
+            "{said}"
+        );
+        assert!(
+            BUILT_IN.iter().all(|backend| said.contains(&format!("`{}`", backend.scheme))),
+            "{said}"
+        );
     }
 
     #[test]

@@ -37,7 +37,10 @@ pub fn tell(line: &str) {
 pub fn server(test: &str, variable: &str) -> Option<String> {
     let value = std::env::var(variable).ok().filter(|value| !value.is_empty());
     if value.is_none() {
-        skip(test, &format!("`{variable}` is not set: `cargo xtask test` starts the servers"));
+        skip(
+            test,
+            &format!("`{variable}` is not set: `cargo xtask test` starts the servers"),
+        );
     }
     value
 }

@@ -4,10 +4,10 @@ use keyfob_core::ErrorKind::{
     self, AlreadyExists, Conflict, InvalidConfig, InvalidInput, NotFound, Other, PermissionDenied, RateLimited, Timeout,
     Unauthenticated, Unavailable,
 };
-use keyfob_core::{Environment, Error};
-use keyfob_integration_tests::fault_proxy::{Answer, FaultProxy, Request, Rule};
+use keyfob_core::{Environment, Error, GetOptions};
+use keyfob_integration_tests::fault_proxy::{Answer, Fault, FaultProxy, Request, Rule};
 
-use crate::bed::Bed;
+use crate::bed::{Bed, name, prefix};
 use crate::spoil::{PLANTED, Spoil, common};
 use crate::suite;
 use crate::verb::{self, Shared, Verb};
@@ -75,6 +75,8 @@ fn survives(verb: Verb, spoil: &str, request: &Request) -> bool {
         (Verb::Health, _, "AccessDeniedException") => true,
         // The service answers these with nothing.
         (_, "TagResource" | "UntagResource", "JSON without data") => true,
+        // Another's version is current, as far as the answer says.
+        (Verb::Match, "UpdateSecretVersionStage", "ResourceNotFoundException") => true,
         // The value is current; only the label under which it waited is left.
         (Verb::Match, "UpdateSecretVersionStage", _) => moves_no_value(request),
         _ => false,
@@ -127,8 +129,7 @@ fn refusals() -> Vec<Spoil> {
             400,
             &[RateLimited, Conflict, Other, InvalidInput, Unavailable],
         ),
-        // The version that a match makes current is gone when somebody else's is.
-        refusal("ResourceNotFoundException", 400, &[NotFound]).writes(&[NotFound, Conflict]),
+        refusal("ResourceNotFoundException", 400, &[NotFound]),
         refusal(
             "InvalidRequestException",
             400,
@@ -198,4 +199,18 @@ async fn a_lost_answer_to_a_write_is_told_as_unknown_and_reading_settles_it() {
         return;
     };
     suite::lost_answer(&bed, |request| action(request) == "CreateSecret").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_without_end_is_left_when_it_is_too_large() {
+    let Some(bed) = bed("an_answer_without_end_is_left_when_it_is_too_large") else {
+        return;
+    };
+    let proxy = FaultProxy::to(&bed.upstream).unwrap().start().unwrap();
+    let endless = Answer::new(200).header("content-type", CONTENT_TYPE).body("{\"a\": \"b\"}, ");
+    proxy.add(Rule::new(Fault::Endless(endless)));
+    // With time enough that only the size can end it.
+    let store = bed.patient(&proxy.url(), &prefix()).await;
+    let error = store.get(&name("a"), &GetOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), Other, "{error:?}");
 }

@@ -31,9 +31,14 @@ impl Bed {
         self.open(address, prefix, 1).await
     }
 
-    /// A store without a proxy, with time.
+    /// A store that waits long.
+    pub(crate) async fn patient(&self, address: &str, prefix: &str) -> Arc<dyn SecretStore> {
+        self.open(address, prefix, 60).await.unwrap()
+    }
+
+    /// A store without a proxy.
     pub(crate) async fn direct(&self, prefix: &str) -> Arc<dyn SecretStore> {
-        self.open(&self.upstream, prefix, 30).await.unwrap()
+        self.patient(&self.upstream, prefix).await
     }
 
     async fn open(&self, address: &str, prefix: &str, seconds: u64) -> Result<Arc<dyn SecretStore>> {

@@ -15,7 +15,7 @@ fn variables_choose_the_store() {
         "ENABLE_SECRET_MANAGER=false SECRET_PROVIDER=sqlite DB_PASSWORD=variable keyfob resolve <<< '${secret:db/password}'";
     assert_eq!(world.sh(line).ok(), "variable\n");
     world.sh("SECRET_PROVIDER=nonsense keyfob get db/password").fails(1);
-    assert_has(&world.sh("SECRET_PROVIDER=aws keyfob get x").fails(1), &["no `aws` backend"]);
+    assert_has(&world.sh("SECRET_PROVIDER=gcp keyfob get x").fails(1), &["no `gcp` backend"]);
 }
 
 #[test]
@@ -74,7 +74,8 @@ fn explain_says_who_decides_and_keeps_its_shape() {
     );
     assert_eq!(empty.sh("keyfob explain '${secret:x'").code, Some(1));
     assert_eq!(empty.sh("keyfob explain '${secret:a b}'").code, Some(2));
-    assert_eq!(empty.sh("VAULT_ADDR=https://v keyfob explain").code, Some(1));
+    assert_eq!(empty.sh("VAULT_ADDR=https://v keyfob explain").code, Some(0));
+    assert_eq!(empty.sh("AZURE_KEYVAULT_URL=https://v keyfob explain").code, Some(1));
 }
 
 #[test]

@@ -71,7 +71,10 @@ fn what_is_shown_holds_no_secret() {
         ("postgres://:canary@h/db", "postgres://:***@h/db"),
         ("vault://canary@h/x", "vault://***@h/x"),
         ("sqlite:x?key=canary&key-file=/k", "sqlite:x?key=***&key-file=/k"),
-        ("sqlite:x?key-source=aws-kms:alias/app", "sqlite:x?key-source=aws-kms:alias/app"),
+        (
+            "sqlite:x?key-source=aws-kms:alias/app",
+            "sqlite:x?key-source=aws-kms:alias/app",
+        ),
         ("sqlite:x?PassPhrase=canary", "sqlite:x?PassPhrase=***"),
         ("aws:?endpoint=http://u:canary@h", "aws:?endpoint=***"),
         (

@@ -85,7 +85,7 @@ fn schemes_are_the_providers_the_stores_and_the_aliases() {
             );
         }
         assert!(!Arc::ptr_eq(&default, &manager.store_of("other").await.unwrap()));
-        let absent = manager.store_of("vault").await.unwrap_err();
+        let absent = manager.store_of("gcp").await.unwrap_err();
         assert_eq!(absent.kind(), ErrorKind::Unsupported);
         let unknown = manager.store_of("taem").await.unwrap_err();
         assert_eq!(

@@ -112,12 +112,12 @@ fn an_environment_changes_the_default() {
 #[test]
 fn what_cannot_be_chosen_says_why_and_how_to_choose() {
     let provider = |text: &str| refused(Environment::fake().var("SECRET_PROVIDER", text));
-    let absent = provider("aws");
+    let absent = provider("gcp");
     assert_eq!(absent.kind(), ErrorKind::Unsupported);
     assert!(
         absent
             .to_string()
-            .starts_with("this build has no `aws` backend (built in: `env`, `dotenv`"),
+            .starts_with("this build has no `gcp` backend (built in: `env`, `dotenv`"),
         "{absent}"
     );
     assert!(absent.to_string().contains("SECRET_PROVIDER"), "{absent}");
@@ -153,13 +153,13 @@ fn what_cannot_be_chosen_says_why_and_how_to_choose() {
 
 #[test]
 fn evidence_for_a_store_that_is_not_built_in_is_reported_and_not_skipped() {
-    let error = refused(Environment::fake().var("AWS_PROFILE", "dev"));
+    let error = refused(Environment::fake().var("GCP_PROJECT_ID", "dev"));
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("this build has no `aws` backend"), "{error}");
+    assert!(error.to_string().contains("this build has no `gcp` backend"), "{error}");
     assert!(
         error
             .to_string()
-            .contains("the variable `AWS_PROFILE` (an AWS profile is chosen)"),
+            .contains("the variable `GCP_PROJECT_ID` (a Google Cloud project is chosen)"),
         "{error}"
     );
     assert!(error.hint().unwrap().contains("SECRET_PROVIDER=env"), "{error:?}");

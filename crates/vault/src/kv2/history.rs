@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use keyfob_core::{Error, ErrorKind, Metadata, Result, SecretName, Version, VersionInfo};
 use serde::Deserialize;
 
-use super::records::{Custom, Record, Records};
+use super::records::{Custom, Patch, Record, Records};
 use crate::client::Answer;
 use crate::kv::SCHEME;
 
@@ -121,6 +121,13 @@ impl History {
     /// What the custom metadata says.
     pub(crate) fn records(&self) -> Result<&Records> {
         self.records.as_ref().map_err(Error::clone)
+    }
+
+    /// Leaves out records that are about to be taken away.
+    pub(crate) fn forget(&mut self, patch: &Patch) {
+        if let Ok(records) = &mut self.records {
+            records.forget(patch);
+        }
     }
 
     /// What keyfob keeps of a version.

@@ -148,6 +148,12 @@ impl Entry {
         }
     }
 
+    /// What its keys begin with.
+    fn begin(&self) -> String {
+        format!("{PREFIX}{}-{}-", self.version, self.id)
+    }
+
+    /// Whether no writer is on its way with it any more.
     fn is_left_over(&self, now: Timestamp) -> bool {
         self.id == AFTER_DELETE
             || self
@@ -174,7 +180,7 @@ impl Entry {
             return Err(Error::new(ErrorKind::InvalidInput, message));
         }
         let parts = parts.iter().enumerate().map(|(index, part)| {
-            let key = format!("{PREFIX}{}-{}-{}-{}", self.version, self.id, index + 1, parts.len());
+            let key = format!("{}{}-{}", self.begin(), index + 1, parts.len());
             (key, String::from_utf8_lossy(part).into_owned())
         });
         Ok(parts.collect())
@@ -255,6 +261,24 @@ impl Records {
                 ..Record::default()
             },
         }
+    }
+
+    /// Leaves out what `patch` takes away, without giving its room free.
+    pub(crate) fn forget(&mut self, patch: &Patch) {
+        let gone = |entry: &Entry| {
+            let begin = entry.begin();
+            patch.iter().any(|(key, value)| value.is_none() && key.starts_with(&begin))
+        };
+        self.entries.retain(|entry| !gone(entry));
+    }
+
+    /// Whether a new version inherits exactly this from the `current` one, whatever writers that are on their way do:
+    /// the record of one that loses is taken away again.
+    pub(crate) fn surely_inherits(&self, record: &Record, current: u64) -> bool {
+        let now = Timestamp::now();
+        let newest = self.entries.iter().map(|entry| entry.version).max();
+        newest.is_none_or(|newest| newest <= current && self.at(newest).all(|entry| entry.is_left_over(now)))
+            && self.of(current + 1, None) == *record
     }
 
     /// The records of exactly this version.
@@ -446,10 +470,9 @@ mod tests {
             let mut without = whole.clone();
             without.remove(key);
             assert_eq!(Records::parse(Some(&without)).unwrap_err().kind(), ErrorKind::Corrupt);
-            let mut changed = whole.clone();
-            changed.insert(key.clone(), "{".to_owned());
-            assert_eq!(Records::parse(Some(&changed)).unwrap_err().kind(), ErrorKind::Corrupt);
         }
+        let first = Custom::from_iter(whole.keys().map(|key| (key.clone(), "{".to_owned())));
+        assert_eq!(Records::parse(Some(&first)).unwrap_err().kind(), ErrorKind::Corrupt);
         let other = Custom::from([("keyfob-x".to_owned(), "y".to_owned())]);
         assert!(Records::parse(Some(&other)).is_err());
     }
@@ -472,6 +495,32 @@ mod tests {
             .map(|entry| entry.encode().unwrap().keys().all(|key| gone.contains_key(key)))
             .collect();
         assert_eq!(gone, [true, false, false, false, true, true]);
+    }
+
+    #[test]
+    fn nothing_is_inherited_from_a_writer_that_is_on_its_way() {
+        let old = |version, text| Entry {
+            made: Some(second(0)),
+            ..Entry::settled(version, described(text))
+        };
+        let surely = |entries: &[Entry]| parse(entries).surely_inherits(&described("x"), 2);
+        assert!(surely(&[old(1, "x")]));
+        assert!(surely(&[Entry::settled(2, described("x"))]));
+        assert!(!surely(&[old(1, "y")]));
+        assert!(!surely(&[Entry::pending(2, described("x"))]));
+        assert!(!surely(&[old(1, "x"), Entry::pending(3, described("x"))]));
+        assert!(!surely(&[old(1, "x"), Entry::after_delete(2)]));
+        assert!(Records::default().surely_inherits(&Record::default(), 2));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_not_inherited_but_still_takes_room() {
+        let (kept, lost) = (Entry::settled(1, described("kept")), Entry::pending(2, described("lost")));
+        let mut records = parse(&[kept, lost.clone()]);
+        let patch = records.without([&lost]);
+        records.forget(&patch);
+        assert_eq!(records.of(2, None).description.as_deref(), Some("kept"));
+        assert_eq!(records.keys.len(), 2);
     }
 
     #[test]

@@ -148,7 +148,10 @@ impl Kv2<'_> {
         request: &PutRequest,
         lost: &mut Patch,
     ) -> Result<Option<Metadata>> {
-        let history = self.history(name).await?;
+        let mut history = self.history(name).await?;
+        if let Some(history) = &mut history {
+            history.forget(lost);
+        }
         let current = base(name, &request.mode, history.as_ref())?;
         let live = history.as_ref().filter(|history| history.state() == State::Live);
         let before = live.map_or_else(|| Ok(Record::default()), |history| history.record(current))?;
@@ -158,8 +161,7 @@ impl Kv2<'_> {
         let records = history.as_ref().map_or(Ok(&none), History::records)?;
         let mut patch = records.without_outdated(history.as_ref().map_or(1, |history| history.oldest), current);
         patch.append(&mut lost.clone());
-        let inherited = records.of(current + 1, None);
-        if entry.record != inherited || records.at(current + 1).next().is_some() {
+        if !records.surely_inherits(&entry.record, current) {
             patch.extend(with(&entry.encode()?));
             records.check_room(&patch)?;
         }
