@@ -58,6 +58,9 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     /// Returns exactly one answer per request, **in the order of the requests**, each as [`get`](Self::get) would
     /// give it; a request that stands there twice is answered twice. One request's failure does not touch the others.
     /// The answers need not come from one moment. An empty batch is an empty answer.
+    ///
+    /// Values, versions and expiry are those of `get`. Description and tags may be left out where the service's batch
+    /// answer does not have them and they would cost a request for each secret; the adapter's page says so.
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>>;
 
     /// Writes a value, metadata, or both, and returns the metadata as it is afterwards.

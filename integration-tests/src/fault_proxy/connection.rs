@@ -141,7 +141,7 @@ impl Connection {
                     client_ended = true;
                 }
                 Came::FromClient(length) => {
-                    if let Some(end) = self.from_client(&from_client[..length]).await? {
+                    if let Some(end) = self.client_sent(&from_client[..length]).await? {
                         return Ok(end);
                     }
                 }
@@ -152,7 +152,7 @@ impl Connection {
                     });
                 }
                 Came::FromServer(length) => {
-                    if let Some(end) = self.from_server(&from_server[..length]).await? {
+                    if let Some(end) = self.server_sent(&from_server[..length]).await? {
                         return Ok(end);
                     }
                 }
@@ -160,7 +160,7 @@ impl Connection {
         }
     }
 
-    async fn from_client(&mut self, bytes: &[u8]) -> io::Result<Option<End>> {
+    async fn client_sent(&mut self, bytes: &[u8]) -> io::Result<Option<End>> {
         if self.foreign {
             self.forward(bytes).await?;
             return Ok(None);
@@ -257,7 +257,7 @@ impl Connection {
         self.outlet.send(bytes, delay).await
     }
 
-    async fn from_server(&mut self, bytes: &[u8]) -> io::Result<Option<End>> {
+    async fn server_sent(&mut self, bytes: &[u8]) -> io::Result<Option<End>> {
         let delay = self.shared.line.down();
         match &mut self.answering {
             Answering::Pass => {

@@ -38,6 +38,7 @@ pub(crate) fn rows() -> Vec<Row> {
         SaysMoreThanItCan => ["capabilities::empty_value_works_or_is_refused", "get::empty_value_is_a_value"],
         NamesCleaned => [
             "get_many::one_failure_does_not_touch_the_others",
+            "names::a_slash_in_front_makes_another_name",
             "names::escapes_do_not_reach_what_they_escape",
             "names::every_verb_takes_the_same_names",
             "names::unusual_names_work_or_are_refused",
