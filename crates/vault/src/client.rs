@@ -4,6 +4,7 @@ mod answer;
 mod call;
 mod exchange;
 mod health;
+mod lookup;
 mod path;
 mod transport;
 

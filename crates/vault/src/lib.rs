@@ -10,6 +10,7 @@ mod kv1;
 mod kv2;
 mod lease;
 mod listing;
+mod ramp;
 mod store;
 mod transit;
 

@@ -19,9 +19,8 @@ use crate::kv::{Place, SCHEME, not_found, version_of};
 use crate::kv1::{self, Kv1};
 use crate::kv2::{self, History, Kv2, Lanes, State};
 use crate::listing::{Found, Wanted, folder, number_below, path_after, token_after, token_below};
+use crate::ramp;
 
-/// So many secrets are read at once.
-const READS_AT_ONCE: usize = 128;
 /// So many secrets' metadata are read at once for a listing.
 const LISTED_AT_ONCE: usize = 64;
 /// The most items on a page of a listing.
@@ -147,7 +146,7 @@ impl VaultStore {
         for request in requests {
             reads.push(self.read(version, &request.name, &request.options));
         }
-        stream::iter(reads).buffered(READS_AT_ONCE).collect().await
+        ramp::all(reads).await
     }
 
     /// Reads as KV 2 without waiting for the look-up that goes on at the same time, and hands nothing out before it said

@@ -5,6 +5,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Identity};
 use zeroize::Zeroizing;
 
+use super::lookup::SharedLookup;
 use crate::config::{CertificateAuthority, VaultConfig, Verification, read_file};
 
 /// The largest file of certificates or keys, in bytes.
@@ -21,6 +22,7 @@ pub(super) fn client(config: &VaultConfig) -> Result<Client> {
         .no_proxy()
         .referer(false)
         .tcp_nodelay(true)
+        .dns_resolver(SharedLookup::default())
         .connect_timeout(config.connect_timeout);
     if let Some(socket) = config.address.socket() {
         builder = builder.unix_socket(socket);
