@@ -1,5 +1,7 @@
 //! A KMS key as a key source, against LocalStack. It enforces the encryption context as AWS does, and no permissions.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::time::{Duration, Instant};
 
 use aws_sdk_kms::Client;

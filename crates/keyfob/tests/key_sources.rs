@@ -1,5 +1,6 @@
 //! The embedded store with its key in a service, against real servers.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![cfg(all(feature = "sqlite", feature = "aws", feature = "vault"))]
 
 use std::collections::hash_map::RandomState;

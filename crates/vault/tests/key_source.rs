@@ -1,5 +1,7 @@
 //! A transit key as a key source, against a real server.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod support;
 
 use std::time::{Duration, Instant};

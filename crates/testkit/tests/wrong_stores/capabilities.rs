@@ -323,10 +323,7 @@ maps_names!(LongNamesCut, |can| can.max_name_bytes = 100, |name| {
     name.as_str().chars().take(100).collect::<String>()
 });
 
-maps_names!(FrontSlashDropped, |_can| {}, |name| name
-    .as_str()
-    .trim_start_matches('/')
-    .to_owned());
+maps_names!(FrontSlashDropped, |_can| {}, |name| name.as_str().trim_start_matches('/'));
 
 maps_names!(IgnoresLetterCase, |_can| {}, |name| name.as_str().to_lowercase());
 
