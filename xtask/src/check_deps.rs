@@ -140,6 +140,6 @@ mod tests {
 
     #[test]
     fn no_packages_are_a_problem() {
-        assert_eq!(problems(&packages("")).len(), 1);
+        assert_eq!(problems(&BTreeSet::new()).len(), 1);
     }
 }

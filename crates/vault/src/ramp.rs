@@ -8,10 +8,10 @@ use tokio::time::{Instant, timeout_at};
 /// So many are sent at first. Over HTTP/1.1 each needs a connection, and a server that is near answers the same number
 /// of requests sooner on few connections than on many.
 const FIRST: usize = 24;
-/// So many are sent at once when the first are not answered soon: then it is the way that takes time, not the server.
+/// So many are sent at once when nothing is answered soon: then it is the way that takes time, not the server.
 const MOST: usize = 128;
-/// How soon is soon. Less than the round trip to another city, more than a server nearby needs.
-const SOON: Duration = Duration::from_millis(4);
+/// How soon is soon. Less than two round trips to another city, more than a server nearby needs for the first answer.
+const SOON: Duration = Duration::from_millis(6);
 
 /// Runs all reads and gives their answers in the order of the reads.
 pub(crate) async fn all<F: Future>(reads: Vec<F>) -> Vec<F::Output> {
@@ -19,7 +19,6 @@ pub(crate) async fn all<F: Future>(reads: Vec<F>) -> Vec<F::Output> {
     let mut waiting = reads.into_iter().enumerate();
     let mut running = FuturesUnordered::new();
     let mut limit = FIRST;
-    let mut answered = 0;
     let mut judgement = Some(Instant::now() + SOON);
     loop {
         while running.len() < limit
@@ -33,9 +32,7 @@ pub(crate) async fn all<F: Future>(reads: Vec<F>) -> Vec<F::Output> {
                 Ok(next) => next,
                 Err(_) => {
                     judgement = None;
-                    if answered < FIRST / 2 {
-                        limit = MOST;
-                    }
+                    limit = MOST;
                     continue;
                 }
             },
@@ -44,7 +41,7 @@ pub(crate) async fn all<F: Future>(reads: Vec<F>) -> Vec<F::Output> {
             None => return answers.into_iter().flatten().collect(),
             Some((index, answer)) => {
                 answers[index] = Some(answer);
-                answered += 1;
+                judgement = None;
             }
         }
     }
