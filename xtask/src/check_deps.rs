@@ -135,7 +135,7 @@ mod tests {
     fn too_many_packages_are_found() {
         let names: Vec<String> = (0..=MOST_PACKAGES).map(|index| format!("package-{index}")).collect();
         let packages: BTreeSet<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1.0.0")).collect();
-        assert_eq!(problems_of(&packages), ["421 packages, the limit is 420"]);
+        assert_eq!(problems(&packages), ["421 packages, the limit is 420"]);
     }
 
     #[test]
