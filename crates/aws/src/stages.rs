@@ -9,9 +9,12 @@ use std::time::{Duration, SystemTime};
 pub(crate) const CURRENT: &str = "AWSCURRENT";
 /// The label of the version that was current before.
 pub(crate) const PREVIOUS: &str = "AWSPREVIOUS";
-/// The label under which a value waits until it may become current. One name for all: a label is on at most one version,
-/// so that what a killed process left behind is taken over by the next write and never adds up.
-pub(crate) const PENDING: &str = "keyfob-pending";
+/// What labels begin with under which a value waits until it may become current. Each write has one of its own: a label
+/// that two share would leave the one's version for the other's, and AWS removes versions without labels.
+const PENDING: &str = "keyfob-pending-";
+
+/// A value that has waited for so long, in milliseconds, is what a killed process left behind.
+const ABANDONED: u64 = 10 * 60 * 1000;
 
 /// How many labels all versions of a secret can have together.
 /// <https://docs.aws.amazon.com/secretsmanager/latest/userguide/reference_limits.html>
@@ -19,13 +22,29 @@ pub(crate) const MAX_LABELS: usize = 20;
 
 const EXPIRES: &str = "keyfob-expires-";
 
+/// The label under which the version `version` waits: `keyfob-pending-WRITTEN-NONCE`.
+pub(crate) fn pending_label(version: &str) -> String {
+    format!("{PENDING}{}-{}", since_epoch(SystemTime::now()).as_millis(), nonce(version))
+}
+
+/// Whether a value has waited under this label for so long that nobody will make it current.
+pub(crate) fn is_abandoned(label: &str, now: SystemTime) -> bool {
+    let written = label
+        .strip_prefix(PENDING)
+        .and_then(|rest| rest.split('-').next()?.parse::<u64>().ok());
+    written.is_some_and(|written| u128::from(written) + u128::from(ABANDONED) < since_epoch(now).as_millis())
+}
+
+fn nonce(version: &str) -> String {
+    version.chars().take(8).collect()
+}
+
 /// The label that says when the version `version` expires: `keyfob-expires-EXPIRY-WRITTEN-NONCE`, in seconds and
 /// milliseconds since 1970. Of several on one version the one written last counts. The nonce, the first characters of the
 /// version, makes it another label than that of a version that expires at the same time: a label moves, it isn't copied.
 pub(crate) fn expiry_label(expires_at: SystemTime, version: &str) -> String {
     let written = since_epoch(SystemTime::now()).as_millis();
-    let nonce: String = version.chars().take(8).collect();
-    format!("{EXPIRES}{}-{written}-{nonce}", since_epoch(expires_at).as_secs())
+    format!("{EXPIRES}{}-{written}-{}", since_epoch(expires_at).as_secs(), nonce(version))
 }
 
 /// The expiry as it is kept: in whole seconds, never later than asked for, not before 1970.
@@ -96,6 +115,17 @@ mod tests {
     fn the_label_written_last_counts() {
         let labels = ["keyfob-expires-300-7-a", "keyfob-expires-100-9-a", "keyfob-expires-200-8-a"];
         assert_eq!(expiry_of(&labels), Some(at(100)));
+    }
+
+    #[test]
+    fn only_a_value_that_has_waited_long_is_abandoned() {
+        let label = pending_label("0f3e6c1a-2222");
+        let now = SystemTime::now();
+        assert!(!is_abandoned(&label, now + Duration::from_secs(500)));
+        assert!(is_abandoned(&label, now + Duration::from_secs(700)));
+        for other in [CURRENT, "keyfob-pending", "keyfob-pending-x-y", "own-keyfob-pending-1-a"] {
+            assert!(!is_abandoned(other, now), "{other}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Secrets in AWS Secrets Manager.
 
 mod batch;
+mod creating;
 mod deleting;
 mod extras;
 mod labels;

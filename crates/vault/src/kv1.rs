@@ -31,15 +31,15 @@ impl Kv1<'_> {
     }
 
     pub(crate) async fn write(&self, name: &SecretName, value: &SecretValue) -> Result<Metadata> {
-        self.vault.post(&self.place.direct(name)?, &Written::new(value)?).await?;
+        let answer = self.vault.post(&self.place.direct(name)?, &Written::new(value)?).await?;
+        answer.written()?;
         Ok(self.metadata(name))
     }
 
     /// The engine says of a delete only that nothing is there afterwards, so what is there is looked up before.
     pub(crate) async fn delete(&self, name: &SecretName) -> Result<()> {
         drop(self.present(name).await?);
-        self.vault.delete(&self.place.direct(name)?).await?;
-        Ok(())
+        self.vault.delete(&self.place.direct(name)?).await?.written()
     }
 
     pub(crate) fn metadata(&self, name: &SecretName) -> Metadata {

@@ -150,7 +150,7 @@ impl Kv2<'_> {
         let _lane = self.lanes.of(name).write().await;
         let history = self.history(name).await?.ok_or_else(|| not_found(name))?;
         if mode == DeleteMode::Permanent {
-            self.vault.delete(&self.place.endpoint("metadata", name)?).await?;
+            self.vault.delete(&self.place.endpoint("metadata", name)?).await?.written()?;
             // A number without a version is what is left of a first write that was broken off.
             return if history.current == 0 { Err(not_found(name)) } else { Ok(()) };
         }
@@ -163,12 +163,25 @@ impl Kv2<'_> {
         let versions = history.live().collect();
         self.vault
             .post(&self.place.endpoint("delete", name)?, &Versions { versions })
-            .await?;
+            .await?
+            .written()?;
         if history.records()?.is_empty() {
             return Ok(());
         }
         let begin_anew = Entry::after_delete(history.current).encode()?;
-        self.change_custom_metadata(name, &with(&begin_anew)).await
+        let noted = self.change_custom_metadata(name, &with(&begin_anew)).await;
+        // It can't be told as a failure: the secret is deleted.
+        noted.map_err(|error| {
+            let message = "the secret is deleted, but not that a successor must not inherit its description, tags and expiry";
+            let unsettled = error
+                .context()
+                .fold(Error::new(ErrorKind::Timeout, message), |all, (key, value)| {
+                    all.with(key, value)
+                });
+            unsettled
+                .with_source(error)
+                .with_hint("restore it and delete it again, or give the successor what it should have")
+        })
     }
 
     pub(crate) async fn restore(&self, name: &SecretName) -> Result<Metadata> {
@@ -188,7 +201,8 @@ impl Kv2<'_> {
         let versions = history.deleted_with_current();
         self.vault
             .post(&self.place.endpoint("undelete", name)?, &Versions { versions })
-            .await?;
+            .await?
+            .written()?;
         let mut metadata = history.metadata(name)?;
         metadata.deleted_at = None;
         Ok(metadata)

@@ -240,7 +240,11 @@ impl VaultStore {
             tracing::debug!(target: "keyfob", ?path, "a secret whose name keyfob can't express is not listed");
             return Ok(None);
         };
-        let history = self.kv2().history(&name).await.map_err(|error| about(error, &name))?;
+        let history = match self.kv2().history(&name).await {
+            // What can't be looked at does not hide all the others.
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => return Ok(self.unseen(&name, deleted, &error)),
+            other => other.map_err(|error| about(error, &name))?,
+        };
         let is_listed = |history: &History| match history.state() {
             State::Live => deleted == Deleted::Exclude,
             State::Deleted(_) => deleted == Deleted::Only,
@@ -249,7 +253,16 @@ impl VaultStore {
         let Some(history) = history.filter(is_listed) else {
             return Ok(None);
         };
-        history.metadata(&name).map(Some).map_err(|error| about(error, &name))
+        match history.metadata(&name) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => Ok(self.unseen(&name, deleted, &error)),
+            other => other.map(Some).map_err(|error| about(error, &name)),
+        }
+    }
+
+    /// The name alone, in a listing of what is not deleted.
+    fn unseen(&self, name: &SecretName, deleted: Deleted, error: &Error) -> Option<Metadata> {
+        tracing::warn!(target: "keyfob", name = name.as_str(), kind = %error.kind(), "a secret is listed without its metadata");
+        (deleted == Deleted::Exclude).then(|| self.kv1().metadata(name))
     }
 }
 

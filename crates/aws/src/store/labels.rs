@@ -1,5 +1,7 @@
 //! Staging labels: moved, added, taken away.
 
+use std::time::SystemTime;
+
 use aws_sdk_secretsmanager::operation::update_secret_version_stage::builders::UpdateSecretVersionStageFluentBuilder;
 use keyfob_core::{Result, SecretName};
 
@@ -50,7 +52,7 @@ impl Inner {
         confirm(&self.names.id(name), answer.name(), answer.arn())
     }
 
-    /// Takes the oldest expiry away from versions that are neither current nor previous when a secret has nearly as many
+    /// Takes what killed writes left behind, then the oldest expiry, away from versions that are neither current nor previous when a secret has nearly as many
     /// labels as it can have. Their values are history that AWS itself may remove at any time.
     pub(super) async fn make_room(&self, name: &SecretName, before: &Described) {
         let labels: usize = before.stages.values().map(Vec::len).sum();
@@ -59,6 +61,7 @@ impl Inner {
         if surplus == 0 {
             return;
         }
+        let now = SystemTime::now();
         let is_past = |labels: &[String]| {
             !labels
                 .iter()
@@ -69,7 +72,10 @@ impl Inner {
             .iter()
             .filter(|(_, labels)| is_past(labels))
             .flat_map(|(version, labels)| labels.iter().map(move |label| (version.as_str(), label.as_str())))
-            .filter_map(|(version, label)| Some((stages::written(label)?, version, label)))
+            .filter_map(|(version, label)| match stages::is_abandoned(label, now) {
+                true => Some((0, version, label)),
+                false => Some((stages::written(label)?, version, label)),
+            })
             .collect();
         old.sort_unstable();
         for (_, version, label) in old.into_iter().take(surplus) {

@@ -16,6 +16,7 @@ use crate::stages;
 pub(super) struct Described {
     pub(super) description: Option<String>,
     pub(super) tags: BTreeMap<String, String>,
+    pub(super) created: Option<SystemTime>,
     pub(super) updated: Option<SystemTime>,
     pub(super) deleted_at: Option<SystemTime>,
     /// The labels of each version that has any.
@@ -27,6 +28,7 @@ impl Described {
         Self {
             description: description(output.description()),
             tags: tags(output.tags()),
+            created: output.created_date().and_then(time),
             updated: output.last_changed_date().and_then(time),
             deleted_at: output.deleted_date().and_then(time),
             stages: output.version_ids_to_stages().cloned().unwrap_or_default(),

@@ -1,8 +1,7 @@
 //! `put`.
 //!
-//! AWS makes a secret with all that belongs to it in one request. A later write is one request for the value and its
-//! expiry, one for the description and up to two for the tags, in this order: what is cut off in the middle loses
-//! metadata and no value.
+//! A write to what is there is one request for the value and its expiry, one for the description and up to two for the
+//! tags, in this order: what is cut off in the middle loses metadata and no value.
 
 use aws_sdk_secretsmanager::primitives::Blob;
 use aws_sdk_secretsmanager::types::Tag;
@@ -19,20 +18,20 @@ const ROUNDS: usize = 3;
 
 impl Inner {
     pub(super) async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
-        if request.mode == PutMode::Create {
-            return self.create(name, &request).await;
+        if let (PutMode::Create, Some(value)) = (&request.mode, &request.value) {
+            return self.create(name, value, &request).await;
         }
         for _ in 0..ROUNDS {
-            let described = match self.describe(name).await {
-                Ok(described) => described,
-                Err(failed) if failed.is_not_found() && request.mode == PutMode::Upsert && request.value.is_some() => {
-                    match self.create(name, &request).await {
+            let described = match (self.describe(name).await, &request.value) {
+                (Ok(described), _) => described,
+                (Err(failed), Some(value)) if failed.is_not_found() && request.mode == PutMode::Upsert => {
+                    match self.create(name, value, &request).await {
                         // Somebody was faster.
                         Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                         created => return created,
                     }
                 }
-                Err(failed) => return Err(failed.about(name)),
+                (Err(failed), _) => return Err(failed.about(name)),
             };
             if described.deleted_at.is_some() {
                 return Err(reserved(name));
@@ -45,7 +44,7 @@ impl Inner {
                 }
             }
             return match &request.value {
-                Some(value) => self.update(name, value, &request, described).await,
+                Some(value) => self.update(name, new_version()?, value, &request, described).await,
                 None => self.change(name, &request, described).await,
             };
         }
@@ -57,41 +56,15 @@ impl Inner {
         .with("store", SCHEME))
     }
 
-    async fn create(&self, name: &SecretName, request: &PutRequest) -> Result<Metadata> {
-        let version = new_version()?;
-        let (text, bytes) = request.value.as_ref().map(sent).unwrap_or_default();
-        let tags = set(&request.tags).unwrap_or_default();
-        let description = set(&request.description);
-        let id = self.names.id(name);
-        let answer = self
-            .client
-            .create_secret()
-            .name(&id)
-            .client_request_token(&version)
-            .set_secret_string(text)
-            .set_secret_binary(bytes)
-            .set_description(description.clone())
-            .set_tags(Some(tags.iter().map(tag).collect()).filter(|tags: &Vec<Tag>| !tags.is_empty()))
-            .send()
-            .await
-            .map_err(|error| written_on_deleted(failed_write(error), name))?;
-        confirm_version(&version, answer.version_id()).map_err(|failed| failed.about(name))?;
-        let mut metadata = Metadata::new(name.clone(), SCHEME);
-        metadata.version = Some(Version::new(&version)?);
-        metadata.description = description.filter(|text| !text.is_empty());
-        metadata.tags = tags;
-        if let Some(expires_at) = set(&request.expires_at) {
-            let label = stages::expiry_label(expires_at, &version);
-            let labelled = self.add_label(name, &label, &version).await;
-            labelled.map_err(|failed| partly(failed, name, "the value was written, but not its expiry"))?;
-            metadata.expires_at = Some(stages::kept_expiry(expires_at));
-        }
-        Ok(metadata)
-    }
-
     /// Writes a new version of what is there.
-    async fn update(&self, name: &SecretName, value: &SecretValue, request: &PutRequest, before: Described) -> Result<Metadata> {
-        let version = new_version()?;
+    pub(super) async fn update(
+        &self,
+        name: &SecretName,
+        version: String,
+        value: &SecretValue,
+        request: &PutRequest,
+        before: Described,
+    ) -> Result<Metadata> {
         let expected = match &request.mode {
             PutMode::Match(expected) => Some(expected.as_str()),
             PutMode::Upsert | PutMode::Create => None,
@@ -99,28 +72,15 @@ impl Inner {
         let present = before.current().and_then(|(_, labels)| stages::expiry_of(labels));
         let expires_at = request.expires_at.clone().apply(present).map(stages::kept_expiry);
         let expiry = expires_at.map(|expires_at| stages::expiry_label(expires_at, &version));
-        if expiry.is_some() {
+        if expiry.is_some() || expected.is_some() {
             self.make_room(name, &before).await;
         }
-        let first = if expected.is_some() {
-            stages::PENDING
-        } else {
-            stages::CURRENT
+        let first = match expected {
+            Some(_) => stages::pending_label(&version),
+            None => stages::CURRENT.to_owned(),
         };
-        let labels: Vec<String> = std::iter::once(first.to_owned()).chain(expiry.clone()).collect();
-        let (text, bytes) = sent(value);
-        let answer = self
-            .client
-            .put_secret_value()
-            .secret_id(self.names.id(name))
-            .client_request_token(&version)
-            .set_secret_string(text)
-            .set_secret_binary(bytes)
-            .set_version_stages(Some(labels.clone()))
-            .send()
-            .await
-            .map_err(|error| written_on_deleted(failed_write(error), name))?;
-        confirm_version(&version, answer.version_id()).map_err(|failed| failed.about(name))?;
+        let labels: Vec<String> = std::iter::once(first).chain(expiry).collect();
+        self.put_value(name, &version, value, labels.clone()).await?;
         if let Some(expected) = expected {
             self.make_current(name, &version, expected, &labels).await?;
         }
@@ -132,6 +92,29 @@ impl Inner {
             .await
             .map_err(|failed| partly(failed, name, "the value was written, but not all of its description and tags"))?;
         Ok(metadata)
+    }
+
+    /// Writes a value under these labels, in one request.
+    pub(super) async fn put_value(
+        &self,
+        name: &SecretName,
+        version: &str,
+        value: &SecretValue,
+        labels: Vec<String>,
+    ) -> Result<()> {
+        let (text, bytes) = sent(value);
+        let answer = self
+            .client
+            .put_secret_value()
+            .secret_id(self.names.id(name))
+            .client_request_token(version)
+            .set_secret_string(text)
+            .set_secret_binary(bytes)
+            .set_version_stages(Some(labels))
+            .send()
+            .await
+            .map_err(|error| written_on_deleted(failed_write(error), name))?;
+        confirm_version(version, answer.version_id()).map_err(|failed| failed.about(name))
     }
 
     /// Changes the metadata of the current version.
@@ -224,7 +207,7 @@ impl Inner {
     }
 }
 
-fn set<T: Clone>(change: &Change<T>) -> Option<T> {
+pub(super) fn set<T: Clone>(change: &Change<T>) -> Option<T> {
     match change {
         Change::Set(new) => Some(new.clone()),
         Change::Keep | Change::Clear => None,
@@ -232,14 +215,14 @@ fn set<T: Clone>(change: &Change<T>) -> Option<T> {
 }
 
 /// A value as AWS takes it: text as text, so that the console and other tools can show it, everything else as bytes.
-fn sent(value: &SecretValue) -> (Option<String>, Option<Blob>) {
+pub(super) fn sent(value: &SecretValue) -> (Option<String>, Option<Blob>) {
     match value.expose_str() {
         Ok(text) => (Some(text.to_owned()), None),
         Err(_) => (None, Some(Blob::new(value.expose_secret()))),
     }
 }
 
-fn tag((key, value): (&String, &String)) -> Tag {
+pub(super) fn tag((key, value): (&String, &String)) -> Tag {
     Tag::builder().key(key).value(value).build()
 }
 
@@ -275,7 +258,7 @@ pub(super) fn written_on_deleted(failed: Failed, name: &SecretName) -> Error {
 }
 
 /// The version that was asked for is the one that was made.
-fn confirm_version(asked: &str, made: Option<&str>) -> Result<(), Failed> {
+pub(super) fn confirm_version(asked: &str, made: Option<&str>) -> Result<(), Failed> {
     confirm(asked, made, None)
 }
 

@@ -282,6 +282,34 @@ async fn a_compare_and_set_of_unknown_outcome_keeps_the_expiry() {
 }
 
 #[tokio::test]
+async fn a_value_never_stands_without_its_expiry() {
+    let (address, asked) = service(move |request| written(request, "a"));
+    let request = PutRequest {
+        expires_at: Change::Set(std::time::SystemTime::now() + Duration::from_secs(86_400)),
+        ..PutRequest::new(CANARY).mode(PutMode::Create)
+    };
+    store(&address).await.put(&name("a"), request).await.unwrap();
+    let asked = asked.lock().unwrap();
+    let sends_value = |request: &&Request| request.body.contains(CANARY);
+    assert!(asked[0].action == "CreateSecret" && !sends_value(&&asked[0]));
+    let with_value: Vec<&Request> = asked.iter().filter(sends_value).collect();
+    assert_eq!(with_value.len(), 1);
+    assert!(with_value[0].action == "PutSecretValue" && with_value[0].body.contains("keyfob-expires-"));
+}
+
+#[tokio::test]
+async fn a_secret_that_has_had_no_value_for_long_is_completed_by_a_create() {
+    let (address, asked) = service(move |request| match request.action.as_str() {
+        "CreateSecret" => refusal(400, "ResourceExistsException", "no"),
+        "DescribeSecret" => json(r#"{"Name":"a","CreatedDate":1700000000.0}"#.to_owned()),
+        _ => written(request, "a"),
+    });
+    let create = PutRequest::new(CANARY).mode(PutMode::Create);
+    store(&address).await.put(&name("a"), create).await.unwrap();
+    assert!(count(&asked, "PutSecretValue") == 1);
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let (elsewhere, asked_elsewhere) = service(|_| json(entry("a", CANARY)));
     for status in [301, 302, 307, 308] {

@@ -178,37 +178,67 @@ async fn of_many_that_match_one_version_one_wins_and_no_label_is_left() {
     let Some(live) = live("of_many_that_match_one_version_one_wins_and_no_label_is_left").await else {
         return;
     };
-    let version = live.put("a", "kfcanary-before01").await;
     let endpoint = std::env::var("KEYFOB_TEST_LOCALSTACK_URL").unwrap();
     let url = format!("aws://us-east-1?endpoint={endpoint}&prefix={}", live.prefix);
     // Stores of their own: nothing in this process keeps them apart.
     let stores = join_all((0..16).map(|_| connect(&url))).await;
     let a = name("a");
-    let writes = stores.iter().enumerate().map(|(index, store)| {
-        let request = PutRequest {
-            expires_at: Change::Set(SystemTime::now() + Duration::from_secs(86_400)),
-            ..PutRequest::new(format!("kfcanary-writer{index:02}"))
-        };
-        store.put(&a, request.mode(PutMode::Match(version.clone())))
-    });
-    let results = join_all(writes).await;
-    let winners: Vec<usize> = results
-        .iter()
-        .enumerate()
-        .filter(|(_, result)| result.is_ok())
-        .map(|(index, _)| index)
-        .collect();
-    assert_eq!(winners.len(), 1, "so many won");
-    for error in results.iter().filter_map(|result| result.as_ref().err()) {
-        assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
-        assert_harmless(error);
+    let expiry = Change::Set(SystemTime::now() + Duration::from_secs(86_400));
+    for expires_at in [Change::Keep, Change::Keep, Change::Keep, expiry] {
+        let version = live.put("a", "kfcanary-before01").await;
+        let writes = stores.iter().enumerate().map(|(index, store)| {
+            let request = PutRequest {
+                expires_at: expires_at.clone(),
+                ..PutRequest::new(format!("kfcanary-writer{index:02}"))
+            };
+            store.put(&a, request.mode(PutMode::Match(version.clone())))
+        });
+        let results = join_all(writes).await;
+        let winners: Vec<usize> = results
+            .iter()
+            .enumerate()
+            .filter(|(_, result)| result.is_ok())
+            .map(|(index, _)| index)
+            .collect();
+        assert_eq!(winners.len(), 1, "so many won");
+        for error in results.iter().filter_map(|result| result.as_ref().err()) {
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error:?}");
+            assert_harmless(error);
+        }
+        assert!(live.value(&a).await == format!("kfcanary-writer{:02}", winners[0]).as_bytes());
+        let labels = live.labels("a").await;
+        let (expiries, mut others): (Vec<_>, Vec<_>) = labels.into_iter().partition(|label| label.starts_with("keyfob-expires-"));
+        others.sort();
+        assert_eq!(others, ["AWSCURRENT", "AWSPREVIOUS"]);
+        let kept = usize::from(!expires_at.is_keep());
+        assert_eq!(expiries.len(), kept, "only the winner's expiry is left");
     }
-    assert!(live.value(&a).await == format!("kfcanary-writer{:02}", winners[0]).as_bytes());
-    let labels = live.labels("a").await;
-    let (expiries, mut others): (Vec<_>, Vec<_>) = labels.into_iter().partition(|label| label.starts_with("keyfob-expires-"));
-    others.sort();
-    assert_eq!(others, ["AWSCURRENT", "AWSPREVIOUS"]);
-    assert_eq!(expiries.len(), 1, "only the winner's expiry is left");
+    live.clean(&["a"]).await;
+}
+
+#[tokio::test]
+async fn what_a_broken_off_write_left_without_a_value_is_completed() {
+    let Some(live) = live("what_a_broken_off_write_left_without_a_value_is_completed").await else {
+        return;
+    };
+    let secret_id = format!("{}a", live.prefix);
+    live.other.create_secret().name(&secret_id).send().await.unwrap();
+    let a = name("a");
+    let error = live.store.get(&a, &GetOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    // So young, it could be a write that goes on.
+    let create = PutRequest::new("kfcanary-completed1").mode(PutMode::Create);
+    let error = live.store.put(&a, create).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    let expires_at = SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800);
+    let upsert = PutRequest {
+        expires_at: Change::Set(expires_at),
+        ..PutRequest::new("kfcanary-completed2")
+    };
+    live.store.put(&a, upsert).await.unwrap();
+    let secret = live.store.get(&a, &GetOptions::default()).await.unwrap();
+    assert_eq!(secret.metadata.expires_at, Some(expires_at));
+    assert!(live.value(&a).await == b"kfcanary-completed2");
     live.clean(&["a"]).await;
 }
 
@@ -228,7 +258,10 @@ async fn labels_never_add_up() {
         version = live.store.put(&a, request.mode(mode)).await.unwrap().version;
         let labels = live.labels("a").await;
         assert!(labels.len() <= 20, "{} labels after {index} writes", labels.len());
-        assert!(!labels.iter().any(|label| label == "keyfob-pending"), "after {index} writes");
+        assert!(
+            !labels.iter().any(|label| label.starts_with("keyfob-pending")),
+            "after {index} writes"
+        );
     }
     live.clean(&["a"]).await;
 }

@@ -61,6 +61,24 @@ impl Answer {
         }
     }
 
+    /// That a write reached something. An answer to a write may be empty, and a 404 is the only sign that there is no
+    /// such mount or namespace, or that the mount is of another version.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when there is nothing at the path.
+    pub(crate) fn written(&self) -> Result<()> {
+        if self.is_missing() {
+            let error = self.error(
+                ErrorKind::InvalidConfig,
+                "nothing was written: the server has nothing at this path",
+            );
+            return Err(error.with_hint(
+                "check the mount (`VAULT_PATH`), the namespace (`VAULT_NAMESPACE`) and the mount's version (`VAULT_KV_VERSION`)",
+            ));
+        }
+        Ok(())
+    }
+
     fn has_data(&self) -> bool {
         #[derive(serde::Deserialize)]
         struct Data {

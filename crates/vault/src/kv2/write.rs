@@ -168,7 +168,7 @@ impl Kv2<'_> {
         if !patch.is_empty() {
             if history.is_none() {
                 let path = self.place.endpoint("metadata", name)?;
-                self.vault.post(&path, &EmptyEntry { max_versions: 0 }).await?;
+                self.vault.post(&path, &EmptyEntry { max_versions: 0 }).await?.written()?;
             }
             *lost = patch
                 .iter()

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use keyfob_core::{
     DeleteOptions, Deleted, ErrorKind, GetOptions, ListOptions, PutRequest, SecretName, SecretStore, VersionSelector,
 };
-use keyfob_vault::KvVersion;
+use keyfob_vault::{KvVersion, VaultStore};
 use serde_json::{Value, json};
 
 use crate::mounts::{Mount, name};
@@ -125,4 +125,27 @@ async fn names_that_only_others_can_write_are_not_listed() {
             assert_eq!(all(&store, &options).await, ["ok", "sp /x"], "KV {version}");
         }
     }
+}
+
+#[tokio::test]
+async fn what_cannot_be_looked_at_is_listed_by_its_name_and_hides_nothing_else() {
+    let Some(mount) = Mount::kv("what_cannot_be_looked_at", KvVersion::V2).await else {
+        return;
+    };
+    let store = mount.store(Some(KvVersion::V2)).await;
+    for secret in ["a", "closed", "damaged", "z"] {
+        store.put(&name(secret), PutRequest::new("kfcanary-listed01")).await.unwrap();
+    }
+    mount
+        .patch("metadata/damaged", json!({"custom_metadata": {"keyfob-junk": "x"}}))
+        .await;
+    let policy = format!(
+        "path \"{0}/metadata/*\" {{ capabilities = [\"read\", \"list\"] }}\npath \"{0}/metadata/closed\" {{ capabilities = [\"deny\"] }}",
+        mount.name
+    );
+    let token = mount.token(&policy).await;
+    let reader = VaultStore::connect(&mount.config_for(&token, Some(KvVersion::V2)))
+        .await
+        .unwrap();
+    assert_eq!(all(&reader, &ListOptions::default()).await, ["a", "closed", "damaged", "z"]);
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use keyfob_core::{
     Change, DeleteMode, DeleteOptions, ErrorKind, GetOptions, PutMode, PutRequest, SecretStore, Version, VersionSelector,
 };
-use keyfob_vault::KvVersion;
+use keyfob_vault::{KvVersion, VaultStore};
 use serde_json::{Value, json};
 
 use crate::mounts::{Mount, create, name};
@@ -178,5 +178,28 @@ async fn where_the_server_requires_a_condition_an_upsert_names_one() {
     for value in ["kfcanary-casone12", "kfcanary-castwo12"] {
         store.put(&name("a"), PutRequest::new(value)).await.unwrap();
         assert!(read(&store, "a").await == value);
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_reaches_no_mount_is_an_error() {
+    for version in [KvVersion::V1, KvVersion::V2] {
+        let Some(mount) = Mount::kv("a_write_that_reaches_no_mount", version).await else {
+            return;
+        };
+        let mut config = mount.config(Some(version));
+        config.mount = format!("{}-none", mount.name);
+        let store = VaultStore::connect(&config).await.unwrap();
+        for request in [
+            PutRequest::new("kfcanary-nowhere01"),
+            PutRequest::new("kfcanary-nowhere02").mode(PutMode::Create),
+        ] {
+            if version == KvVersion::V1 && request.mode == PutMode::Create {
+                continue;
+            }
+            let error = store.put(&name("a"), request).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+            assert!(error.hint().unwrap().contains("VAULT_PATH"));
+        }
     }
 }
