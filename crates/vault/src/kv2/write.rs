@@ -233,6 +233,7 @@ impl Kv2<'_> {
             options: Options { cas },
         };
         let answer = self.vault.request(Call::post(&path).body(&body)?.refusals(REFUSALS)).await?;
+        answer.written()?;
         answer.data()
     }
 }
