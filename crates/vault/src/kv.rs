@@ -122,9 +122,12 @@ pub(crate) async fn version_of(vault: &Vault, mount: &str) -> Result<KvVersion> 
     let about = |error: Error| error.with("mount", mount);
     let path = ApiPath::of("sys/internal/ui/mounts").join(mount)?;
     let answer = vault.get(&path).await.map_err(|error| match error.kind() {
-        ErrorKind::PermissionDenied => about(Error::new(
-            ErrorKind::PermissionDenied,
-            "there is no such mount, or the token may do nothing in it",
+        ErrorKind::PermissionDenied => about(error.context().fold(
+            Error::new(
+                ErrorKind::PermissionDenied,
+                "there is no such mount, or the token may do nothing in it",
+            ),
+            |denied, (key, value)| denied.with(key, value),
         ))
         .with_hint("name the mount with `VAULT_PATH`; if the policy hides it from the token, set `VAULT_KV_VERSION`"),
         _ => about(error),

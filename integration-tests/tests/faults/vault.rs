@@ -40,6 +40,15 @@ fn survives(verb: Verb, spoil: &str, request: &Request) -> bool {
     if verb == Verb::Health && request.path().contains("/sys/health") {
         return true;
     }
+    // One secret that may not be looked at hides no other: it is listed by its name.
+    let looks_at_one = request.path().contains("/shared/secret-") && !request.path().contains("list=");
+    if verb == Verb::List && looks_at_one && spoil.starts_with("403") {
+        return true;
+    }
+    // The secret is deleted: whatever fails after that is told as unsettled, with what to do.
+    if verb == Verb::Delete && request.method() == "PATCH" {
+        return true;
+    }
     // The server answers these with nothing, so there is nothing to check in an answer that is no refusal.
     let answered_with_nothing = request.method() != "GET" && !request.path().contains("/data/");
     answered_with_nothing && matches!(spoil, "JSON without data" | "JSON of another shape" | "data of another shape")
