@@ -4,10 +4,17 @@
 
 use std::process::Command;
 
+use keyfob_integration_tests::servers::{self, Provider};
+
 fn run(program: &str, variables: &[(&str, &str)]) -> (bool, String) {
+    run_with(program, &[], variables)
+}
+
+fn run_with(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> (bool, String) {
     let directory = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
     command
+        .args(arguments)
         .current_dir(directory.path())
         .env_clear()
         .env("HOME", directory.path())
@@ -42,4 +49,58 @@ fn rotate_by_hand() {
 #[test]
 fn own_layer() {
     assert_eq!(run(env!("CARGO_BIN_EXE_own_layer"), &[]), (true, "3 reads\n".to_owned()));
+}
+
+#[test]
+fn aws_secrets_manager() {
+    let Some(variables) = servers::variables("aws_secrets_manager", Provider::Aws) else {
+        return;
+    };
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (good, said) = run(env!("CARGO_BIN_EXE_aws_secrets_manager"), &variables);
+    assert!(good, "{said}");
+    let expected = "db/user: 20 bytes, expires: true\ndb/password: 24 bytes, expires: true\nmail/token: 23 bytes, expires: true\n\
+                    resource policy: none\n";
+    assert_eq!(said, expected);
+}
+
+/// The lease is a role of the real PostgreSQL.
+#[test]
+fn vault_lease() {
+    let test = "vault_lease";
+    let (Some(variables), Some(postgres)) = (
+        servers::variables(test, Provider::Vault),
+        keyfob_testkit::server(test, "KEYFOB_TEST_POSTGRES_URL"),
+    ) else {
+        return;
+    };
+    let of = |name| variables.iter().find(|(known, _)| *known == name).unwrap().1.as_str();
+    let mount = format!("{}-database", of("VAULT_PREFIX"));
+    let write = |path: &str, body: serde_json::Value| {
+        let url = format!("{}/v1/{path}", of("VAULT_ADDR"));
+        let _ = servers::post(&url, &[("X-Vault-Token", of("VAULT_TOKEN"))], &body.to_string());
+    };
+    write(&format!("sys/mounts/{mount}"), serde_json::json!({"type": "database"}));
+    let connection = serde_json::json!({
+        "plugin_name": "postgresql-database-plugin",
+        "allowed_roles": "app",
+        "connection_url": format!("{postgres}?sslmode=disable"),
+    });
+    write(&format!("{mount}/config/bed"), connection);
+    let role = serde_json::json!({
+        "db_name": "bed",
+        "creation_statements": ["CREATE ROLE \"{{name}}\" LOGIN PASSWORD '{{password}}' VALID UNTIL '{{expiration}}'"],
+        "revocation_statements": ["DROP ROLE IF EXISTS \"{{name}}\""],
+        "default_ttl": "60s",
+    });
+    write(&format!("{mount}/roles/app"), role);
+    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let path = format!("/{mount}/creds/app");
+    let (good, said) = run_with(env!("CARGO_BIN_EXE_vault_lease"), &[&path], &variables);
+    assert!(good, "{said}");
+    assert!(
+        said.starts_with("db/password: 10 bytes, the version that was written: true\n"),
+        "{said}"
+    );
+    assert!(said.ends_with("renewed and revoked\n"), "{said}");
 }
