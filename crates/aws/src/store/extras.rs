@@ -52,7 +52,7 @@ impl AwsStore {
             .replicate_secret_to_regions()
             .secret_id(self.inner.names.id(name));
         let request = request.set_add_replica_regions(Some(replicas));
-        let answer = request.send().await.map_err(|error| failed(error).about(name))?;
+        let answer = request.send().await.map_err(|error| failed_write(error).about(name))?;
         if answer.replication_status.is_none() {
             return Err(Failed::incomprehensible().about(name));
         }
@@ -90,7 +90,7 @@ impl AwsStore {
             .send()
             .await
             .map_err(|error| {
-                let error = failed(error).about(name);
+                let error = failed_write(error).about(name);
                 match error.kind() {
                     ErrorKind::Conflict => error.with_hint(
                         "has the secret a rotation function, and is none running? see `aws secretsmanager describe-secret`",
