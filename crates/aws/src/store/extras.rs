@@ -4,7 +4,7 @@ use aws_sdk_secretsmanager::types::{ReplicaRegionType, RotationRulesType};
 use keyfob_core::{Error, ErrorKind, Result, SecretName, Version};
 
 use super::{AwsStore, Inner, SCHEME};
-use crate::error::{Failed, confirm, failed, incomprehensible};
+use crate::error::{Failed, confirm, failed, failed_write, incomprehensible};
 
 /// How AWS rotates a secret with a Lambda function.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
