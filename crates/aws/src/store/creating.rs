@@ -8,7 +8,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_secretsmanager::types::Tag;
-use keyfob_core::{Metadata, PutRequest, Result, SecretName, SecretValue, Version};
+use keyfob_core::{Error, ErrorKind, Metadata, PutRequest, Result, SecretName, SecretValue, Version};
 
 use super::metadata::Described;
 use super::writing::{confirm_version, new_version, sent, set, tag, written_on_deleted};
@@ -71,6 +71,13 @@ impl Inner {
             return Ok(None);
         };
         let Some(version) = version_of_the_abandoned(&described, SystemTime::now()) else {
+            if described.current().is_none() && described.deleted_at.is_none() {
+                let begun = Error::new(ErrorKind::AlreadyExists, "another write has begun to make the secret");
+                return Err(begun
+                    .with("name", name.as_str())
+                    .with("store", SCHEME)
+                    .with_hint("if that write was broken off, the secret can be completed in a minute: try again then"));
+            }
             return Ok(None);
         };
         self.update(name, version, value, request, described).await.map(Some)

@@ -230,6 +230,7 @@ async fn what_a_broken_off_write_left_without_a_value_is_completed() {
     let create = PutRequest::new("kfcanary-completed1").mode(PutMode::Create);
     let error = live.store.put(&a, create).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    assert!(error.hint().unwrap().contains("in a minute"));
     let expires_at = SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800);
     let upsert = PutRequest {
         expires_at: Change::Set(expires_at),
