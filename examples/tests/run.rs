@@ -78,7 +78,7 @@ fn vault_lease() {
     let mount = format!("{}-database", of("VAULT_PREFIX"));
     let write = |path: &str, body: serde_json::Value| {
         let url = format!("{}/v1/{path}", of("VAULT_ADDR"));
-        let _ = servers::post(&url, &[("X-Vault-Token", of("VAULT_TOKEN"))], &body.to_string());
+        let _ = servers::send("POST", &url, &[("X-Vault-Token", of("VAULT_TOKEN"))], &body.to_string());
     };
     write(&format!("sys/mounts/{mount}"), serde_json::json!({"type": "database"}));
     let connection = serde_json::json!({

@@ -58,19 +58,19 @@ fn prefix() -> String {
     format!("keyfob-test-{now:x}-{}-{number}", std::process::id())
 }
 
-/// Sends `body` with POST to a server of the test bed, to set up what keyfob itself has no words for, and gives the
+/// Sends a request to a server of the test bed, to set up what keyfob itself has no words for, and gives the
 /// answer's body.
 ///
 /// # Panics
 /// When the server can't be reached or its answer is not a success.
 #[must_use]
-pub fn post(url: &str, headers: &[(&str, &str)], body: &str) -> String {
+pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> String {
     let address = url.strip_prefix("http://").expect("an unencrypted server");
     let (host, path) = address.split_once('/').unwrap_or((address, ""));
     let mut stream = TcpStream::connect(host).expect("a server");
     stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
     let mut request = format!(
-        "POST /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n",
+        "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
     );
     for (name, value) in headers {

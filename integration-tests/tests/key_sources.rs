@@ -22,8 +22,13 @@ impl User {
         let (address, token) = (of(&vault, "VAULT_ADDR"), of(&vault, "VAULT_TOKEN"));
         let mount = of(&vault, "VAULT_PREFIX");
         let headers = [("X-Vault-Token", token.as_str())];
-        let _ = servers::post(&format!("{address}/v1/sys/mounts/{mount}"), &headers, r#"{"type":"transit"}"#);
-        let _ = servers::post(&format!("{address}/v1/{mount}/keys/app"), &headers, "{}");
+        let _ = servers::send(
+            "POST",
+            &format!("{address}/v1/sys/mounts/{mount}"),
+            &headers,
+            r#"{"type":"transit"}"#,
+        );
+        let _ = servers::send("POST", &format!("{address}/v1/{mount}/keys/app"), &headers, "{}");
 
         let endpoint = of(&aws, "AWS_ENDPOINT_URL");
         let kms = |action: &str, body: &str| {
@@ -35,7 +40,7 @@ impl User {
                 ("Content-Type", "application/x-amz-json-1.1"),
                 ("Authorization", credential),
             ];
-            servers::post(&endpoint, &headers, body)
+            servers::send("POST", &endpoint, &headers, body)
         };
         let made: serde_json::Value = serde_json::from_str(&kms("CreateKey", "{}")).unwrap();
         let alias = format!("alias/{mount}");

@@ -77,6 +77,10 @@ async fn a_trace_log_of_everything_holds_no_value_and_no_credential() {
 
     let log = log.take();
     assert!(log.len() > 20_000, "only {} bytes were logged", log.len());
+    assert!(
+        log.lines().any(|line| line.starts_with("log ")),
+        "the older log was not captured"
+    );
     for (what, secret) in [
         ("a value", VALUE),
         ("a changed value", CHANGED),
@@ -157,6 +161,9 @@ impl Log {
             .with_writer(log.clone())
             .finish();
         tracing::subscriber::set_global_default(subscriber).unwrap();
+        // Some crates, the HTTP client for Vault among them, speak to the older of the two logs.
+        log::set_boxed_logger(Box::new(log.clone())).unwrap();
+        log::set_max_level(log::LevelFilter::Trace);
         log
     }
 
@@ -174,6 +181,19 @@ impl io::Write for Log {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("log {} {}: {}\n", record.level(), record.target(), record.args());
+        self.0.lock().unwrap().extend_from_slice(line.as_bytes());
+    }
+
+    fn flush(&self) {}
 }
 
 impl<'a> MakeWriter<'a> for Log {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use keyfob_core::{Backend, Environment, Error, ErrorKind, Result, SecretStore, StoreUrl, nearest};
+use keyfob_core::{Backend, Environment, Error, ErrorKind, Result, SecretStore, nearest};
 use keyfob_envelope::KeySource;
 use keyfob_sql::{KeyConfig, KeySourceName, SqlConfig, SqlStore};
 
@@ -79,6 +79,10 @@ pub async fn connected(key: KeyConfig, environment: &Environment) -> Result<KeyC
 /// - `InvalidConfig`: there is no such kind, the key can't be one, or the provider's configuration is wrong.
 /// - `Unsupported`: this build does not have it.
 /// - Those of connecting to the service.
+#[cfg_attr(
+    not(any(feature = "aws", feature = "vault")),
+    expect(unused_variables, reason = "a build without services has nobody to show it to")
+)]
 pub async fn connect(name: &KeySourceName, environment: &Environment) -> Result<Arc<dyn KeySource>> {
     let source = match name.kind() {
         #[cfg(feature = "vault")]
@@ -92,6 +96,7 @@ pub async fn connect(name: &KeySourceName, environment: &Environment) -> Result<
 
 #[cfg(feature = "vault")]
 async fn vault(name: &KeySourceName, environment: &Environment) -> Result<Arc<dyn KeySource>> {
+    use keyfob_core::StoreUrl;
     use keyfob_vault::{Transit, TransitKeySource, Vault, VaultConfig};
     let (key, mount) = name.which().split_once('@').unwrap_or((name.which(), Transit::DEFAULT_MOUNT));
     let config = VaultConfig::from_url(&StoreUrl::of_scheme("vault")?, environment)?;
@@ -121,6 +126,8 @@ fn absent(kind: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use keyfob_core::StoreUrl;
+
     use super::*;
 
     #[tokio::test]

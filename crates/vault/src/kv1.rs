@@ -1,9 +1,9 @@
 //! KV 1: a secret is one map, without history and metadata.
 
-use keyfob_core::{Capabilities, Metadata, NameRule, Result, Secret, SecretName, SecretValue};
+use keyfob_core::{Capabilities, ErrorKind, Metadata, NameRule, Result, Secret, SecretName, SecretValue};
 use serde_json::value::RawValue;
 
-use crate::client::{Answer, Vault};
+use crate::client::Vault;
 use crate::kv::{MAX_VALUE_BYTES, Place, SCHEME, Written, check_name, not_found, value_of};
 
 /// The engine of one mount.
@@ -25,8 +25,7 @@ pub(crate) fn capabilities() -> Capabilities {
 
 impl Kv1<'_> {
     pub(crate) async fn read(&self, name: &SecretName) -> Result<Secret> {
-        let answer = self.present(name).await?;
-        let map: Box<RawValue> = answer.data()?;
+        let map = self.present(name).await?;
         Ok(Secret::new(value_of(map), self.metadata(name)))
     }
 
@@ -46,11 +45,16 @@ impl Kv1<'_> {
         Metadata::new(name.clone(), SCHEME)
     }
 
-    async fn present(&self, name: &SecretName) -> Result<Answer> {
+    /// The map of a secret that is there.
+    async fn present(&self, name: &SecretName) -> Result<Box<RawValue>> {
         let answer = self.vault.get(&self.place.direct(name)?).await?;
-        match answer.is_missing() {
-            true => Err(not_found(name)),
-            false => Ok(answer),
+        if answer.is_missing() {
+            return Err(not_found(name));
+        }
+        let map: Box<RawValue> = answer.data()?;
+        match map.get().starts_with('{') {
+            true => Ok(map),
+            false => Err(answer.error(ErrorKind::Other, "what the server has there is not a map")),
         }
     }
 }

@@ -114,6 +114,9 @@ impl Kv2<'_> {
         let Some(map) = body.data else {
             return Err(unreadable(name, &body.metadata));
         };
+        if !map.get().starts_with('{') {
+            return Err(answer.error(ErrorKind::Other, "what the server has there is not a map"));
+        }
         // First into what is wiped, whatever comes.
         let value = value_of(map);
         let metadata = body.metadata.metadata(name)?;

@@ -62,7 +62,8 @@ pub(crate) async fn run(bed: Bed, spoils: Vec<Spoil>) {
     let shared: Arc<str> = made.prefix.as_str().into();
 
     let mut cases = Vec::new();
-    for verb in Verb::ALL {
+    let can = bed.direct(&shared).await.info().capabilities;
+    for verb in Verb::ALL.into_iter().filter(|verb| verb.works(&can)) {
         let requests = baseline(&bed, &shared, verb).await;
         for spoil in &spoils {
             let mut which: Vec<usize> = match spoil.effect {

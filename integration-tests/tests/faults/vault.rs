@@ -3,6 +3,7 @@
 use keyfob_core::ErrorKind::{self, InvalidConfig, Other, PermissionDenied, RateLimited, Timeout, Unauthenticated, Unavailable};
 use keyfob_core::{Environment, Error, GetOptions};
 use keyfob_integration_tests::fault_proxy::{Answer, Fault, FaultProxy, Request, Rule};
+use keyfob_integration_tests::servers;
 
 use crate::bed::{Bed, name, prefix};
 use crate::spoil::{PLANTED, Spoil, common};
@@ -19,6 +20,29 @@ async fn every_verb_on_vault_survives_every_fault() {
     let mut spoils = common("application/json", &[Unavailable]);
     spoils.extend(refusals());
     suite::run(bed, spoils).await;
+}
+
+/// A mount of KV 1, whose writes are answered with nothing: what reaches no mount must not count as written.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_verb_on_kv_1_survives_every_fault() {
+    let Some(mut bed) = bed("every_verb_on_kv_1_survives_every_fault") else {
+        return;
+    };
+    let mount = prefix().trim_end_matches('/').to_owned();
+    let token = bed.credentials[0].clone();
+    let mounts = format!("{}/v1/sys/mounts/{mount}", bed.upstream);
+    let headers = [("X-Vault-Token", token.as_str())];
+    let _ = servers::send("POST", &mounts, &headers, r#"{"type":"kv","options":{"version":"1"}}"#);
+    bed.environment = Environment::fake()
+        .var("VAULT_TOKEN", token.as_str())
+        .var("VAULT_PATH", mount.as_str())
+        .var("VAULT_KV_VERSION", "1")
+        .build();
+    bed.url = |address, prefix, seconds| format!("vault:?address={address}&prefix={prefix}&timeout={seconds}");
+    let mut spoils = common("application/json", &[Unavailable]);
+    spoils.extend(refusals());
+    suite::run(bed, spoils).await;
+    let _ = servers::send("DELETE", &mounts, &headers, "");
 }
 
 pub(crate) fn bed(test: &str) -> Option<Bed> {

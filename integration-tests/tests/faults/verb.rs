@@ -1,10 +1,11 @@
 //! The verbs, each with what must be there before it and what is there after it.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use keyfob_core::{
-    Change, DeleteMode, DeleteOptions, Error, ErrorKind, GetOptions, GetRequest, ListOptions, PageRequest, PutMode, PutRequest,
-    SecretName, SecretStore, Version,
+    Capabilities, Change, DeleteMode, DeleteOptions, Error, ErrorKind, GetOptions, GetRequest, ListOptions, PageRequest, PutMode,
+    PutRequest, SecretName, SecretStore, Version,
 };
 
 use crate::bed::{Bed, name, prefix};
@@ -47,6 +48,18 @@ impl Verb {
         Self::DeletePermanent,
         Self::Restore,
     ];
+
+    /// Whether a store can do it.
+    pub(crate) fn works(self, can: &Capabilities) -> bool {
+        match self {
+            Self::Get | Self::GetMany | Self::List | Self::Health | Self::Upsert | Self::DeletePermanent => true,
+            Self::Versions => can.versions,
+            Self::Create => can.put_create,
+            Self::Match => can.put_match,
+            Self::PutMetadata => can.put_metadata,
+            Self::Delete | Self::Restore => can.delete_recoverable,
+        }
+    }
 
     /// Verbs that only read share what they read.
     pub(crate) fn reads(self) -> bool {
@@ -108,7 +121,9 @@ pub(crate) async fn prepare(verb: Verb, store: &dyn SecretStore) -> Option<Versi
         return None;
     }
     let mut request = PutRequest::new(OLD);
-    request.tags = Change::Set(tags("old"));
+    if store.info().capabilities.tags {
+        request.tags = Change::Set(tags("old"));
+    }
     let metadata = store.put(&name(NAME), request).await.unwrap();
     if verb == Verb::Restore {
         store.delete(&name(NAME), &recoverable()).await.unwrap();
@@ -147,6 +162,7 @@ pub(crate) async fn act(verb: Verb, store: &dyn SecretStore, current: Option<Ver
             let mut request = PutRequest::new(NEW).mode(PutMode::Create);
             request.tags = Change::Set(tags("new"));
             request.description = Change::Set("new".to_owned());
+            request.expires_at = Change::Set(expiry());
             store.put(&secret, request).await.map(drop)
         }
         Verb::Match => {
@@ -179,20 +195,33 @@ pub(crate) async fn state(verb: Verb, store: &dyn SecretStore) -> State {
     };
     let value = found.as_ref().map(|secret| secret.value.expose_secret());
     let is = |text: &str| value == Some(text.as_bytes());
-    let has = |text: &str| found.as_ref().is_some_and(|secret| secret.metadata.tags == tags(text));
+    let keeps_tags = store.info().capabilities.tags;
+    let has = |text: &str| {
+        found
+            .as_ref()
+            .is_some_and(|secret| !keeps_tags || secret.metadata.tags == tags(text))
+    };
+    let expires = found
+        .as_ref()
+        .is_some_and(|secret| secret.metadata.expires_at == Some(expiry()));
     match verb {
         Verb::Upsert | Verb::Match if is(OLD) && has("old") => State::Before,
         Verb::Upsert | Verb::Match if is(NEW) && has("old") => State::After,
         Verb::PutMetadata if is(OLD) && has("old") => State::Before,
         Verb::PutMetadata if is(OLD) && has("new") => State::After,
         Verb::Create | Verb::Restore if value.is_none() => State::Before,
-        Verb::Create if is(NEW) && has("new") => State::After,
+        Verb::Create if is(NEW) && has("new") && expires => State::After,
         Verb::Restore if is(OLD) && has("old") => State::After,
         Verb::Delete | Verb::DeletePermanent if is(OLD) && has("old") => State::Before,
         Verb::Delete | Verb::DeletePermanent if value.is_none() => State::After,
         _ if is(OLD) || is(NEW) => State::Neither("the tags or the value are not those of one state"),
         _ => State::Neither("there is another value, or none"),
     }
+}
+
+/// In the year 2100.
+fn expiry() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(4_102_444_800)
 }
 
 async fn get_many(store: &dyn SecretStore) -> Outcome {
