@@ -132,6 +132,11 @@ pub(crate) async fn version_of(vault: &Vault, mount: &str) -> Result<KvVersion> 
         .with_hint("name the mount with `VAULT_PATH`; if the policy hides it from the token, set `VAULT_KV_VERSION`"),
         _ => about(error),
     })?;
+    if answer.is_missing() {
+        let error = answer.error(ErrorKind::InvalidConfig, "the server knows nothing of such a mount");
+        return Err(about(error)
+            .with_hint("is the namespace right (`VAULT_NAMESPACE`), and does the address lead to a Vault or OpenBao?"));
+    }
     let found: Mount = answer.data().map_err(about)?;
     let version = found.options.and_then(|options| options.version);
     match (found.engine.as_str(), version.as_deref()) {

@@ -245,3 +245,16 @@ async fn a_name_with_a_slash_in_front_is_a_path_that_can_only_be_read() {
     assert_eq!(kind(&store, &format!("/{}/data/none", mount.name)).await, ErrorKind::NotFound);
     assert!(read(&store, "a").await == "kfcanary-logical12");
 }
+
+#[tokio::test]
+async fn a_namespace_that_is_not_there_is_told_when_the_mount_is_looked_up() {
+    let Some(mount) = Mount::kv("a_namespace_that_is_not_there", KvVersion::V2).await else {
+        return;
+    };
+    let mut config = mount.config(None);
+    config.namespace = Some("kf-no-such-namespace".to_owned());
+    let store = VaultStore::connect(&config).await.unwrap();
+    let error = store.get(&name("a"), &GetOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+    assert!(error.hint().unwrap().contains("VAULT_NAMESPACE"));
+}
