@@ -101,7 +101,7 @@ pub(crate) async fn lost_answer(bed: &Bed, is_write: fn(&Request) -> bool) {
     let proxy = FaultProxy::to(&bed.upstream).unwrap().start().unwrap();
     proxy.add(Rule::new(Fault::LoseAnswer).when(is_write));
     let store = bed.connect(&proxy.url(), &prefix).await.unwrap();
-    let Outcome::Failed(errors) = verb::act(Verb::Create, &*store, None).await else {
+    let Outcome::Failed(errors) = verb::create_value_alone(&*store).await else {
         panic!("a create without an answer was told as done")
     };
     assert_eq!(errors[0].kind(), ErrorKind::Timeout, "{:?}", errors[0]);

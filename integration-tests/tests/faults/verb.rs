@@ -186,6 +186,15 @@ pub(crate) async fn act(verb: Verb, store: &dyn SecretStore, current: Option<Ver
     }
 }
 
+/// A create that is one request on every store.
+pub(crate) async fn create_value_alone(store: &dyn SecretStore) -> Outcome {
+    let request = PutRequest::new(NEW).mode(PutMode::Create);
+    match store.put(&name(NAME), request).await {
+        Ok(_) => Outcome::Done,
+        Err(error) => Outcome::Failed(vec![error]),
+    }
+}
+
 /// Looks at what a verb that writes left.
 pub(crate) async fn state(verb: Verb, store: &dyn SecretStore) -> State {
     let found = match store.get(&name(NAME), &GetOptions::default()).await {
