@@ -27,6 +27,10 @@ pub fn variables(test: &str, provider: Provider) -> Option<Vec<(&'static str, St
             ("VAULT_TOKEN", server("KEYFOB_TEST_OPENBAO_TOKEN")?),
             ("VAULT_PREFIX", prefix),
         ],
+        Provider::Postgres => {
+            let (server, schema) = (server("KEYFOB_TEST_POSTGRES_URL")?, prefix.replace('-', "_"));
+            vec![("POSTGRES_URL", format!("{server}?schema={schema}"))]
+        }
     })
 }
 
@@ -37,6 +41,8 @@ pub enum Provider {
     Aws,
     /// Vault: OpenBao, its mount `secret`.
     Vault,
+    /// The encrypted store in PostgreSQL. `keyfob init` makes it, [`remove_schema`] removes it.
+    Postgres,
 }
 
 impl Provider {
@@ -46,8 +52,30 @@ impl Provider {
         match self {
             Self::Aws => "aws",
             Self::Vault => "vault",
+            Self::Postgres => "postgres",
         }
     }
+}
+
+/// Removes the schema that the [`variables`] name, if they do: it goes as a whole.
+///
+/// # Panics
+/// When the server can't be reached or refuses.
+pub fn remove_schema(variables: &[(&'static str, String)]) {
+    let Some((_, url)) = variables.iter().find(|(name, _)| *name == "POSTGRES_URL") else {
+        return;
+    };
+    let (server, schema) = url.split_once("?schema=").expect("a schema in the URL");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.expect("an event loop").block_on(async {
+        let connected = tokio_postgres::connect(server, tokio_postgres::NoTls).await;
+        let (client, connection) = connected.expect("a server");
+        let work = tokio::spawn(connection);
+        let sql = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
+        client.batch_execute(&sql).await.expect("a schema that goes");
+        drop(client);
+        let _ = work.await;
+    });
 }
 
 /// Made of the time and the process, so that two runs at once on one server do not meet.

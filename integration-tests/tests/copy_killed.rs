@@ -22,6 +22,14 @@ impl World {
     fn new(test: &str, provider: Provider) -> Option<Self> {
         let variables = servers::variables(test, provider)?;
         let sandbox = Sandbox::new();
+        if provider == Provider::Postgres {
+            let mut init = sandbox.keyfob(["init", "-q", "--no-project", "--store", "postgres"]);
+            let made = init
+                .envs(variables.iter().map(|(name, value)| (name, value)))
+                .output()
+                .unwrap();
+            assert!(made.status.success(), "{}", said(&made));
+        }
         let set =
             "printf kfcanary-killed%04d $i | keyfob set -q app/s$i --tag team=web --expires 30d --description \"number $i\"";
         let _ = sandbox.succeed(&format!("keyfob init -q; for i in $(seq {SECRETS}); do {set}; done"));
@@ -96,4 +104,15 @@ fn to_aws() {
 #[test]
 fn to_vault() {
     a_killed_copy_is_finished_by_another("to_vault", Provider::Vault, Duration::ZERO);
+}
+
+#[test]
+fn to_postgres() {
+    a_killed_copy_is_finished_by_another("to_postgres", Provider::Postgres, Duration::ZERO);
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        servers::remove_schema(&self.variables);
+    }
 }

@@ -106,6 +106,7 @@ struct Place {
     sandbox: Sandbox,
     aws: OnceCell<Option<Vec<(&'static str, String)>>>,
     vault: OnceCell<Option<Vec<(&'static str, String)>>>,
+    postgres: OnceCell<Option<Vec<(&'static str, String)>>>,
 }
 
 impl Place {
@@ -114,6 +115,7 @@ impl Place {
             sandbox: Sandbox::new(),
             aws: OnceCell::new(),
             vault: OnceCell::new(),
+            postgres: OnceCell::new(),
         }
     }
 
@@ -123,10 +125,19 @@ impl Place {
             None => return Ok(Some(&[])),
             Some("aws") => (&self.aws, Provider::Aws),
             Some("vault") => (&self.vault, Provider::Vault),
+            Some("postgres") => (&self.postgres, Provider::Postgres),
             Some(other) => return Err(format!("there is no server `{other}`")),
         };
         let test = "every_block_of_every_page_works";
         Ok(cell.get_or_init(|| servers::variables(test, provider)).as_deref())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(Some(variables)) = self.postgres.get() {
+            servers::remove_schema(variables);
+        }
     }
 }
 
@@ -181,7 +192,7 @@ fn run_block(place: &Place, info: &str, block: &[&str]) -> Result<usize, String>
             .map(|_| 0)
             .map_err(|error| error.to_string()),
         // A policy: the tests of the store that it is for load it into a server.
-        "hcl" | "rust" | "text" => Ok(0),
+        "hcl" | "rust" | "sql" | "text" => Ok(0),
         other => Err(format!("nobody runs a `{other}` block without `file=`")),
     }
 }

@@ -1,4 +1,4 @@
-//! One application, three stores: `keyfob copy` fills them, `SECRET_PROVIDER` chooses one, and the application sees the
+//! One application, four stores: `keyfob copy` fills them, `SECRET_PROVIDER` chooses one, and the application sees the
 //! same bytes each time.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -7,7 +7,7 @@ use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use keyfob_integration_tests::sandbox::{Sandbox, said};
-use keyfob_integration_tests::servers::{Provider, variables};
+use keyfob_integration_tests::servers::{Provider, remove_schema, variables};
 use serde_json::Value;
 
 /// The secrets, as somebody has set them, and what else is said about them.
@@ -73,6 +73,9 @@ impl World {
     /// With the variables of a server; `None`, told, when there is none.
     fn with(mut self, test: &str, provider: Provider) -> Option<Self> {
         self.variables.extend(variables(test, provider)?);
+        if provider == Provider::Postgres {
+            self.succeed("keyfob --store postgres init --quiet --no-project");
+        }
         self.filled.push(provider.name());
         Some(self)
     }
@@ -163,6 +166,7 @@ impl Drop for World {
             );
             let _ = self.command(&line).output();
         }
+        remove_schema(&self.variables);
     }
 }
 
@@ -170,7 +174,8 @@ impl Drop for World {
 fn one_application_sees_the_same_bytes_whichever_store_it_runs_with() {
     let test = "one_application_sees_the_same_bytes_whichever_store_it_runs_with";
     let world = World::new().with(test, Provider::Aws);
-    let Some(world) = world.and_then(|world| world.with(test, Provider::Vault)) else {
+    let world = world.and_then(|world| world.with(test, Provider::Vault));
+    let Some(world) = world.and_then(|world| world.with(test, Provider::Postgres)) else {
         return;
     };
     for (name, text) in FILES {
@@ -179,15 +184,15 @@ fn one_application_sees_the_same_bytes_whichever_store_it_runs_with() {
     world.set_secrets();
 
     // Nothing is there yet, and the application does not start.
-    for provider in ["aws", "vault"] {
+    for provider in ["aws", "vault", "postgres"] {
         let line = format!("SECRET_PROVIDER={provider} keyfob run --env-file .env -- touch started");
         assert_eq!(world.run(&line).status.code(), Some(125), "{provider}");
         assert!(!world.sandbox.work().join("started").exists());
     }
 
     let names = serde_json::json!(["db/password", "greeting", "smtp", "tls/key"]);
-    // The third store is filled from the second.
-    for (from, to) in [("sqlite:", "aws://us-east-1"), ("aws", "vault")] {
+    // Each store is filled from the one before.
+    for (from, to) in [("sqlite:", "aws://us-east-1"), ("aws", "vault"), ("vault", "postgres")] {
         let copy = format!("keyfob copy --from {from} --to {to} --json");
         let planned = world.json(&format!("{copy} --dry-run"));
         assert_eq!((&planned["created"], &planned["failed"]), (&names, &serde_json::json!([])));
@@ -196,10 +201,11 @@ fn one_application_sees_the_same_bytes_whichever_store_it_runs_with() {
         assert_eq!(world.json(&format!("{copy} --overwrite"))["unchanged"], names, "{from} {to}");
     }
 
-    let seen = ["sqlite", "aws", "vault"].map(|provider| world.run_application(provider));
+    let seen = ["sqlite", "aws", "vault", "postgres"].map(|provider| world.run_application(provider));
     assert_eq!(seen[1], seen[0], "aws");
     assert_eq!(seen[2], seen[0], "vault");
-    // And it is what was set, not the same mistake three times.
+    assert_eq!(seen[3], seen[0], "postgres");
+    // And it is what was set, not the same mistake four times.
     let [password, greeting, key, _] = SECRETS else {
         panic!("four secrets")
     };
@@ -215,7 +221,7 @@ fn one_application_sees_the_same_bytes_whichever_store_it_runs_with() {
         assert!(seen[0].contains(&line), "the application got another value of `{variable}`");
     }
     let known = world.known("sqlite:");
-    for store in ["aws", "vault"] {
+    for store in ["aws", "vault", "postgres"] {
         assert_eq!(world.known(store), known, "{store}");
     }
 }

@@ -13,7 +13,7 @@ use crate::process::{Failure, Result, cargo, output};
 const BANNED: [&str; 6] = ["boring", "boring-sys", "native-tls", "openssl", "openssl-sys", "ring"];
 
 /// Two versions of these are two stacks in one binary.
-const ONE_VERSION: [&str; 13] = [
+const ONE_VERSION: [&str; 12] = [
     "aws-lc-rs",
     "h2",
     "http",
@@ -26,7 +26,6 @@ const ONE_VERSION: [&str; 13] = [
     "rustls",
     "tokio",
     "tokio-rustls",
-    "tower-http",
 ];
 
 const MOST_PACKAGES: usize = 420;

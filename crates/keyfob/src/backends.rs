@@ -8,6 +8,8 @@ pub const BUILT_IN: &[Backend] = &[
     keyfob_env::BACKEND_DOTENV,
     #[cfg(feature = "sqlite")]
     crate::key_sources::SQLITE,
+    #[cfg(feature = "postgres")]
+    crate::key_sources::POSTGRES,
     #[cfg(feature = "aws")]
     keyfob_aws::BACKEND,
     #[cfg(feature = "vault")]
@@ -30,6 +32,7 @@ pub struct Absent {
 pub const ABSENT: &[Absent] = &[
     #[cfg(not(feature = "sqlite"))]
     absent("sqlite", &[], "keyfob's own encrypted store in a SQLite file"),
+    #[cfg(not(feature = "postgres"))]
     absent("postgres", &["postgresql"], "keyfob's own encrypted store in PostgreSQL"),
     #[cfg(not(feature = "aws"))]
     absent("aws", &[], "AWS Secrets Manager"),

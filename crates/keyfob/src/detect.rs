@@ -251,6 +251,7 @@ const SIGNALS: &[Signal] = &[
     strong("gcp", var::GOOGLE_CLOUD_PROJECT, "a Google Cloud project is chosen"),
     strong("gcp", var::GOOGLE_APPLICATION_CREDENTIALS, "Google Cloud credentials"),
     strong("gcp", var::K_SERVICE, "a Cloud Run service"),
+    strong("gcp", var::CLOUD_RUN_JOB, "a Cloud Run job"),
     strong("gcp", var::FUNCTION_TARGET, "a Cloud Function"),
     strong("gcp", var::GAE_ENV, "App Engine"),
     signal(

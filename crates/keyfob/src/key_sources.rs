@@ -7,7 +7,11 @@ use std::sync::Arc;
 
 use keyfob_core::{Backend, Environment, Error, ErrorKind, Result, SecretStore, nearest};
 use keyfob_envelope::KeySource;
-use keyfob_sql::{KeyConfig, KeySourceName, SqlConfig, SqlStore};
+use keyfob_sql::{KeyConfig, KeySourceName};
+#[cfg(feature = "postgres")]
+use keyfob_sql::{PostgresConfig, PostgresStore};
+#[cfg(feature = "sqlite")]
+use keyfob_sql::{SqlConfig, SqlStore};
 
 /// A kind of key source that keyfob knows.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +44,7 @@ pub const KINDS: &[KeySourceKind] = &[
 ];
 
 /// The embedded store, with keys in services.
+#[cfg(feature = "sqlite")]
 pub(crate) const SQLITE: Backend = Backend {
     connect: |url, environment| {
         Box::pin(async move {
@@ -50,10 +55,33 @@ pub(crate) const SQLITE: Backend = Backend {
     ..keyfob_sql::BACKEND
 };
 
-/// Opens an encrypted store, and connects its key source if the key is in a service.
+/// The store in PostgreSQL, with keys in services.
+#[cfg(feature = "postgres")]
+pub(crate) const POSTGRES: Backend = Backend {
+    connect: |url, environment| {
+        Box::pin(async move {
+            let store = open_postgres(PostgresConfig::from_url(&url, environment)?, environment).await?;
+            Ok(Arc::new(store) as Arc<dyn SecretStore>)
+        })
+    },
+    ..keyfob_sql::BACKEND_POSTGRES
+};
+
+/// Opens an encrypted store in PostgreSQL, and connects its key source if the key is in a service.
+///
+/// # Errors
+/// Those of [`connect`] and of [`PostgresStore::open`].
+#[cfg(feature = "postgres")]
+pub async fn open_postgres(mut config: PostgresConfig, environment: &Environment) -> Result<PostgresStore> {
+    config.key = connected(config.key, environment).await?;
+    PostgresStore::open(config).await
+}
+
+/// Opens an encrypted store in a file, and connects its key source if the key is in a service.
 ///
 /// # Errors
 /// Those of [`connect`] and of [`SqlStore::open`].
+#[cfg(feature = "sqlite")]
 pub async fn open(mut config: SqlConfig, environment: &Environment) -> Result<SqlStore> {
     // Where there is no store, no service is asked for its key: opening says that there is none.
     if environment.status(&config.path).is_ok() {

@@ -7,7 +7,7 @@ pub mod detect;
 mod flatten;
 pub mod format;
 mod interpolation;
-#[cfg(feature = "sqlite")]
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod key_sources;
 mod load;
 mod manager;

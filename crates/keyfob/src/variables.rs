@@ -37,6 +37,8 @@ pub enum Scope {
     Global,
     /// keyfob's own encrypted store.
     Sqlite,
+    /// keyfob's own encrypted store in PostgreSQL.
+    Postgres,
     /// AWS Secrets Manager.
     Aws,
     /// Google Cloud Secret Manager.
@@ -51,9 +53,10 @@ pub enum Scope {
 
 impl Scope {
     /// Every scope, in the order of the reference page.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Global,
         Self::Sqlite,
+        Self::Postgres,
         Self::Aws,
         Self::Gcp,
         Self::Azure,
@@ -67,6 +70,7 @@ impl Scope {
         match self {
             Self::Global => None,
             Self::Sqlite => Some("sqlite"),
+            Self::Postgres => Some("postgres"),
             Self::Aws => Some("aws"),
             Self::Gcp => Some("gcp"),
             Self::Azure => Some("azure"),
@@ -81,6 +85,7 @@ impl Scope {
         match self {
             Self::Global => "keyfob as a whole",
             Self::Sqlite => "The encrypted store",
+            Self::Postgres => "The encrypted store in PostgreSQL",
             Self::Aws => "AWS Secrets Manager",
             Self::Gcp => "Google Cloud Secret Manager",
             Self::Azure => "Azure Key Vault",
@@ -161,6 +166,11 @@ variables! {
     KEYFOB_PASSPHRASE_FILE: Sqlite, false, "The path of a file that holds the passphrase.", "none";
     KEYFOB_KEY_SOURCE: Sqlite, false, "The key in a service that protects the encrypted store, when none of the variables above is set: `vault-transit:KEY@MOUNT` or `aws-kms:KEY`. `key-source` in the URL comes before all of them.", "none";
 
+    POSTGRES_URL: Postgres, true, "What `postgres` without an address means: `postgres://USER@HOST/DATABASE`, with the parameters of a store URL.", "none";
+    PGUSER: Postgres, false, "The role, when the URL names none.", "none";
+    PGPASSWORD: Postgres, true, "The password, when the URL has none.", "what the password file says";
+    PGPASSFILE: Postgres, false, "The password file of PostgreSQL's own tools, which only its owner may read.", "`~/.pgpass`";
+
     AWS_SECRET_MANAGER_REGION: Aws, false, "The region of the secrets. Strong evidence for `aws`.", "the region of the SDK";
     AWS_SECRET_PREFIX: Aws, false, "What stands before every name in the store, for example `app/`.", "nothing";
     AWS_ENDPOINT_URL: Aws, false, "Another endpoint than AWS's own, for example a local test server.", "the endpoint of the region";
@@ -191,6 +201,7 @@ variables! {
     GOOGLE_APPLICATION_CREDENTIALS: Gcp, false, "The path of the application's credentials. Strong evidence for `gcp`.", "the application default credentials";
     CLOUDSDK_CONFIG: Gcp, false, "The directory of the application default credentials file, which is weak evidence for `gcp`.", "`~/.config/gcloud`";
     K_SERVICE: Gcp, false, "Set in Cloud Run services. Strong evidence for `gcp`.", "none";
+    CLOUD_RUN_JOB: Gcp, false, "Set in Cloud Run jobs. Strong evidence for `gcp`.", "none";
     FUNCTION_TARGET: Gcp, false, "Set in Cloud Functions. Strong evidence for `gcp`.", "none";
     GAE_ENV: Gcp, false, "Set in App Engine. Strong evidence for `gcp`.", "none";
 

@@ -8,11 +8,12 @@ use keyfob_core::Result;
 use crate::engine::Engine;
 use crate::keyring::Keyring;
 use crate::reading::Reading;
+use crate::root::Known;
+use crate::root_tables::RootTables;
 use crate::rows::Time;
 use crate::sqlite;
 use crate::store::SqlStore;
-use crate::tables::Tables;
-use crate::verified::{Known, Verified};
+use crate::verified::Verified;
 use crate::verify::{expect_whole, verify};
 
 /// What a backup holds.
@@ -53,7 +54,7 @@ impl SqlStore {
 }
 
 /// Reads a file whose age does not matter: nothing is known of it but its key.
-pub(crate) fn reading_of_copy<'t>(tables: &'t dyn Tables, ring: &'t Keyring, scheme: &'t Arc<str>) -> Result<Reading<'t>> {
+pub(crate) fn reading_of_copy<'t>(tables: &'t dyn RootTables, ring: &'t Keyring, scheme: &'t Arc<str>) -> Result<Reading<'t>> {
     Ok(Reading {
         catalog: None,
         verified: Verified::read(tables, ring, &Known::default())?,

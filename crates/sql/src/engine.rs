@@ -2,26 +2,27 @@
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use keyfob_core::{Error, ErrorKind, Result};
+use keyfob_core::{ErrorKind, Result};
 use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource, StoreId};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
-use crate::config::{KeyConfig, SqlConfig};
-use crate::integrity::{Buckets, root_mac};
-use crate::keyring::Keyring;
+use crate::blocking::{blocking, interrupted};
+use crate::config::SqlConfig;
+use crate::integrity::Buckets;
+use crate::key_config::KeyConfig;
+use crate::keyring::{Keyring, MAX_UNLOCKS};
 use crate::reading::Reading;
 use crate::remembered::Remembered;
+use crate::root::{Known, root_mac};
+use crate::root_tables::RootTables;
+use crate::root_writing::RootWriting;
 use crate::rows::{Digest, Head, SecretRow, Time};
 use crate::sqlite::{CONNECTIONS, Outcome, Sqlite};
-use crate::tables::Tables;
-use crate::verified::{Known, Verified};
+use crate::verified::Verified;
 use crate::writing::Writing;
 
 /// The scheme of the store's URLs, and what metadata calls it.
 pub(crate) const SCHEME: &str = "sqlite";
-
-/// How often a piece of work is done again because the key has changed under it.
-pub(crate) const MAX_UNLOCKS: usize = 8;
 
 /// Shared by all handles and by the threads that do the blocking work.
 pub(crate) struct Engine {
@@ -161,11 +162,20 @@ impl Engine {
 
     /// Writes in one transaction; what it returns is durable.
     pub(crate) fn write<T>(&self, ring: &Keyring, write: impl FnOnce(&mut Writing<'_>) -> Result<T>) -> Result<T> {
+        self.write_root(ring, |writing, _| write(&mut writing.rows))
+    }
+
+    /// The same, for what changes more than rows.
+    pub(crate) fn write_root<T>(
+        &self,
+        ring: &Keyring,
+        write: impl FnOnce(&mut RootWriting<'_>, &dyn RootTables) -> Result<T>,
+    ) -> Result<T> {
         let known = self.known(ring)?;
         let (result, verified) = self.sqlite.write(|tables| {
-            let mut writing = Writing::begin(self.reading(tables, ring, &known)?)?;
-            let result = write(&mut writing)?;
-            Ok(match writing.finish()? {
+            let mut writing = RootWriting::begin(self.reading(tables, ring, &known)?)?;
+            let result = write(&mut writing, tables)?;
+            Ok(match writing.finish(tables)? {
                 None => Outcome::Unchanged((result, None)),
                 Some(verified) => Outcome::Commit((result, Some(verified))),
             })
@@ -199,7 +209,7 @@ impl Engine {
         })
     }
 
-    pub(crate) fn reading<'t>(&'t self, tables: &'t dyn Tables, ring: &'t Keyring, known: &Known) -> Result<Reading<'t>> {
+    pub(crate) fn reading<'t>(&'t self, tables: &'t dyn RootTables, ring: &'t Keyring, known: &Known) -> Result<Reading<'t>> {
         let verified = Verified::read(tables, ring, known)?;
         self.keep(&verified);
         Ok(Reading {
@@ -280,13 +290,4 @@ impl Engine {
             *ring = Arc::new(Keyring::new(ring.store, ring.keks().filter(|kek| has_slot(kek)).cloned()));
         }
     }
-}
-
-/// Runs blocking work on a thread for it.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| interrupted())?
-}
-
-fn interrupted() -> Error {
-    Error::new(ErrorKind::Other, "the work on the store was interrupted")
 }

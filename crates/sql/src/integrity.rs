@@ -1,15 +1,14 @@
-//! The integrity record over the set of rows: digests of versions, secrets and buckets, and the root over all.
+//! The integrity record over the set of rows: digests of versions, secrets and buckets. What authenticates the buckets
+//! is each database's own.
 //!
 //! Pure functions of rows. Every digest begins with a word of its own, so that no row can stand for a row of another
 //! kind.
 
 use hmac::{Hmac, KeyInit, Mac};
-use keyfob_core::Result;
 use keyfob_envelope::KeySlot;
 use sha2::{Digest as _, Sha256};
 
-use crate::error::corrupt;
-use crate::rows::{Digest, Head, SecretColumns, optional_time};
+use crate::rows::{Digest, SecretColumns, optional_time};
 
 /// How many buckets the names are spread over. A power of two; part of the format.
 pub(crate) const BUCKETS: u16 = 1024;
@@ -80,7 +79,7 @@ impl BucketHash {
 pub(crate) struct Buckets(Box<[Digest]>);
 
 impl Buckets {
-    /// The digest of a bucket without secrets. It has no row.
+    /// The digest of a bucket without secrets.
     pub(crate) const EMPTY: Digest = [0; 32];
 
     pub(crate) fn new() -> Self {
@@ -99,45 +98,12 @@ impl Buckets {
         *place = digest;
         true
     }
-}
 
-/// The root: a MAC over the head, the key slots and the buckets.
-pub(crate) fn root_mac(key: &Digest, head: &Head, slots: &[KeySlot], buckets: &Buckets) -> Digest {
-    root(key, head, slots, buckets).finalize().into_bytes().into()
-}
-
-/// Checks the root.
-pub(crate) fn check_root(key: &Digest, head: &Head, slots: &[KeySlot], buckets: &Buckets) -> Result<()> {
-    root(key, head, slots, buckets).verify_slice(&head.mac).map_err(|_| {
-        corrupt("the store's integrity record does not fit its rows: a row was added, deleted or edited from outside")
-    })
-}
-
-fn root(key: &Digest, head: &Head, slots: &[KeySlot], buckets: &Buckets) -> Hmac<Sha256> {
-    let mut mac = keyed(key);
-    mac.update(b"keyfob-sql root\0");
-    mac.update(&head.format.to_be_bytes());
-    mac.update(head.store.as_bytes());
-    mac.update(head.kek.as_bytes());
-    mac.update(&head.generation.to_be_bytes());
-    mac.update(&optional_time(head.next_purge));
-    let mut slots: Vec<&KeySlot> = slots.iter().collect();
-    slots.sort_unstable_by(|a, b| (a.kek, &a.source).cmp(&(b.kek, &b.source)));
-    mac.update(&(slots.len() as u64).to_be_bytes());
-    for slot in slots {
-        mac.update(slot.kek.as_bytes());
-        for part in [slot.source.as_bytes(), &slot.wrapped] {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
-        }
+    /// Every bucket with its digest.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn all(&self) -> impl Iterator<Item = (u16, &Digest)> {
+        (0_u16..).zip(&self.0)
     }
-    for (bucket, digest) in (0_u16..).zip(&buckets.0) {
-        if *digest != Buckets::EMPTY {
-            mac.update(&bucket.to_be_bytes());
-            mac.update(digest);
-        }
-    }
-    mac
 }
 
 /// An HMAC with a 32-byte key.
@@ -148,6 +114,20 @@ pub(crate) fn keyed(key: &Digest) -> Hmac<Sha256> {
     Hmac::new((&*block).into())
 }
 
+/// The key slots in an order that no database decides, ready for a MAC.
+pub(crate) fn update_with_slots(mac: &mut Hmac<Sha256>, slots: &[KeySlot]) {
+    let mut slots: Vec<&KeySlot> = slots.iter().collect();
+    slots.sort_unstable_by(|a, b| (a.kek, &a.source).cmp(&(b.kek, &b.source)));
+    mac.update(&(slots.len() as u64).to_be_bytes());
+    for slot in slots {
+        mac.update(slot.kek.as_bytes());
+        for part in [slot.source.as_bytes(), &slot.wrapped] {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+    }
+}
+
 fn update_with_length(hash: &mut Sha256, bytes: &[u8]) {
     hash.update((bytes.len() as u64).to_be_bytes());
     hash.update(bytes);
@@ -156,63 +136,6 @@ fn update_with_length(hash: &mut Sha256, bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rows::Time;
-    use keyfob_envelope::{KekId, StoreId};
-
-    fn head() -> Head {
-        Head {
-            format: 1,
-            store: StoreId([1; 16]),
-            kek: KekId([2; 16]),
-            generation: 3,
-            next_purge: None,
-            mac: [0; 32],
-        }
-    }
-
-    fn slot(source: &str, wrapped: &[u8]) -> KeySlot {
-        KeySlot {
-            kek: KekId([2; 16]),
-            source: source.to_owned(),
-            wrapped: wrapped.to_vec(),
-        }
-    }
-
-    #[test]
-    fn the_root_changes_with_everything_under_it() {
-        let slots = [slot("a", b"xy"), slot("b", b"z")];
-        let mut buckets = Buckets::new();
-        assert!(buckets.set(5, [9; 32]) && !buckets.set(BUCKETS, [9; 32]));
-        let key = [7; 32];
-        let mut seen = vec![root_mac(&key, &head(), &slots, &buckets)];
-        seen.push(root_mac(&[8; 32], &head(), &slots, &buckets));
-        for change in [
-            (|head: &mut Head| head.format = 2) as fn(&mut Head),
-            |head| head.store = StoreId([9; 16]),
-            |head| head.kek = KekId([9; 16]),
-            |head| head.generation = 4,
-            |head| head.next_purge = Some(Time(0)),
-        ] {
-            let mut changed = head();
-            change(&mut changed);
-            seen.push(root_mac(&key, &changed, &slots, &buckets));
-        }
-        seen.push(root_mac(&key, &head(), &slots[..1], &buckets));
-        seen.push(root_mac(&key, &head(), &[slot("a", b"x"), slot("b", b"yz")], &buckets));
-        let mut moved = Buckets::new();
-        moved.set(6, [9; 32]);
-        seen.push(root_mac(&key, &head(), &slots, &moved));
-        let count = seen.len();
-        seen.sort_unstable();
-        seen.dedup();
-        assert_eq!(seen.len(), count);
-        // The order in which a database gives out the slots is its own affair.
-        let turned = [slot("b", b"z"), slot("a", b"xy")];
-        assert_eq!(
-            root_mac(&key, &head(), &slots, &buckets),
-            root_mac(&key, &head(), &turned, &buckets)
-        );
-    }
 
     /// These numbers are the format: a change here is a new format.
     #[test]

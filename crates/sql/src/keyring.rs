@@ -7,6 +7,9 @@ use zeroize::Zeroizing;
 use crate::error::corrupt;
 use crate::rows::{Digest, VersionRow};
 
+/// How often a piece of work is done again because the key has changed under it.
+pub(crate) const MAX_UNLOCKS: usize = 8;
+
 /// The key-encryption keys of a store that could be unlocked: one, or several while the key is being changed.
 pub(crate) struct Keyring {
     pub(crate) store: StoreId,

@@ -1,38 +1,71 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "sqlite", doc = include_str!("../README.md"))]
+#![cfg_attr(not(feature = "sqlite"), doc = "keyfob's own encrypted secret store in a SQL database.")]
 
+#[cfg(feature = "sqlite")]
 mod backup;
+mod blocking;
+#[cfg(feature = "sqlite")]
 mod config;
+#[cfg(feature = "sqlite")]
 mod engine;
 mod error;
 mod integrity;
+mod key_config;
 mod key_source_name;
 mod keyring;
+mod pages;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
 mod preview;
 mod reading;
+mod record_file;
+#[cfg(feature = "sqlite")]
 mod remembered;
+#[cfg(feature = "sqlite")]
 mod restore;
+#[cfg(feature = "sqlite")]
+mod root;
+#[cfg(feature = "sqlite")]
+mod root_tables;
+#[cfg(feature = "sqlite")]
+mod root_writing;
+#[cfg(feature = "sqlite")]
 mod rotate;
+mod rotation;
 mod rows;
+#[cfg(feature = "sqlite")]
 mod sqlite;
+#[cfg(feature = "sqlite")]
 mod store;
 mod tables;
 mod verified;
 mod verify;
 mod writing;
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 use std::sync::Arc;
 
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
 use keyfob_core::{Backend, SecretStore};
 
+#[cfg(feature = "sqlite")]
 pub use backup::BackupReport;
-pub use config::{KeyConfig, SqlConfig};
+#[cfg(feature = "sqlite")]
+pub use config::SqlConfig;
+pub use key_config::KeyConfig;
 pub use key_source_name::KeySourceName;
+#[cfg(feature = "postgres")]
+pub use postgres::{PostgresConfig, PostgresStore, PostgresTls};
+#[cfg(feature = "sqlite")]
 pub use preview::{ChangedSecret, RestorePreview, VersionsOf};
-pub use rotate::{KeyStatus, RotateStep};
+pub use rotation::{KeyStatus, RotateStep};
+#[cfg(feature = "sqlite")]
 pub use store::SqlStore;
 pub use verify::VerifyReport;
 
 /// The embedded store in a SQLite file.
+#[cfg(feature = "sqlite")]
 pub const BACKEND: Backend = Backend {
     scheme: engine::SCHEME,
     aliases: &[],
@@ -42,6 +75,22 @@ pub const BACKEND: Backend = Backend {
     connect: |url, environment| {
         Box::pin(async move {
             let store = SqlStore::open(SqlConfig::from_url(&url, environment)?).await?;
+            Ok(Arc::new(store) as Arc<dyn SecretStore>)
+        })
+    },
+};
+
+/// The embedded store in PostgreSQL.
+#[cfg(feature = "postgres")]
+pub const BACKEND_POSTGRES: Backend = Backend {
+    scheme: postgres::SCHEME,
+    aliases: &["postgresql"],
+    summary: "keyfob's own encrypted store in PostgreSQL",
+    url_help: "postgres://USER@HOST/DATABASE",
+    parameters: PostgresConfig::PARAMETERS,
+    connect: |url, environment| {
+        Box::pin(async move {
+            let store = PostgresStore::open(PostgresConfig::from_url(&url, environment)?).await?;
             Ok(Arc::new(store) as Arc<dyn SecretStore>)
         })
     },

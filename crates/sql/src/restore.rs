@@ -15,18 +15,20 @@ use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KekId, KeySlot, KeySource, StoreId, kek_of};
 
 use crate::backup::reading_of_copy;
+use crate::blocking::blocking;
 use crate::config::SqlConfig;
-use crate::engine::{SCHEME, blocking};
-use crate::error::{corrupt, from_io};
-use crate::integrity::{BucketHash, Buckets, bucket_of, root_mac, secret_digest};
+use crate::engine::SCHEME;
+use crate::error::corrupt;
+use crate::integrity::{BucketHash, Buckets, bucket_of, secret_digest};
 use crate::keyring::Keyring;
 use crate::preview::{Content, RestorePreview};
 use crate::reading::Reading;
 use crate::remembered::Remembered;
+use crate::root::root_mac;
+use crate::root_tables::RootTables;
 use crate::rows::{Head, SecretRow, VersionRow};
-use crate::sqlite::{self, Outcome, Sqlite};
+use crate::sqlite::{self, Outcome, Sqlite, from_io};
 use crate::store::SqlStore;
-use crate::tables::Tables;
 use crate::verify::{expect_whole, verify};
 
 impl SqlStore {
@@ -201,7 +203,7 @@ impl Plan {
     /// Copies the backup's rows, with data keys that `ring` opens, and makes the record over them.
     fn fill(
         &self,
-        tables: &dyn Tables,
+        tables: &dyn RootTables,
         backup: &Reading<'_>,
         rows: &[SecretRow],
         ring: &Keyring,
@@ -299,7 +301,7 @@ async fn unlock(slots: &[KeySlot], source: &dyn KeySource, store: StoreId, path:
 }
 
 /// The generation and the secrets of a store, whatever was known of it before.
-fn content(tables: &dyn Tables, ring: &Keyring) -> Result<Content> {
+fn content(tables: &dyn RootTables, ring: &Keyring) -> Result<Content> {
     let scheme = Arc::from(SCHEME);
     let reading = reading_of_copy(tables, ring, &scheme)?;
     Ok(Content {

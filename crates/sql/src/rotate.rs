@@ -14,46 +14,18 @@
 
 use std::sync::Arc;
 
-use keyfob_core::{Error, ErrorKind, Result};
-use keyfob_envelope::{KekId, KeyEncryptionKey, KeySlot, KeySource};
+use keyfob_core::Result;
+use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource};
 
-use crate::config::KeyConfig;
-use crate::engine::{Engine, blocking};
+use crate::blocking::blocking;
+use crate::engine::Engine;
+use crate::key_config::KeyConfig;
 use crate::keyring::Keyring;
+use crate::root_tables::{Place, RootTables};
+use crate::rotation::{KeyStatus, RotateStep, Target, new_slots, slot_of};
 use crate::sqlite::Outcome;
 use crate::store::SqlStore;
-use crate::tables::{Place, Tables};
 use crate::verified::Verified;
-
-/// Where a change of the key has got to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RotateStep {
-    /// Both keys open the store from now on.
-    Begun {
-        /// Whether this takes up a change that was begun before.
-        resumed: bool,
-    },
-    /// This many data keys have been wrapped again by this call.
-    Wrapped(u64),
-    /// Every data key is under the new key, and the old key still opens the store: now is the time to put the new
-    /// key where processes look for it.
-    Ready,
-    /// Only the new key opens the store.
-    Finished,
-}
-
-/// Which keys open the store.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct KeyStatus {
-    /// The key that new values are sealed under.
-    pub current: KekId,
-    /// Keys that a change has not retired yet.
-    pub retiring: Vec<KekId>,
-    /// The ids of the key sources (files, passphrases, ...) that have a slot.
-    pub sources: Vec<String>,
-}
 
 impl SqlStore {
     /// Changes the key to `new`, `batch` data keys per transaction (at least one).
@@ -104,21 +76,7 @@ impl SqlStore {
     /// # Errors
     /// As any read.
     pub async fn keys(&self) -> Result<KeyStatus> {
-        let verified = self.verified().await?;
-        let current = verified.head.kek;
-        let mut retiring: Vec<KekId> = verified
-            .slots
-            .iter()
-            .map(|slot| slot.kek)
-            .filter(|kek| *kek != current)
-            .collect();
-        retiring.sort_unstable();
-        retiring.dedup();
-        Ok(KeyStatus {
-            current,
-            retiring,
-            sources: sources_of(&verified.slots),
-        })
+        Ok(KeyStatus::of(&*self.verified().await?))
     }
 
     async fn verified(&self) -> Result<Arc<Verified>> {
@@ -156,9 +114,9 @@ impl SqlStore {
             let _writer = self.engine.exclusively().await;
             let (engine, ring) = (Arc::clone(&self.engine), Keyring::new(store, old.into_iter().chain([kek])));
             let begun = blocking(move || {
-                let is_begun = engine.write(&ring, |writing| {
+                let is_begun = engine.write_root(&ring, |writing, _| {
                     // Somebody else's change came in between: look again.
-                    let is_same = writing.reading.verified.slots == verified.slots;
+                    let is_same = writing.verified().slots == verified.slots;
                     if is_same {
                         writing.set_keys(target.kek, slots.clone());
                     }
@@ -206,10 +164,10 @@ impl SqlStore {
     async fn finish(&self, target: &Arc<Target>) -> Result<bool> {
         let target = Arc::clone(target);
         let work = move |engine: &Engine, ring: &Keyring| {
-            engine.write(ring, |writing| {
-                let verified = Arc::clone(&writing.reading.verified);
+            engine.write_root(ring, |writing, tables| {
+                let verified = Arc::clone(writing.verified());
                 target.check(&verified)?;
-                if !writing.reading.tables.versions_of_other_keys(target.kek, None, 1)?.is_empty() {
+                if !tables.versions_of_other_keys(target.kek, None, 1)?.is_empty() {
                     return Ok(false);
                 }
                 let left: Vec<KeySlot> = verified.slots.iter().filter(|slot| target.is(slot)).cloned().collect();
@@ -221,81 +179,4 @@ impl SqlStore {
         };
         self.engine.run_exclusively(work).await
     }
-}
-
-impl Verified {
-    /// Whether a change of the key was begun and not finished.
-    pub(crate) fn is_key_changing(&self) -> bool {
-        self.slots.iter().any(|slot| slot.kek != self.head.kek) || sources_of(&self.slots).len() > 1
-    }
-}
-
-/// What a change leads to: one key in one source's slot.
-struct Target {
-    kek: KekId,
-    source: String,
-    resumed: bool,
-}
-
-impl Target {
-    fn is(&self, slot: &KeySlot) -> bool {
-        slot.kek == self.kek && slot.source == self.source
-    }
-
-    fn check(&self, verified: &Verified) -> Result<()> {
-        if verified.head.kek == self.kek && verified.slots.iter().any(|slot| self.is(slot)) {
-            return Ok(());
-        }
-        Err(
-            Error::new(ErrorKind::Conflict, "another change of the key has replaced this one")
-                .with_hint("`keyfob doctor` says which keys open the store"),
-        )
-    }
-}
-
-/// The slots while both sources work: every key for either source.
-async fn new_slots(
-    verified: &Verified,
-    old: &[KeyEncryptionKey],
-    kek: &KeyEncryptionKey,
-    own: &dyn KeySource,
-    new: &dyn KeySource,
-) -> Result<Vec<KeySlot>> {
-    let store = verified.head.store;
-    let mut slots: Vec<KeySlot> = Vec::new();
-    for key in old {
-        // Its own slot stays as it is; there is one, or the key would not be here.
-        slots.extend(slot_of(verified, own, key.id()).await?);
-    }
-    let mut missing = vec![(kek, own)];
-    missing.extend(old.iter().chain([kek]).map(|key| (key, new)));
-    for (key, source) in missing {
-        let is_there = slots
-            .iter()
-            .any(|slot| slot.kek == key.id() && slot.source == source.id().as_str());
-        if !is_there {
-            slots.push(key.protect(source, store).await?);
-        }
-    }
-    Ok(slots)
-}
-
-/// The slot with `kek` that `source` opens.
-async fn slot_of(verified: &Verified, source: &dyn KeySource, kek: KekId) -> Result<Option<KeySlot>> {
-    let candidates = verified.slots.iter().filter(|slot| slot.kek == kek);
-    for slot in candidates.filter(|slot| source.fits(&slot.source)) {
-        match slot.unlock(source, verified.head.store).await {
-            Ok(_) => return Ok(Some(slot.clone())),
-            Err(error) if error.kind() == ErrorKind::Unauthenticated => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(None)
-}
-
-fn sources_of(slots: &[KeySlot]) -> Vec<String> {
-    let mut sources: Vec<String> = slots.iter().map(|slot| slot.source.clone()).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    sources
 }

@@ -5,14 +5,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use keyfob_core::{
-    Capabilities, DeleteMode, DeleteOptions, Deleted, Error, ErrorKind, GetOptions, GetRequest, Health, ListOptions, Metadata,
-    Page, PageRequest, PageToken, PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, Version, VersionInfo,
+    Capabilities, DeleteMode, DeleteOptions, Deleted, ErrorKind, GetOptions, GetRequest, Health, ListOptions, Metadata, Page,
+    PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, Version, VersionInfo,
 };
 
-use crate::config::{DAY, SqlConfig};
-use crate::engine::{Engine, MAX_UNLOCKS, SCHEME, blocking};
-use crate::error::not_found;
+use crate::blocking::blocking;
+use crate::config::SqlConfig;
+use crate::engine::{Engine, SCHEME};
+use crate::error::{corrupt, not_found};
+use crate::key_config::DAY;
+use crate::keyring::MAX_UNLOCKS;
+use crate::pages::{MAX_PAGE, from, name_after, number_below, token_after, token_below};
 use crate::rows::{SecretRow, Time};
+use crate::verify::{VerifyReport, verify};
 
 /// keyfob's own encrypted store. Cheap to clone; clones share connections and keys.
 #[derive(Clone)]
@@ -20,9 +25,6 @@ pub struct SqlStore {
     info: Arc<StoreInfo>,
     pub(crate) engine: Arc<Engine>,
 }
-
-/// The most items on a page of a listing.
-const MAX_PAGE: usize = 1000;
 
 impl SqlStore {
     /// Makes a new, empty store, readable by its owner only, and opens it. Missing directories are made.
@@ -47,6 +49,23 @@ impl SqlStore {
     /// - `Corrupt`: the file is damaged, was changed from outside, or is older than what is remembered.
     pub async fn open(config: SqlConfig) -> Result<Self> {
         Engine::open(config).await.map(Self::new)
+    }
+
+    /// Checks every row, decrypts every value, and lets the database check its file's structure.
+    ///
+    /// # Errors
+    /// When the store can't be read at all. What is damaged in single places is in the report.
+    pub async fn verify(&self) -> Result<VerifyReport> {
+        let work = |engine: &Engine, ring: &_| {
+            let mut report = engine.read(ring, verify)?;
+            if let Some(problem) = engine.sqlite.structure_problem()? {
+                report
+                    .problems
+                    .push(corrupt("the file's structure is damaged").with("found", problem));
+            }
+            Ok(report)
+        };
+        self.engine.run(work).await
     }
 
     fn new(engine: Arc<Engine>) -> Self {
@@ -256,38 +275,4 @@ impl SecretStore for SqlStore {
         }
         Ok(health)
     }
-}
-
-/// The part of the catalog from the prefix, or from behind `after`, on.
-fn from<'c>(catalog: &'c [SecretRow], prefix: &str, after: Option<&str>) -> &'c [SecretRow] {
-    let begin =
-        catalog.partition_point(|row| row.name.as_str() < prefix || after.is_some_and(|after| row.name.as_str() <= after));
-    catalog.get(begin..).unwrap_or_default()
-}
-
-// A token says of which listing it is, so that another listing's is refused.
-
-fn token_after(name: &SecretName) -> PageToken {
-    PageToken::new(format!("after:{name}"))
-}
-
-fn name_after(token: &PageToken) -> Result<String> {
-    let name = token
-        .as_str()
-        .strip_prefix("after:")
-        .and_then(|name| SecretName::new(name).ok());
-    name.map(|name| name.as_str().to_owned()).ok_or_else(not_a_token)
-}
-
-fn token_below(version: &Version) -> PageToken {
-    PageToken::new(format!("below:{version}"))
-}
-
-fn number_below(token: &PageToken) -> Result<u64> {
-    let number = token.as_str().strip_prefix("below:").and_then(|number| number.parse().ok());
-    number.ok_or_else(not_a_token)
-}
-
-fn not_a_token() -> Error {
-    Error::new(ErrorKind::InvalidInput, "not a page token of this listing")
 }

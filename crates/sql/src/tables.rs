@@ -3,17 +3,11 @@
 //! Everything above this trait is the same for every database; everything below it knows one.
 
 use keyfob_core::Result;
-use keyfob_envelope::{KekId, KeySlot};
 
-use crate::integrity::Buckets;
-use crate::rows::{Digest, Facts, Head, SecretColumns, SecretRow, VersionRow};
+use crate::rows::{Digest, Facts, SecretColumns, SecretRow, VersionRow};
 
 /// The tables as one transaction sees them. Nothing that comes out of them is trusted.
 pub(crate) trait Tables {
-    fn head(&self) -> Result<Head>;
-    fn slots(&self) -> Result<Vec<KeySlot>>;
-    fn buckets(&self) -> Result<Buckets>;
-
     /// Shows the secrets of one bucket, in the byte order of their names.
     fn secrets(&self, bucket: u16, show: &mut dyn FnMut(&SecretColumns<'_>) -> Result<()>) -> Result<()>;
 
@@ -29,23 +23,12 @@ pub(crate) trait Tables {
     /// Shows every version with its bucket and name, in the order of buckets, names and numbers.
     fn all_versions(&self, show: &mut dyn FnMut(u16, &str, &VersionRow<'_>) -> Result<()>) -> Result<()>;
 
-    /// At most `limit` versions whose data key is not wrapped by `kek`, from `after` on.
-    fn versions_of_other_keys(&self, kek: KekId, after: Option<&Place>, limit: usize) -> Result<Vec<WrappedVersion>>;
-
-    fn set_head(&self, head: &Head) -> Result<()>;
-    /// Replaces all slots.
-    fn set_slots(&self, slots: &[KeySlot]) -> Result<()>;
-    /// Writes a bucket's digest; the empty one removes the row.
-    fn set_bucket(&self, bucket: u16, digest: &Digest) -> Result<()>;
     fn set_secret(&self, bucket: u16, row: &SecretRow, digest: &Digest) -> Result<()>;
     /// Removes a secret and all its versions.
     fn remove_secret(&self, bucket: u16, name: &str) -> Result<()>;
     /// Adds a version that is not there yet.
     fn add_version(&self, bucket: u16, name: &str, row: &VersionRow<'_>) -> Result<()>;
     fn remove_version(&self, at: At<'_>) -> Result<()>;
-    fn set_wrapped_key(&self, at: At<'_>, wrapped_key: &[u8]) -> Result<()>;
-    /// Removes every secret, version and bucket.
-    fn clear(&self) -> Result<()>;
 }
 
 /// Which version.
@@ -54,28 +37,4 @@ pub(crate) struct At<'a> {
     pub(crate) bucket: u16,
     pub(crate) name: &'a str,
     pub(crate) number: u64,
-}
-
-/// An owned [`At`].
-#[derive(Clone)]
-pub(crate) struct Place {
-    pub(crate) bucket: u16,
-    pub(crate) name: String,
-    pub(crate) number: u64,
-}
-
-impl Place {
-    pub(crate) fn at(&self) -> At<'_> {
-        At {
-            bucket: self.bucket,
-            name: &self.name,
-            number: self.number,
-        }
-    }
-}
-
-/// A version to be wrapped again.
-pub(crate) struct WrappedVersion {
-    pub(crate) place: Place,
-    pub(crate) wrapped_key: Vec<u8>,
 }

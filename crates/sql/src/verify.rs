@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use keyfob_core::{Error, ErrorKind, Result};
 
-use crate::engine::Engine;
 use crate::error::corrupt;
 use crate::integrity::bucket_of;
 use crate::reading::{Reading, version_missing};
 use crate::rows::Entry;
-use crate::store::SqlStore;
 
 /// What a full check found.
 #[derive(Debug, Clone)]
@@ -27,25 +25,6 @@ pub struct VerifyReport {
     pub value_bytes: u64,
     /// Everything that is wrong; empty when the store is whole. All are `Corrupt`.
     pub problems: Vec<Error>,
-}
-
-impl SqlStore {
-    /// Checks every row, decrypts every value, and lets the database check its file's structure.
-    ///
-    /// # Errors
-    /// When the store can't be read at all. What is damaged in single places is in the report.
-    pub async fn verify(&self) -> Result<VerifyReport> {
-        let work = |engine: &Engine, ring: &_| {
-            let mut report = engine.read(ring, verify)?;
-            if let Some(problem) = engine.sqlite.structure_problem()? {
-                report
-                    .problems
-                    .push(corrupt("the file's structure is damaged").with("found", problem));
-            }
-            Ok(report)
-        };
-        self.engine.run(work).await
-    }
 }
 
 /// Checks everything that the transaction sees.
@@ -107,6 +86,7 @@ pub(crate) fn verify(reading: &Reading<'_>) -> Result<VerifyReport> {
 }
 
 /// The first problem of a report as an error.
+#[cfg(feature = "sqlite")]
 pub(crate) fn expect_whole(report: VerifyReport) -> Result<VerifyReport> {
     match report.problems.first() {
         Some(problem) => Err(problem.clone()),

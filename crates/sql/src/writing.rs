@@ -3,17 +3,14 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as MapEntry;
-use std::sync::Arc;
 use std::time::Duration;
 
 use keyfob_core::{Change, Error, ErrorKind, Metadata, PutMode, PutRequest, Result, SecretName, SecretValue};
-use keyfob_envelope::{KekId, KeySlot};
 
 use crate::error::not_found;
-use crate::integrity::{BucketHash, Buckets, bucket_of, ciphertext_digest, root_mac, secret_digest, version_digest};
+use crate::integrity::{BucketHash, bucket_of, ciphertext_digest, secret_digest, version_digest};
 use crate::reading::{Reading, at};
-use crate::rows::{Digest, Entry, Facts, Head, SecretRow, Time, VersionRow, tags_column};
-use crate::verified::Verified;
+use crate::rows::{Digest, Entry, Facts, SecretRow, Time, VersionRow, tags_column};
 
 /// The longest description, in bytes.
 pub(crate) const MAX_DESCRIPTION_BYTES: usize = 16 << 10;
@@ -23,11 +20,8 @@ pub(crate) const MAX_TAG_BYTES: usize = 1 << 10;
 /// A transaction that changes the store.
 pub(crate) struct Writing<'t> {
     pub(crate) reading: Reading<'t>,
-    buckets: Buckets,
     /// The buckets that were looked at, as they are to be.
     open: BTreeMap<u16, OpenBucket>,
-    next_purge: Option<Time>,
-    keys: Option<(KekId, Vec<KeySlot>)>,
 }
 
 struct OpenBucket {
@@ -36,19 +30,11 @@ struct OpenBucket {
 }
 
 impl<'t> Writing<'t> {
-    /// Begins, and purges first what is due.
-    pub(crate) fn begin(reading: Reading<'t>) -> Result<Self> {
-        let mut writing = Self {
-            buckets: reading.verified.buckets.clone(),
-            next_purge: reading.verified.head.next_purge,
+    pub(crate) fn new(reading: Reading<'t>) -> Self {
+        Self {
             open: BTreeMap::new(),
-            keys: None,
             reading,
-        };
-        if writing.next_purge.is_some_and(|at| at <= writing.reading.now) {
-            writing.purge()?;
         }
-        Ok(writing)
     }
 
     /// Writes a value, metadata or both; keeps `keep` versions.
@@ -96,10 +82,8 @@ impl<'t> Writing<'t> {
         if row.deleted_at.is_some() {
             return Err(not_found(name).with_hint("it is deleted already; `keyfob restore` brings it back"));
         }
-        let purge_at = self.reading.now.plus(window);
         row.deleted_at = Some(self.reading.now);
-        row.purge_at = Some(purge_at);
-        self.next_purge = Some(self.next_purge.map_or(purge_at, |next| next.min(purge_at)));
+        row.purge_at = Some(self.reading.now.plus(window));
         self.set_secret(&row)
     }
 
@@ -115,49 +99,33 @@ impl<'t> Writing<'t> {
         self.reading.metadata(name, &current)
     }
 
-    /// From this commit on, new values are sealed by `kek`, which must be among the unlocked keys.
-    pub(crate) fn set_keys(&mut self, kek: KekId, slots: Vec<KeySlot>) {
-        self.keys = Some((kek, slots));
+    /// The buckets that have changed, with their new digests, in the order of their numbers.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = (u16, Digest)> {
+        let changed = self.open.iter().filter(|(_, open)| open.is_changed);
+        changed.map(|(bucket, open)| {
+            let mut hash = BucketHash::new();
+            open.rows.values().for_each(|row| hash.add(&row.name, &digest_of(row)));
+            (*bucket, hash.finish())
+        })
     }
 
-    /// Writes the record of what has changed. `None` when nothing has.
-    pub(crate) fn finish(mut self) -> Result<Option<Arc<Verified>>> {
-        let tables = self.reading.tables;
-        let mut is_changed = self.keys.is_some();
-        for (bucket, open) in &self.open {
-            if open.is_changed {
-                let mut hash = BucketHash::new();
-                open.rows.values().for_each(|row| hash.add(&row.name, &digest_of(row)));
-                let digest = hash.finish();
-                tables.set_bucket(*bucket, &digest)?;
-                self.buckets.set(*bucket, digest);
-                is_changed = true;
-            }
-        }
-        if !is_changed {
-            return Ok(None);
-        }
-        let before = &self.reading.verified;
-        let (kek, slots) = match self.keys {
-            Some((kek, slots)) => {
-                tables.set_slots(&slots)?;
-                (kek, slots)
-            }
-            None => (before.head.kek, before.slots.clone()),
-        };
-        let mut head = Head {
-            kek,
-            generation: before.head.generation + 1,
-            next_purge: self.next_purge,
-            ..before.head
-        };
-        head.mac = root_mac(&self.reading.ring.key(kek)?.integrity, &head, &slots, &self.buckets);
-        tables.set_head(&head)?;
-        Ok(Some(Arc::new(Verified {
-            head,
-            slots,
-            buckets: self.buckets,
-        })))
+    /// The earliest moment at which something in the buckets that were looked at is to be purged.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn next_purge(&self) -> Option<Time> {
+        self.open
+            .values()
+            .flat_map(|open| open.rows.values())
+            .filter_map(|row| row.purge_at)
+            .min()
+    }
+
+    /// Deletes for good what was deleted long enough ago in one bucket.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn purge_bucket(&mut self, bucket: u16) -> Result<()> {
+        let now = self.reading.now;
+        let rows = self.open(bucket)?.rows.values();
+        let due: Vec<String> = rows.filter(|row| row.is_due(now)).map(|row| row.name.clone()).collect();
+        due.iter().try_for_each(|name| self.remove_secret(name))
     }
 
     /// Seals a value under a fresh data key, writes the row and returns its digest.
@@ -179,26 +147,6 @@ impl<'t> Writing<'t> {
         Ok(version_digest(name, number, &canonical, &ciphertext_digest))
     }
 
-    /// Deletes for good what was deleted long enough ago.
-    fn purge(&mut self) -> Result<()> {
-        let now = self.reading.now;
-        let deleted: Vec<SecretRow> = self
-            .reading
-            .catalog()?
-            .into_iter()
-            .filter(|row| row.purge_at.is_some())
-            .collect();
-        self.next_purge = deleted
-            .iter()
-            .filter(|row| !row.is_due(now))
-            .filter_map(|row| row.purge_at)
-            .min();
-        for row in deleted.iter().filter(|row| row.is_due(now)) {
-            self.remove_secret(&row.name)?;
-        }
-        Ok(())
-    }
-
     /// A secret as it stands at this point of the transaction.
     fn secret(&mut self, name: &str) -> Result<Option<SecretRow>> {
         let bucket = bucket_of(name);
@@ -214,7 +162,7 @@ impl<'t> Writing<'t> {
         Ok(())
     }
 
-    fn remove_secret(&mut self, name: &str) -> Result<()> {
+    pub(crate) fn remove_secret(&mut self, name: &str) -> Result<()> {
         let bucket = bucket_of(name);
         let open = self.open(bucket)?;
         open.rows.remove(name);
@@ -310,73 +258,4 @@ fn too_long(what: &str, bytes: usize, limit: usize) -> Error {
         ErrorKind::InvalidInput,
         format!("{what} has {bytes} bytes, this store takes {limit}"),
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use keyfob_envelope::RawKey;
-
-    use super::*;
-    use crate::config::{DAY, KeyConfig, SqlConfig};
-    use crate::engine::Engine;
-    use crate::sqlite::Outcome;
-
-    /// Writes as if the clock showed `now`.
-    fn write_at<T>(engine: &Engine, now: Time, write: impl FnOnce(&mut Writing<'_>) -> Result<T>) -> Result<T> {
-        let ring = engine.ring();
-        let known = engine.known(&ring)?;
-        engine.sqlite.write(|tables| {
-            let mut reading = engine.reading(tables, &ring, &known)?;
-            reading.now = now;
-            let mut writing = Writing::begin(reading)?;
-            let result = write(&mut writing)?;
-            writing.finish()?;
-            Ok(Outcome::Commit(result))
-        })
-    }
-
-    #[tokio::test]
-    async fn what_was_deleted_long_enough_ago_goes_with_the_next_write() {
-        let directory = tempfile::tempdir().unwrap();
-        let key = KeyConfig::Source(Arc::new(RawKey::generate().unwrap()));
-        let engine = Engine::create(SqlConfig::new(directory.path().join("s.db"), key))
-            .await
-            .unwrap();
-        let [a, b, c] = ["a", "b", "c"].map(|name| SecretName::new(name).unwrap());
-        let start = Time::now();
-        for name in [&a, &b, &c] {
-            write_at(&engine, start, |writing| writing.put(name, PutRequest::new("value"), 10)).unwrap();
-        }
-        write_at(&engine, start, |writing| writing.delete_recoverably(&a, DAY)).unwrap();
-        write_at(&engine, start, |writing| writing.delete_recoverably(&b, 3 * DAY)).unwrap();
-
-        let names = || -> Vec<String> {
-            let read = |reading: &Reading<'_>| Ok(reading.catalog()?.into_iter().map(|row| row.name).collect());
-            engine.read(&engine.ring(), read).unwrap()
-        };
-        write_at(&engine, start.plus(DAY / 2), |writing| {
-            writing.put(&c, PutRequest::new("2"), 10)
-        })
-        .unwrap();
-        assert_eq!(names(), ["a", "b", "c"]);
-        // Past its time it can't be restored, and its name is free.
-        let late = write_at(&engine, start.plus(2 * DAY), |writing| writing.restore(&a)).unwrap_err();
-        assert_eq!(late.kind(), ErrorKind::NotFound);
-        write_at(&engine, start.plus(2 * DAY), |writing| {
-            writing.put(&c, PutRequest::new("3"), 10)
-        })
-        .unwrap();
-        assert_eq!(names(), ["b", "c"]);
-        let again = write_at(&engine, start.plus(2 * DAY), |writing| {
-            writing.put(&a, PutRequest::new("new"), 10)
-        })
-        .unwrap();
-        assert_eq!(again.version, Some(1.into()));
-        write_at(&engine, start.plus(2 * DAY), |writing| writing.restore(&b)).unwrap();
-        write_at(&engine, start.plus(30 * DAY), |writing| {
-            writing.put(&c, PutRequest::new("4"), 10)
-        })
-        .unwrap();
-        assert_eq!(names(), ["a", "b", "c"]);
-    }
 }

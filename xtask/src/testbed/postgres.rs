@@ -1,4 +1,4 @@
-//! PostgreSQL, the one of this machine: OpenBao's database engine makes roles in it.
+//! PostgreSQL, the one of this machine: a store, and OpenBao's database engine makes roles in it.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
@@ -13,6 +13,8 @@ use super::table::{Launch, Program, Server, clean_environment};
 use crate::process::{Failure, Result, output};
 
 const URL: &str = "KEYFOB_TEST_POSTGRES_URL";
+/// The authority of its certificate: it speaks TLS to whoever asks, at the same port.
+const CA: &str = "KEYFOB_TEST_POSTGRES_CA";
 const USER: &str = "postgres";
 /// Older ones were not tried.
 const OLDEST: u32 = 15;
@@ -25,7 +27,7 @@ impl Server for PostgreSql {
     }
 
     fn variables(&self) -> &'static [&'static str] {
-        &[URL]
+        &[URL, CA]
     }
 
     /// Whatever the machine has.
@@ -89,6 +91,15 @@ impl Server for PostgreSql {
                 .arg(&password_file),
         )?;
         let _ = fs::remove_file(&password_file);
+        // In its home, as its user, who must own the key.
+        certificates(|| {
+            let mut command = Command::new("openssl");
+            clean_environment(&mut command, &home);
+            if let Some(user) = &unprivileged {
+                command.uid(user.uid).gid(user.gid);
+            }
+            command
+        })?;
         let mut command = started("postgres");
         command.arg("-D").arg(&data);
         for setting in [
@@ -97,6 +108,10 @@ impl Server for PostgreSql {
             "unix_socket_directories=",
             // What it holds is thrown away.
             "fsync=off",
+            "max_connections=300",
+            "ssl=on",
+            &format!("ssl_cert_file={}", home.join("server.pem").display()),
+            &format!("ssl_key_file={}", home.join("server.key").display()),
         ] {
             command.args(["-c", setting]);
         }
@@ -104,7 +119,10 @@ impl Server for PostgreSql {
             command,
             // Ends it without waiting for clients.
             stop: Signal::Interrupt,
-            variables: vec![(URL, format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres"))],
+            variables: vec![
+                (URL, format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres")),
+                (CA, home.join("ca.pem").display().to_string()),
+            ],
             secrets: vec![password],
             outside,
         })
@@ -127,6 +145,48 @@ impl Server for PostgreSql {
             _ => Err(Failure::failed("it does not give the answer to a query")),
         }
     }
+}
+
+/// Makes `server.pem` and `server.key`, a certificate for this machine, and `ca.pem`, the authority that vouches for it and
+/// for nothing else.
+fn certificates(openssl: impl Fn() -> Command) -> Result {
+    let request = |arguments: &[&str]| {
+        let mut command = openssl();
+        command.args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "30",
+        ]);
+        output(command.args(arguments)).map(drop)
+    };
+    request(&["-subj", "/CN=keyfob test authority", "-keyout", "ca.key", "-out", "ca.pem"])?;
+    request(&[
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.pem",
+    ])
+    .map_err(|failure| {
+        Failure::failed(format!(
+            "can't make a certificate: {failure} (on Debian: `apt-get install openssl`)"
+        ))
+    })
 }
 
 /// The user that the server runs as, when this one is root: as root it refuses to start.

@@ -17,6 +17,7 @@ pub(super) const SERVERS: &[&dyn Server] = &[&LocalStack, &Moto, &OpenBao::Plain
 /// Which servers the tests of a package speak to. A package that is not in the list needs none.
 const NEEDS: &[(&str, Needs)] = &[
     ("keyfob-aws", Needs::These(&["localstack", "moto"])),
+    ("keyfob-sql", Needs::These(&["postgres"])),
     ("keyfob-vault", Needs::These(&["openbao", "openbao-tls", "postgres"])),
     ("keyfob-cli", Needs::All),
     ("keyfob-integration-tests", Needs::All),

@@ -5,20 +5,20 @@ mod project_file;
 use std::path::PathBuf;
 
 use clap::Parser;
-use keyfob::{Environment, Error, ErrorKind, Result, SelectOptions, Selection, StoreUrl, key_sources};
+use keyfob::{Environment, Error, ErrorKind, Result, SelectOptions, Selection, StoreUrl};
 use keyfob_envelope::RawKey;
-use keyfob_sql::{KeyConfig, KeySourceName, SqlConfig, SqlStore};
+use keyfob_sql::{KeyConfig, KeySourceName, PostgresStore};
 
 use self::project_file::url_of_file;
 use crate::context::Context;
-use crate::embedded::SCHEME;
+use crate::embedded::{OwnConfig, SCHEME, is_own};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::printer::Printer;
 use crate::prompt;
 
 /// Make an encrypted store and its key, and use it in this directory
 ///
-/// The store is one encrypted file: the one that `--store`, `SECRET_PROVIDER` or `keyfob.toml` names, else the user's
+/// The store is one encrypted file, or a schema in PostgreSQL: the one that `--store`, `SECRET_PROVIDER` or `keyfob.toml` names, else the user's
 /// own (`~/.local/share/keyfob/secrets.db`). The key is a file that only its owner may read (`~/.config/keyfob/key`),
 /// unless `KEYFOB_KEY` and its like name another key, or a service keeps it. Keep a copy of the key: without it the store can't be opened.
 ///
@@ -31,6 +31,7 @@ use crate::prompt;
 Examples:
   keyfob init                       the user's own store
   keyfob init --path secrets.db     a store in this directory
+  keyfob init --store postgres://app@db.example/secrets    a store for a team, in PostgreSQL
   keyfob init --passphrase          protected by a passphrase instead of a key file
   keyfob init --key-source vault-transit:app    protected by a key that stays in Vault
   keyfob init --key-source aws-kms:alias/app    protected by a key that stays in AWS KMS")]
@@ -57,14 +58,10 @@ impl Args {
         let environment = context.environment();
         let selection = context.selection()?;
         let url = self.with_key_source(self.url(&selection, context)?)?;
-        let mut config = SqlConfig::from_url(&url, environment)?;
-        if environment.status(&config.path).is_ok() {
+        let mut config = OwnConfig::from_url(&url, environment)?;
+        if !self.make(context, &mut config)? {
             context.block_on(open_existing(&mut config, self.passphrase, environment))?;
-            context
-                .printer()
-                .note(format_args!("the store `{}` exists and opens", config.path.display()));
-        } else {
-            self.make(context, &mut config)?;
+            context.printer().note(format_args!("the store `{config}` exists and opens"));
         }
         self.use_here(context, &url, &config)?;
         Ok(Exit::Success)
@@ -76,9 +73,9 @@ impl Args {
             return Ok(StoreUrl::parse(&url_of_file(path))?);
         }
         match &selection.store {
-            Ok(choice) if choice.url.scheme() == SCHEME => Ok(choice.url.clone()),
+            Ok(choice) if is_own(&choice.url) => Ok(choice.url.clone()),
             Ok(choice) if context.select_options().store.is_some() => {
-                let message = format!("`keyfob init` makes only keyfob's own encrypted store, not `{}`", choice.url);
+                let message = format!("`keyfob init` makes only keyfob's own encrypted stores, not `{}`", choice.url);
                 Err(Failure::usage(message, "name a file: `keyfob init --path secrets.db`"))
             }
             Err(error) if context.select_options().store.is_some() => Err(error.clone().into()),
@@ -117,12 +114,16 @@ impl Args {
         })
     }
 
-    fn make(&self, context: &Context, config: &mut SqlConfig) -> Result<(), Failure> {
-        let printer = context.printer();
+    /// Makes the store with what it needs. False, and nothing was made or asked, when there is one.
+    fn make(&self, context: &Context, config: &mut OwnConfig) -> Result<bool, Failure> {
+        let (printer, environment) = (context.printer(), context.environment());
+        if context.block_on(exists(config, environment))? {
+            return Ok(false);
+        }
         if self.passphrase {
-            config.key = passphrase(&config.key, context.environment(), prompt::new_secret)?;
-        } else if let KeyConfig::File(file) = &config.key
-            && context.environment().status(file).is_err()
+            config.set_key(passphrase(config.key(), environment, prompt::new_secret)?);
+        } else if let KeyConfig::File(file) = config.key()
+            && environment.status(file).is_err()
         {
             RawKey::create_file(file)?;
             printer.note(format_args!(
@@ -130,20 +131,20 @@ impl Args {
                 file.display()
             ));
         }
-        context.block_on(async {
-            let mut config = config.clone();
-            config.key = key_sources::connected(config.key, context.environment()).await?;
-            SqlStore::create(config).await
-        })?;
-        printer.note(format_args!("made the encrypted store `{}`", config.path.display()));
+        match context.block_on(config.clone().create(environment)) {
+            // Somebody else made it meanwhile: whether this key opens it is the next question.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+            made => made?,
+        }
+        printer.note(format_args!("made the encrypted store `{config}`"));
         if self.passphrase && matches!(KeyConfig::from_environment(context.environment()), Ok(KeyConfig::File(_))) {
             printer.hint("on a terminal the passphrase is asked for; elsewhere give it in `KEYFOB_PASSPHRASE_FILE`");
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Sees to it that commands here use the store, or says how.
-    fn use_here(&self, context: &Context, url: &StoreUrl, config: &SqlConfig) -> Result<(), Failure> {
+    fn use_here(&self, context: &Context, url: &StoreUrl, config: &OwnConfig) -> Result<(), Failure> {
         let printer = context.printer();
         // What the command line says now it will not say next time.
         let later = SelectOptions {
@@ -157,7 +158,10 @@ impl Args {
             return Ok(());
         }
         let wants_none = environment.var("KEYFOB_CONFIG")?.is_some();
-        if selection.project.is_none() && !self.no_project && !wants_none {
+        if url.password().is_some() {
+            printer
+                .hint("no `keyfob.toml` was written, because the URL holds a password: put it into `PGPASSWORD`, or `~/.pgpass`");
+        } else if selection.project.is_none() && !self.no_project && !wants_none {
             match project_file::write(environment, url) {
                 Ok(path) => printer.note(format_args!("wrote `{}`: commands here use that store", path.display())),
                 Err(error) => {
@@ -173,9 +177,9 @@ impl Args {
     }
 }
 
-fn is_chosen(selection: &Selection, environment: &Environment, config: &SqlConfig) -> bool {
+fn is_chosen(selection: &Selection, environment: &Environment, config: &OwnConfig) -> bool {
     let Ok(choice) = &selection.store else { return false };
-    choice.url.scheme() == SCHEME && SqlConfig::from_url(&choice.url, environment).is_ok_and(|chosen| chosen.path == config.path)
+    is_own(&choice.url) && OwnConfig::from_url(&choice.url, environment).is_ok_and(|chosen| chosen.is_same_store(config))
 }
 
 fn say_how_to_use(printer: &Printer, url: &StoreUrl, selection: &Selection) {
@@ -188,24 +192,29 @@ fn say_how_to_use(printer: &Printer, url: &StoreUrl, selection: &Selection) {
     ));
 }
 
-/// Opens what is there, with the key that is there: a new key would not fit.
-async fn open_existing(config: &mut SqlConfig, with_passphrase: bool, environment: &Environment) -> Result<()> {
-    if with_passphrase && matches!(config.key, KeyConfig::File(_)) {
-        config.key = KeyConfig::Passphrase(prompt::secret(&format!("passphrase of `{}`", config.path.display()))?);
+/// Whether there is a store already. One whose tables are of an older keyfob counts as none: making it completes them.
+async fn exists(config: &OwnConfig, environment: &Environment) -> Result<bool> {
+    match config {
+        OwnConfig::File(config) => Ok(environment.status(&config.path).is_ok()),
+        OwnConfig::Postgres(config) => PostgresStore::exists(config).await,
     }
-    key_sources::open(config.clone(), environment)
-        .await
-        .map(drop)
-        .map_err(|error| {
-            let error = error.with("store", config.path.display().to_string());
-            match &config.key {
-                KeyConfig::File(file) if error.kind() == ErrorKind::NotFound => error.with_hint(format!(
-                    "the store exists and its key does not: put the key back at `{}`, or name it with `KEYFOB_KEY_FILE`",
-                    file.display()
-                )),
-                _ => error,
-            }
-        })
+}
+
+/// Opens what is there, with the key that is there: a new key would not fit.
+async fn open_existing(config: &mut OwnConfig, with_passphrase: bool, environment: &Environment) -> Result<()> {
+    if with_passphrase && matches!(config.key(), KeyConfig::File(_)) {
+        config.set_key(KeyConfig::Passphrase(prompt::secret(&format!("passphrase of `{config}`"))?));
+    }
+    config.clone().open(environment).await.map(drop).map_err(|error| {
+        let error = error.with("store", config.to_string());
+        match config.key() {
+            KeyConfig::File(file) if error.kind() == ErrorKind::NotFound => error.with_hint(format!(
+                "the store exists and its key does not: put the key back at `{}`, or name it with `KEYFOB_KEY_FILE`",
+                file.display()
+            )),
+            _ => error,
+        }
+    })
 }
 
 /// The passphrase that the environment names, else a new one from a person.

@@ -22,7 +22,7 @@ fn pod(variables: &[&str], files: &[(&str, &str)]) -> FakeEnvironment {
 
 #[test]
 fn every_place_is_recognised() {
-    let places: [(&str, FakeEnvironment, Option<&str>); 20] = [
+    let places: [(&str, FakeEnvironment, Option<&str>); 25] = [
         ("a laptop with nothing", fake(&[], &[]), None),
         ("a laptop with a .env file", fake(&[], &[(".env", "A=1")]), None),
         ("a laptop with the AWS CLI", fake(&[], &[("~/.aws/config", "")]), Some("aws")),
@@ -45,12 +45,28 @@ fn every_place_is_recognised() {
         ),
         (
             "an EKS pod with a role",
-            pod(&["AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"], &[EC2]),
+            pod(
+                &[
+                    "AWS_ROLE_ARN",
+                    "AWS_WEB_IDENTITY_TOKEN_FILE",
+                    "AWS_STS_REGIONAL_ENDPOINTS",
+                    "AWS_DEFAULT_REGION",
+                    "AWS_REGION",
+                ],
+                &[EC2],
+            ),
             Some("aws"),
         ),
         (
             "an EKS pod with a pod identity",
-            pod(&["AWS_CONTAINER_CREDENTIALS_FULL_URI"], &[]),
+            pod(
+                &[
+                    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+                    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+                    "AWS_REGION",
+                ],
+                &[EC2],
+            ),
             Some("aws"),
         ),
         ("a GKE pod", pod(&[], &[GCE]), Some("gcp")),
@@ -62,7 +78,13 @@ fn every_place_is_recognised() {
         (
             "an AKS pod with a workload identity and a vault",
             pod(
-                &["AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE", "AZURE_KEYVAULT_URL"],
+                &[
+                    "AZURE_CLIENT_ID",
+                    "AZURE_TENANT_ID",
+                    "AZURE_FEDERATED_TOKEN_FILE",
+                    "AZURE_AUTHORITY_HOST",
+                    "AZURE_KEYVAULT_URL",
+                ],
                 &[AZURE_MACHINE],
             ),
             Some("azure"),
@@ -87,9 +109,37 @@ fn every_place_is_recognised() {
             ),
             Some("aws"),
         ),
-        ("Cloud Run", fake(&["K_SERVICE"], &[]), Some("gcp")),
-        ("Azure Functions", fake(&["IDENTITY_ENDPOINT"], &[]), Some("azure")),
+        (
+            "Cloud Run",
+            fake(&["K_SERVICE", "K_REVISION", "K_CONFIGURATION", "PORT"], &[]),
+            Some("gcp"),
+        ),
+        (
+            "a Cloud Run job",
+            fake(&["CLOUD_RUN_JOB", "CLOUD_RUN_EXECUTION", "CLOUD_RUN_TASK_INDEX"], &[]),
+            Some("gcp"),
+        ),
+        (
+            "Azure Functions with an identity",
+            fake(
+                &[
+                    "FUNCTIONS_WORKER_RUNTIME",
+                    "WEBSITE_SITE_NAME",
+                    "IDENTITY_ENDPOINT",
+                    "IDENTITY_HEADER",
+                    "MSI_ENDPOINT",
+                ],
+                &[],
+            ),
+            Some("azure"),
+        ),
+        (
+            "Azure Functions without an identity",
+            fake(&["FUNCTIONS_WORKER_RUNTIME", "WEBSITE_SITE_NAME"], &[]),
+            None,
+        ),
         ("EC2", fake(&[], &[EC2]), Some("aws")),
+        ("a machine of Azure", fake(&[], &[AZURE_MACHINE]), None),
         ("GCE", fake(&[], &[GCE]), Some("gcp")),
         (
             "GitHub Actions with an AWS role",
@@ -104,6 +154,21 @@ fn every_place_is_recognised() {
                 &[AZURE_MACHINE],
             ),
             Some("aws"),
+        ),
+        ("GitHub Actions", fake(&["GITHUB_ACTIONS", "CI"], &[AZURE_MACHINE]), None),
+        (
+            "GitHub Actions with a Google Cloud identity",
+            fake(
+                &[
+                    "GITHUB_ACTIONS",
+                    "GOOGLE_APPLICATION_CREDENTIALS",
+                    "GOOGLE_GHA_CREDS_PATH",
+                    "GOOGLE_CLOUD_PROJECT",
+                    "CLOUDSDK_CORE_PROJECT",
+                ],
+                &[AZURE_MACHINE],
+            ),
+            Some("gcp"),
         ),
         (
             "a pod beside a Vault agent",

@@ -1,5 +1,6 @@
 //! SQLite: one file, opened by several connections.
 
+mod error;
 mod side_files;
 mod tables;
 
@@ -13,8 +14,11 @@ use keyfob_core::{Error, ErrorKind, Result};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
-use crate::error::{from_io, from_sqlite, not_a_store, uncommitted};
+pub(crate) use error::from_io;
+use error::{from_sqlite, not_a_store, uncommitted};
 pub(crate) use tables::SqliteTables;
+
+use crate::root_tables::RootTables;
 
 /// In the header of the file: "keyf".
 const APPLICATION_ID: i32 = 0x6b65_7966;
@@ -96,7 +100,7 @@ impl Sqlite {
     }
 
     /// Makes a new file and fills it; a process that is killed meanwhile leaves no half of it at `path`.
-    pub(crate) fn create(path: &Path, fill: impl FnOnce(&dyn crate::tables::Tables) -> Result<()>) -> Result<()> {
+    pub(crate) fn create(path: &Path, fill: impl FnOnce(&dyn RootTables) -> Result<()>) -> Result<()> {
         let temporary = new_owner_only_file(path)?;
         let made = (|| {
             let mut connection = Connection::open(temporary.path()).map_err(from_sqlite)?;

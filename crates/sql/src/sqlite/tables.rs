@@ -8,10 +8,12 @@ use keyfob_envelope::{KekId, KeySlot, StoreId, kek_of};
 use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, Params, Row, params};
 
-use crate::error::{corrupt, from_sqlite};
+use super::error::from_sqlite;
+use crate::error::corrupt;
 use crate::integrity::Buckets;
+use crate::root_tables::{Place, RootTables, WrappedVersion};
 use crate::rows::{Digest, Facts, Head, SecretColumns, SecretRow, Time, VersionRow};
-use crate::tables::{At, Place, Tables, WrappedVersion};
+use crate::tables::{At, Tables};
 
 /// The tables as a transaction of this connection sees them.
 pub(crate) struct SqliteTables<'c> {
@@ -59,6 +61,97 @@ impl<'c> SqliteTables<'c> {
 }
 
 impl Tables for SqliteTables<'_> {
+    fn secrets(&self, bucket: u16, show: &mut dyn FnMut(&SecretColumns<'_>) -> Result<()>) -> Result<()> {
+        let sql = "SELECT bucket, name, last, deleted_at, purge_at, digest, history FROM secret WHERE bucket = ?1 ORDER BY name";
+        self.each(sql, [bucket], |row| show(&secret(row)?))
+    }
+
+    fn all_secrets(&self, show: &mut dyn FnMut(u16, &SecretColumns<'_>) -> Result<()>) -> Result<()> {
+        let sql = "SELECT bucket, name, last, deleted_at, purge_at, digest, history FROM secret ORDER BY bucket, name";
+        self.each(sql, [], |row| show(bucket(row)?, &secret(row)?))
+    }
+
+    fn version(&self, at: At<'_>, show: &mut dyn FnMut(&VersionRow<'_>) -> Result<()>) -> Result<bool> {
+        let sql = "SELECT bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest, wrapped_key, \
+                   ciphertext FROM version WHERE bucket = ?1 AND name = ?2 AND number = ?3";
+        let mut found = false;
+        self.each_held(&self.version, sql, params![at.bucket, at.name, signed(at.number)], |row| {
+            found = true;
+            show(&version(row)?)
+        })?;
+        Ok(found)
+    }
+
+    fn facts(&self, at: At<'_>) -> Result<Option<(Facts<'static>, Digest)>> {
+        let sql = "SELECT bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest \
+                   FROM version WHERE bucket = ?1 AND name = ?2 AND number = ?3";
+        let mut found = None;
+        self.each_held(&self.facts, sql, params![at.bucket, at.name, signed(at.number)], |row| {
+            found = Some((facts(row)?.into_owned(), bytes(row, 8)?));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn all_versions(&self, show: &mut dyn FnMut(u16, &str, &VersionRow<'_>) -> Result<()>) -> Result<()> {
+        let sql = "SELECT bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest, wrapped_key, \
+                   ciphertext FROM version ORDER BY bucket, name, number";
+        self.each(sql, [], |row| show(bucket(row)?, text(row, 1)?, &version(row)?))
+    }
+
+    fn set_secret(&self, bucket: u16, row: &SecretRow, digest: &Digest) -> Result<()> {
+        self.execute(
+            "INSERT OR REPLACE INTO secret (bucket, name, last, deleted_at, purge_at, digest, history) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+            params![
+                bucket,
+                row.name,
+                signed(row.last),
+                row.deleted_at.map(|time| time.0),
+                row.purge_at.map(|time| time.0),
+                digest,
+                row.history.encode()
+            ],
+        )
+        .map(drop)
+    }
+
+    fn remove_secret(&self, bucket: u16, name: &str) -> Result<()> {
+        self.execute("DELETE FROM version WHERE bucket = ?1 AND name = ?2", params![bucket, name])?;
+        self.execute("DELETE FROM secret WHERE bucket = ?1 AND name = ?2", params![bucket, name])
+            .map(drop)
+    }
+
+    fn add_version(&self, bucket: u16, name: &str, row: &VersionRow<'_>) -> Result<()> {
+        self.execute(
+            "INSERT INTO version (bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest, \
+             wrapped_key, ciphertext) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+            params![
+                bucket,
+                name,
+                signed(row.number),
+                row.facts.created.0,
+                row.facts.updated.0,
+                row.facts.expires_at.map(|time| time.0),
+                row.facts.description.as_deref(),
+                row.facts.tags,
+                row.ciphertext_digest,
+                row.wrapped_key,
+                row.ciphertext
+            ],
+        )
+        .map(drop)
+    }
+
+    fn remove_version(&self, at: At<'_>) -> Result<()> {
+        self.execute(
+            "DELETE FROM version WHERE bucket = ?1 AND name = ?2 AND number = ?3",
+            params![at.bucket, at.name, signed(at.number)],
+        )
+        .map(drop)
+    }
+}
+
+impl RootTables for SqliteTables<'_> {
     fn head(&self) -> Result<Head> {
         let mut head = None;
         let sql = "SELECT format, store_id, kek, generation, next_purge, mac FROM store WHERE id = 1";
@@ -100,44 +193,6 @@ impl Tables for SqliteTables<'_> {
             }
         })?;
         Ok(buckets)
-    }
-
-    fn secrets(&self, bucket: u16, show: &mut dyn FnMut(&SecretColumns<'_>) -> Result<()>) -> Result<()> {
-        let sql = "SELECT bucket, name, last, deleted_at, purge_at, digest, history FROM secret WHERE bucket = ?1 ORDER BY name";
-        self.each(sql, [bucket], |row| show(&secret(row)?))
-    }
-
-    fn all_secrets(&self, show: &mut dyn FnMut(u16, &SecretColumns<'_>) -> Result<()>) -> Result<()> {
-        let sql = "SELECT bucket, name, last, deleted_at, purge_at, digest, history FROM secret ORDER BY bucket, name";
-        self.each(sql, [], |row| show(bucket(row)?, &secret(row)?))
-    }
-
-    fn version(&self, at: At<'_>, show: &mut dyn FnMut(&VersionRow<'_>) -> Result<()>) -> Result<bool> {
-        let sql = "SELECT bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest, wrapped_key, \
-                   ciphertext FROM version WHERE bucket = ?1 AND name = ?2 AND number = ?3";
-        let mut found = false;
-        self.each_held(&self.version, sql, params![at.bucket, at.name, signed(at.number)], |row| {
-            found = true;
-            show(&version(row)?)
-        })?;
-        Ok(found)
-    }
-
-    fn facts(&self, at: At<'_>) -> Result<Option<(Facts<'static>, Digest)>> {
-        let sql = "SELECT bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest \
-                   FROM version WHERE bucket = ?1 AND name = ?2 AND number = ?3";
-        let mut found = None;
-        self.each_held(&self.facts, sql, params![at.bucket, at.name, signed(at.number)], |row| {
-            found = Some((facts(row)?.into_owned(), bytes(row, 8)?));
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    fn all_versions(&self, show: &mut dyn FnMut(u16, &str, &VersionRow<'_>) -> Result<()>) -> Result<()> {
-        let sql = "SELECT bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest, wrapped_key, \
-                   ciphertext FROM version ORDER BY bucket, name, number";
-        self.each(sql, [], |row| show(bucket(row)?, text(row, 1)?, &version(row)?))
     }
 
     fn versions_of_other_keys(&self, kek: KekId, after: Option<&Place>, limit: usize) -> Result<Vec<WrappedVersion>> {
@@ -203,57 +258,6 @@ impl Tables for SqliteTables<'_> {
         self.execute(
             "INSERT OR REPLACE INTO bucket (id, digest) VALUES (?1, ?2)",
             params![bucket, digest],
-        )
-        .map(drop)
-    }
-
-    fn set_secret(&self, bucket: u16, row: &SecretRow, digest: &Digest) -> Result<()> {
-        self.execute(
-            "INSERT OR REPLACE INTO secret (bucket, name, last, deleted_at, purge_at, digest, history) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            params![
-                bucket,
-                row.name,
-                signed(row.last),
-                row.deleted_at.map(|time| time.0),
-                row.purge_at.map(|time| time.0),
-                digest,
-                row.history.encode()
-            ],
-        )
-        .map(drop)
-    }
-
-    fn remove_secret(&self, bucket: u16, name: &str) -> Result<()> {
-        self.execute("DELETE FROM version WHERE bucket = ?1 AND name = ?2", params![bucket, name])?;
-        self.execute("DELETE FROM secret WHERE bucket = ?1 AND name = ?2", params![bucket, name])
-            .map(drop)
-    }
-
-    fn add_version(&self, bucket: u16, name: &str, row: &VersionRow<'_>) -> Result<()> {
-        self.execute(
-            "INSERT INTO version (bucket, name, number, created, updated, expires_at, description, tags, ciphertext_digest, \
-             wrapped_key, ciphertext) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-            params![
-                bucket,
-                name,
-                signed(row.number),
-                row.facts.created.0,
-                row.facts.updated.0,
-                row.facts.expires_at.map(|time| time.0),
-                row.facts.description.as_deref(),
-                row.facts.tags,
-                row.ciphertext_digest,
-                row.wrapped_key,
-                row.ciphertext
-            ],
-        )
-        .map(drop)
-    }
-
-    fn remove_version(&self, at: At<'_>) -> Result<()> {
-        self.execute(
-            "DELETE FROM version WHERE bucket = ?1 AND name = ?2 AND number = ?3",
-            params![at.bucket, at.name, signed(at.number)],
         )
         .map(drop)
     }

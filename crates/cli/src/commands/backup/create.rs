@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
+use keyfob::key_sources;
 use serde_json::json;
 
 use crate::context::Context;
@@ -32,7 +33,10 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
         let file = context.environment().absolute(&self.file);
-        let report = context.block_on(async { embedded::open(context).await?.backup(file).await })?;
+        let report = context.block_on(async {
+            let store = key_sources::open(embedded::file_config(context)?, context.environment()).await;
+            store.map_err(embedded::hint_at_init)?.backup(file).await
+        })?;
         printer.note(format_args!(
             "copied {} secrets with {} versions to `{}`",
             report.secrets,

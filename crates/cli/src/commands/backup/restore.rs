@@ -44,7 +44,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
-        let config = embedded::config(context)?;
+        let config = embedded::file_config(context)?;
         let file = context.environment().absolute(&self.file);
         if !self.yes {
             let preview = context.block_on(async {

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use keyfob::detect::Strength;
-use keyfob::{DEFAULT_SCHEME, Environment, FileKind, SecretManager, Selection, StoreUrl, key_sources};
-use keyfob_sql::{KeyConfig, SqlConfig};
+use keyfob::{DEFAULT_SCHEME, Environment, FileKind, SecretManager, Selection, StoreUrl};
+use keyfob_sql::KeyConfig;
 
 use super::check::Check;
 use crate::context::Context;
-use crate::embedded;
+use crate::embedded::{self, OwnConfig};
 
 /// Looks at everything, in the order in which one thing depends on another.
 pub(super) async fn all(context: &Context) -> Vec<Check> {
@@ -28,11 +28,11 @@ pub(super) async fn all(context: &Context) -> Vec<Check> {
         }
     };
     for (scheme, url) in stores(&selection) {
-        if url.scheme() == embedded::SCHEME {
+        if embedded::is_own(&url) {
             checks.extend(files(context.environment(), &url));
         }
         let is_healthy = store(&manager, &scheme, &url, &mut checks).await;
-        if is_healthy && url.scheme() == embedded::SCHEME {
+        if is_healthy && embedded::is_own(&url) {
             checks.push(content(context, &url).await);
         }
     }
@@ -137,13 +137,13 @@ async fn store(manager: &SecretManager, scheme: &str, url: &StoreUrl, checks: &m
     }
 }
 
-/// Every row and every value of an embedded store.
+/// Every row and every value of an own store.
 async fn content(context: &Context, url: &StoreUrl) -> Check {
     let begin = Instant::now();
     let verified = async {
         let environment = embedded::ask_for_missing_passphrase(context.environment(), url)?;
-        let config = SqlConfig::from_url(url, &environment)?;
-        key_sources::open(config, &environment).await?.verify().await
+        let config = OwnConfig::from_url(url, &environment)?;
+        config.open(&environment).await?.verify().await
     };
     let subject = url.to_string();
     match verified.await {
@@ -168,16 +168,19 @@ async fn content(context: &Context, url: &StoreUrl) -> Check {
     }
 }
 
-/// Who may read and write what an embedded store is made of. What makes it unusable is told by the store itself.
+/// Who may read and write what an own store is made of. What makes it unusable is told by the store itself.
 fn files(environment: &Environment, url: &StoreUrl) -> Vec<Check> {
-    let Ok(config) = SqlConfig::from_url(url, environment) else {
+    let Ok(config) = OwnConfig::from_url(url, environment) else {
         return Vec::new();
     };
-    let mut checks = vec![file(environment, &config.path, "the store")];
-    if let KeyConfig::Named(source) = &config.key {
+    let mut checks = Vec::new();
+    if let OwnConfig::File(config) = &config {
+        checks.push(file(environment, &config.path, "the store"));
+    }
+    if let KeyConfig::Named(source) = config.key() {
         checks.push(Check::ok("key", source.to_string(), "a service keeps the key"));
     }
-    if let KeyConfig::File(key) = &config.key {
+    if let KeyConfig::File(key) = config.key() {
         checks.push(file(environment, key, "the key"));
         if let Ok(real) = environment.real_path(key)
             && let Some(directory) = real.parent()

@@ -1,0 +1,392 @@
+//! How a PostgreSQL store is opened: typed, from a URL, from the environment.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use keyfob_core::{Environment, Error, ErrorKind, Parameter, Parameters, Result, SecretValue, StoreUrl};
+
+use super::password;
+use crate::key_config::{DAY, KeyConfig, MAX_VERSIONS, default_state_dir};
+
+/// How to open a store in PostgreSQL. `Debug` shows no password and no key.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct PostgresConfig {
+    /// The server's name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// The role.
+    pub user: String,
+    /// Its password, if it needs one.
+    pub password: Option<SecretValue>,
+    /// The schema that holds the store, and nothing else. Lower-case letters, digits and `_`.
+    pub schema: String,
+    /// How the connection is protected.
+    pub tls: PostgresTls,
+    /// The key that protects the store.
+    pub key: KeyConfig,
+    /// The directory in which the newest state that was seen is remembered, so that older rows are noticed. Without one
+    /// only this process remembers, and `health` says so.
+    pub state_dir: Option<PathBuf>,
+    /// How many versions of a secret are kept, 1 to 1000. A put removes older ones.
+    pub keep_versions: usize,
+    /// How long a deleted secret can be restored when the caller does not ask for another time.
+    pub recovery_window: Duration,
+    /// How long a call may take as a whole. Waiting for another writer is given up after half of it.
+    pub timeout: Duration,
+    /// How many connections a process opens at most, 1 to 100.
+    pub max_connections: usize,
+}
+
+/// How the connection is protected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PostgresTls {
+    /// Not at all.
+    Off,
+    /// TLS; the certificate must name the host, and an authority of this file (or of the machine) must vouch for it.
+    Verified {
+        /// A PEM file with the only authorities to trust; `None`: those of the machine.
+        authorities: Option<PathBuf>,
+    },
+}
+
+impl PostgresConfig {
+    /// The parameters that a store's URL takes.
+    pub const PARAMETERS: &'static [Parameter] = &[
+        Parameter {
+            name: "schema",
+            help: "the schema that holds the store (default `keyfob`)",
+        },
+        Parameter {
+            name: "sslmode",
+            help: "`verify-full`, or `disable` (default: `disable` on this machine, else `verify-full`); `require` and \
+                   `verify-ca` check as much as `verify-full`",
+        },
+        Parameter {
+            name: "sslrootcert",
+            help: "a PEM file with the authorities to trust (default: those of the machine)",
+        },
+        Parameter {
+            name: "key-file",
+            help: "the file with the store's key (default: `KEYFOB_KEY`, `KEYFOB_KEY_FILE`, `KEYFOB_PASSPHRASE`, \
+                   `KEYFOB_PASSPHRASE_FILE`, `KEYFOB_KEY_SOURCE`, `~/.config/keyfob/key`)",
+        },
+        Parameter {
+            name: "key-source",
+            help: "the key in a service that protects the store, instead of a key file: `vault-transit:KEY@MOUNT` or \
+                   `aws-kms:KEY` (default: `KEYFOB_KEY_SOURCE`)",
+        },
+        Parameter {
+            name: "versions",
+            help: "how many versions of a secret are kept, 1 to 1000 (default 10)",
+        },
+        Parameter {
+            name: "recovery-days",
+            help: "for how many days a deleted secret can be restored, 1 to 3650 (default 30)",
+        },
+        Parameter {
+            name: "timeout",
+            help: "how many seconds a call may take, 1 to 3600 (default 10)",
+        },
+        Parameter {
+            name: "connections",
+            help: "how many connections a process opens at most, 1 to 100 (default 8)",
+        },
+    ];
+
+    /// Connects as `user` to `database` at `host`, everything else by default, without password and state directory.
+    #[must_use]
+    pub fn new(host: impl Into<String>, database: impl Into<String>, user: impl Into<String>, key: KeyConfig) -> Self {
+        let host = host.into();
+        Self {
+            tls: default_tls(&host),
+            host,
+            port: DEFAULT_PORT,
+            database: database.into(),
+            user: user.into(),
+            password: None,
+            schema: "keyfob".to_owned(),
+            key,
+            state_dir: None,
+            keep_versions: 10,
+            recovery_window: 30 * DAY,
+            timeout: Duration::from_secs(10),
+            max_connections: 8,
+        }
+    }
+
+    /// Remembers what was seen in `directory`.
+    #[must_use]
+    pub fn with_state_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(directory.into());
+        self
+    }
+
+    /// Reads a URL such as `postgres://app@db.example/secrets?schema=keyfob`; what it leaves open comes from the
+    /// environment: a bare `postgres:` is `POSTGRES_URL`; then `PGUSER`, `PGPASSWORD`, and the file that `PGPASSFILE`
+    /// names (`~/.pgpass`).
+    ///
+    /// # Errors
+    /// `InvalidConfig` for an unknown parameter, a wrong value, or when a host, a user or a key is missing.
+    pub fn from_url(url: &StoreUrl, environment: &Environment) -> Result<Self> {
+        if url.host().is_some() {
+            return Self::from_full_url(url, environment);
+        }
+        let is_bare = url.path()?.is_empty() && url.user().is_none() && url.password().is_none();
+        let mut whole = match environment.secret_var(URL_VARIABLE).filter(|text| !text.is_empty()) {
+            Some(text) if is_bare => {
+                let text = text.expose_str().map_err(|_| invalid("`POSTGRES_URL` is not UTF-8 text"))?;
+                StoreUrl::parse(text).map_err(|error| error.with("variable", URL_VARIABLE))?
+            }
+            _ => {
+                return Err(invalid("the store's URL names no host")
+                    .with_hint("write `postgres://USER@HOST/DATABASE`, or put that into `POSTGRES_URL`"));
+            }
+        };
+        if let Some(base) = url.base() {
+            whole = whole.with_base(base);
+        }
+        url.parameters().finish()?;
+        if whole.host().is_none() || !matches!(whole.scheme(), "postgres" | "postgresql") {
+            return Err(invalid("`POSTGRES_URL` is not of the form `postgres://USER@HOST/DATABASE`"));
+        }
+        Self::from_full_url(&whole, environment)
+    }
+
+    fn from_full_url(url: &StoreUrl, environment: &Environment) -> Result<Self> {
+        let mut parameters = url.parameters();
+        let key_file = parameters.take("key-file");
+        let key_source = parameters.take("key-source");
+        let schema = parameters.take("schema");
+        let (sslmode, authorities) = (parameters.take("sslmode"), parameters.take("sslrootcert"));
+        let limits = Limits::take(&mut parameters)?;
+        parameters.finish()?;
+        let host = url.host().unwrap_or_default();
+        // An IPv6 address stands in brackets in a URL, and nowhere else.
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let user = match url.user() {
+            Some(user) => user.to_owned(),
+            None => environment.var("PGUSER")?.map(str::to_owned).ok_or_else(|| {
+                invalid("the store's URL names no user").with_hint("write `postgres://USER@HOST/DATABASE`, or set `PGUSER`")
+            })?,
+        };
+        let path = url.path()?;
+        let database = match path.trim_start_matches('/') {
+            "" => user.clone(),
+            database if database.contains('/') => {
+                return Err(invalid("the path of the store's URL is not the name of a database"));
+            }
+            database => database.to_owned(),
+        };
+        let key = KeyConfig::from_url(url, key_file, key_source, environment)?;
+        let mut config = Self::new(host, database, user, key);
+        config.port = url.port().unwrap_or(DEFAULT_PORT);
+        if let Some(schema) = schema {
+            config.schema = schema;
+        }
+        let authorities = authorities.filter(|file| file != "system").map(|file| match url.base() {
+            Some(base) if !file.starts_with("~/") => environment.absolute(base.join(file)),
+            _ => environment.absolute(file),
+        });
+        config.tls = tls(&config.host, sslmode.as_deref(), authorities)?;
+        config.password = match url.password() {
+            Some(password) => Some(password.clone()),
+            None => password::find(environment, &config.host, config.port, &config.database, &config.user)?,
+        };
+        config.state_dir = default_state_dir(environment)?;
+        limits.apply(&mut config);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Where the store is, safe to show.
+    #[must_use]
+    pub fn location(&self) -> String {
+        let host = match self.host.contains(':') {
+            true => format!("[{}]", self.host),
+            false => self.host.clone(),
+        };
+        format!("{host}:{}/{}?schema={}", self.port, self.database, self.schema)
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        is_loopback(&self.host)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let is_letter = |first: char| first.is_ascii_lowercase() || first == '_';
+        let is_schema = self.schema.len() <= 63
+            && self.schema.starts_with(is_letter)
+            && self.schema.chars().all(|c| is_letter(c) || c.is_ascii_digit())
+            && !self.schema.starts_with("pg_");
+        if !is_schema {
+            return Err(invalid(
+                "the name of a schema is made of lower-case letters, digits and `_`, and does not begin with `pg_`",
+            ));
+        }
+        if !(1..=MAX_VERSIONS).contains(&self.keep_versions) {
+            return Err(invalid("the number of versions to keep must be 1 to 1000"));
+        }
+        if self.recovery_window < DAY || self.recovery_window > 3650 * DAY {
+            return Err(invalid("deleted secrets can be kept for 1 to 3650 days"));
+        }
+        if self.timeout < Duration::from_millis(100) || self.timeout > Duration::from_secs(3600) {
+            return Err(invalid("a call may take 1 to 3600 seconds"));
+        }
+        if !(1..=100).contains(&self.max_connections) {
+            return Err(invalid("a process opens 1 to 100 connections"));
+        }
+        Ok(())
+    }
+}
+
+const DEFAULT_PORT: u16 = 5432;
+const URL_VARIABLE: &str = "POSTGRES_URL";
+
+struct Limits {
+    versions: Option<usize>,
+    days: Option<u32>,
+    seconds: Option<u32>,
+    connections: Option<usize>,
+}
+
+impl Limits {
+    fn take(parameters: &mut Parameters) -> Result<Self> {
+        Ok(Self {
+            versions: parameters.take_parsed("versions", "a number from 1 to 1000")?,
+            days: parameters.take_parsed("recovery-days", "a number from 1 to 3650")?,
+            seconds: parameters.take_parsed("timeout", "a number of seconds from 1 to 3600")?,
+            connections: parameters.take_parsed("connections", "a number from 1 to 100")?,
+        })
+    }
+
+    fn apply(self, config: &mut PostgresConfig) {
+        config.keep_versions = self.versions.unwrap_or(config.keep_versions);
+        config.recovery_window = self.days.map_or(config.recovery_window, |days| days * DAY);
+        config.timeout = self
+            .seconds
+            .map_or(config.timeout, |seconds| Duration::from_secs(seconds.into()));
+        config.max_connections = self.connections.unwrap_or(config.max_connections);
+    }
+}
+
+fn default_tls(host: &str) -> PostgresTls {
+    match is_loopback(host) {
+        true => PostgresTls::Off,
+        false => PostgresTls::Verified { authorities: None },
+    }
+}
+
+/// `require` of other clients checks nothing and `prefer` does without TLS when somebody in between says so: the first is
+/// made to check, the second is refused.
+fn tls(host: &str, mode: Option<&str>, authorities: Option<PathBuf>) -> Result<PostgresTls> {
+    match mode {
+        None if authorities.is_none() => Ok(default_tls(host)),
+        None | Some("verify-full" | "verify-ca" | "require") => Ok(PostgresTls::Verified { authorities }),
+        Some("disable") if authorities.is_some() => Err(invalid("the URL names `sslrootcert` and turns TLS off")),
+        Some("disable") => Ok(PostgresTls::Off),
+        Some("prefer" | "allow") => {
+            Err(invalid("this `sslmode` would send secrets to whoever answers").with_hint("write `verify-full`, or `disable`"))
+        }
+        Some(_) => Err(invalid("there is no such `sslmode`").with_hint("write `verify-full`, or `disable`")),
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn invalid(message: &'static str) -> Error {
+    Error::new(ErrorKind::InvalidConfig, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyfob_core::FakeEnvironment;
+
+    fn config(url: &str, environment: FakeEnvironment) -> Result<PostgresConfig> {
+        PostgresConfig::from_url(&StoreUrl::parse(url)?, &environment.build())
+    }
+
+    #[test]
+    fn a_url_says_everything_and_shows_no_password() {
+        let url = "postgresql://app:kfcanary-password1@[::1]:6000/secrets?schema=team_a&timeout=3&connections=2&versions=5";
+        let found = config(url, Environment::fake().var("PGPASSWORD", "other")).unwrap();
+        assert_eq!((found.host.as_str(), found.port), ("::1", 6000));
+        assert_eq!((found.database.as_str(), found.user.as_str()), ("secrets", "app"));
+        assert_eq!((found.schema.as_str(), found.timeout), ("team_a", Duration::from_secs(3)));
+        assert_eq!((found.max_connections, found.keep_versions), (2, 5));
+        assert_eq!(found.tls, PostgresTls::Off);
+        assert!(found.password.as_ref().is_some_and(|password| password.len() == 18));
+        assert_eq!(found.location(), "[::1]:6000/secrets?schema=team_a");
+        assert!(!format!("{found:?}").contains("kfcanary-"));
+    }
+
+    #[test]
+    fn a_bare_url_takes_the_one_of_the_environment() {
+        let environment = Environment::fake()
+            .var("POSTGRES_URL", "postgres://app@db.example/s")
+            .var("PGPASSWORD", "word");
+        let found = config("postgres:", environment).unwrap();
+        assert_eq!((found.host.as_str(), found.port), ("db.example", 5432));
+        assert!(found.password.is_some_and(|password| password.expose_secret() == b"word"));
+        assert_eq!(found.tls, PostgresTls::Verified { authorities: None });
+        let error = config("postgres:", Environment::fake()).unwrap_err();
+        assert!(error.hint().unwrap().contains("POSTGRES_URL"), "{error:?}");
+        let wrong = Environment::fake().var("POSTGRES_URL", "vault://kfcanary-hostname1/x");
+        let error = config("postgres:", wrong).unwrap_err();
+        assert!(!format!("{error:?}").contains("kfcanary-"));
+    }
+
+    #[test]
+    fn no_sslmode_sends_secrets_to_whoever_answers() {
+        let tls = |parameters: &str| {
+            let url = format!("postgres://app@db.example/s{parameters}");
+            config(&url, Environment::fake()).map(|config| config.tls)
+        };
+        let verified = |file: Option<&str>| PostgresTls::Verified {
+            authorities: file.map(PathBuf::from),
+        };
+        for mode in ["require", "verify-ca", "verify-full"] {
+            assert_eq!(tls(&format!("?sslmode={mode}")).unwrap(), verified(None));
+        }
+        assert_eq!(tls("?sslrootcert=/ca.pem").unwrap(), verified(Some("/ca.pem")));
+        assert_eq!(tls("?sslrootcert=system").unwrap(), verified(None));
+        assert_eq!(tls("?sslmode=disable").unwrap(), PostgresTls::Off);
+        for wrong in [
+            "?sslmode=prefer",
+            "?sslmode=allow",
+            "?sslmode=on",
+            "?sslmode=disable&sslrootcert=/ca.pem",
+        ] {
+            assert_eq!(tls(wrong).unwrap_err().kind(), ErrorKind::InvalidConfig, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for url in [
+            "postgres://db.example/s",
+            "postgres://app@db.example/a/b",
+            "postgres://app@db.example/s?schema=Team",
+            "postgres://app@db.example/s?schema=pg_x",
+            "postgres://app@db.example/s?timeout=0",
+            "postgres://app@db.example/s?connections=101",
+            "postgres://app@db.example/s?versions=0",
+            "postgres://app@db.example/s?key-source=a:b&key-file=k",
+            "postgres://app@db.example/s?shcema=x",
+        ] {
+            assert_eq!(
+                config(url, Environment::fake()).unwrap_err().kind(),
+                ErrorKind::InvalidConfig,
+                "{url}"
+            );
+        }
+    }
+}

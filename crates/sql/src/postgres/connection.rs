@@ -1,0 +1,223 @@
+//! Connections: a pool that fills when it is used, and transactions that never go back to it open.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use futures_util::future::{join_all, join3};
+use keyfob_core::{Error, ErrorKind, Result};
+use tokio_postgres::config::SslMode;
+use tokio_postgres::{NoTls, Row, Statement};
+
+use super::config::{PostgresConfig, PostgresTls};
+use super::error::{from_pool, from_postgres, is_consequence, not_written, unknown_outcome};
+use super::schema::Parameter;
+use super::tls;
+
+/// The longest time to wait for a connection to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Reads see one moment and can change nothing.
+pub(super) const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+/// Writes see what is committed at the time of each statement: after the wait for a lock, what its owner has left.
+pub(super) const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+pub(super) const COMMIT: &str = "COMMIT";
+
+/// A statement that reads, with its parameters.
+pub(super) type Query<'a> = (&'a str, Vec<Parameter<'a>>);
+
+/// A statement that writes, with its parameters and how many rows it must change, if that is known.
+pub(super) type Execution<'a> = (&'a str, Vec<Parameter<'a>>, Option<u64>);
+
+/// Makes the pool. Nothing is connected yet.
+pub(super) fn pool(config: &PostgresConfig) -> Result<Pool> {
+    let mut settings = tokio_postgres::Config::new();
+    settings
+        .host(&config.host)
+        .port(config.port)
+        .dbname(&config.database)
+        .user(&config.user)
+        .application_name("keyfob")
+        .connect_timeout(CONNECT.min(config.timeout))
+        .keepalives_idle(Duration::from_secs(60));
+    if let Some(password) = &config.password {
+        settings.password(password.expose_secret());
+    }
+    let recycling = ManagerConfig {
+        recycling_method: RecyclingMethod::Fast,
+    };
+    let manager = match &config.tls {
+        PostgresTls::Off => {
+            settings.ssl_mode(SslMode::Disable);
+            Manager::from_config(settings, NoTls, recycling)
+        }
+        PostgresTls::Verified { authorities } => {
+            settings.ssl_mode(SslMode::Require);
+            Manager::from_config(settings, tls::connector(authorities.as_deref())?, recycling)
+        }
+    };
+    let session = session(config.timeout);
+    Pool::builder(manager)
+        .max_size(config.max_connections)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(config.timeout))
+        .create_timeout(Some(CONNECT.min(config.timeout)))
+        .post_create(Hook::async_fn(move |client, _| {
+            let session = session.clone();
+            Box::pin(async move { client.batch_execute(&session).await.map_err(HookError::Backend) })
+        }))
+        .build()
+        .map_err(|_| Error::new(ErrorKind::Other, "the pool of connections can't be made"))
+}
+
+/// Nothing that somebody put into another schema is ever called, a server that is left alone gives up too, and a commit is
+/// durable whatever the server's default says.
+fn session(timeout: Duration) -> String {
+    let whole = timeout.as_millis();
+    let waiting = whole / 2;
+    format!(
+        "SET search_path = pg_catalog; SET statement_timeout = {whole}; SET lock_timeout = {waiting}; \
+         SET idle_in_transaction_session_timeout = {}; \
+         SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
+        whole.saturating_mul(2)
+    )
+}
+
+/// A connection that may have a transaction open. When it is dropped like that, it is closed, and the server rolls back.
+pub(super) struct Connection {
+    client: Option<Object>,
+    is_open: bool,
+}
+
+impl Connection {
+    pub(super) async fn take(pool: &Pool) -> Result<Self> {
+        let client = pool.get().await.map_err(from_pool)?;
+        Ok(Self {
+            client: Some(client),
+            is_open: false,
+        })
+    }
+
+    /// Sends all of it at once: the beginning of a transaction, if there is one, then the queries, then its end.
+    pub(super) async fn read(&mut self, begin: Option<&str>, queries: &[Query<'_>], end: Option<&str>) -> Result<Vec<Vec<Row>>> {
+        let sql: Vec<&str> = queries.iter().map(|(sql, _)| *sql).collect();
+        let statements = self.prepare(&sql).await?;
+        self.is_open |= begin.is_some();
+        let client = self.client()?;
+        let rows = join_all(
+            statements
+                .iter()
+                .zip(queries)
+                .map(|(statement, (_, parameters))| client.query(statement, parameters)),
+        );
+        let (begun, rows, ended) = join3(perform(client, begin), rows, perform(client, end)).await;
+        let answers = first_cause(begun, rows.into_iter().map(|rows| rows.map_err(from_postgres)), ended)?;
+        self.is_open &= end.is_none();
+        Ok(answers)
+    }
+
+    /// Sends all changes at once, and looks whether each has changed what it should.
+    pub(super) async fn write(&mut self, changes: &[Execution<'_>]) -> Result<()> {
+        let sql: Vec<&str> = changes.iter().map(|(sql, ..)| *sql).collect();
+        let statements = self.prepare(&sql).await?;
+        let client = self.client()?;
+        let counts = changes.chunks(SENT_AT_ONCE).zip(statements.chunks(SENT_AT_ONCE));
+        for (changes, statements) in counts {
+            let sent = statements
+                .iter()
+                .zip(changes)
+                .map(|(statement, (_, parameters, _))| client.execute(statement, parameters));
+            let counts = join_all(sent).await;
+            let counts = first_cause(Ok(()), counts.into_iter().map(|count| count.map_err(from_postgres)), Ok(()))?;
+            let is_as_expected =
+                |(count, (.., expected)): (&u64, &Execution<'_>)| expected.is_none_or(|expected| expected == *count);
+            if !counts.iter().zip(changes).all(is_as_expected) {
+                return Err(not_written());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends commands that have neither parameters nor answers.
+    pub(super) async fn perform(&mut self, commands: &str) -> Result<()> {
+        self.is_open |= commands.starts_with("BEGIN");
+        perform(self.client()?, Some(commands)).await
+    }
+
+    /// What was changed stays. An error of the server's says that it does not; without an answer nobody knows.
+    pub(super) async fn commit(mut self, within: Duration) -> Result<()> {
+        let client = self.client()?;
+        let answer = tokio::time::timeout(within, client.batch_execute(COMMIT)).await;
+        match answer {
+            Ok(Ok(())) => {
+                self.is_open = false;
+                Ok(())
+            }
+            // A server that is being shut down may have committed before it said so.
+            Ok(Err(error)) if error.code().is_some_and(|code| !code.code().starts_with("57P")) => Err(from_postgres(error)),
+            Ok(Err(_)) | Err(_) => Err(unknown_outcome()),
+        }
+    }
+
+    /// What was changed goes. When even that fails, dropping the connection does it.
+    pub(super) async fn roll_back(mut self) {
+        if let Ok(client) = self.client()
+            && client.batch_execute("ROLLBACK").await.is_ok()
+        {
+            self.is_open = false;
+        }
+    }
+
+    async fn prepare(&self, sql: &[&str]) -> Result<Vec<Statement>> {
+        let client = self.client()?;
+        // One after another: all but the first time they are there already.
+        let mut statements = Vec::with_capacity(sql.len());
+        for sql in sql {
+            statements.push(client.prepare_cached(sql).await.map_err(from_postgres)?);
+        }
+        Ok(statements)
+    }
+
+    fn client(&self) -> Result<&Object> {
+        self.client
+            .as_ref()
+            .ok_or_else(|| Error::new(ErrorKind::Other, "the connection has been given back"))
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.is_open
+            && let Some(client) = self.client.take()
+        {
+            drop(Object::take(client));
+        }
+    }
+}
+
+/// The most futures that are surely sent in their order.
+const SENT_AT_ONCE: usize = 30;
+
+async fn perform(client: &Object, commands: Option<&str>) -> Result<()> {
+    match commands {
+        Some(commands) => client.batch_execute(commands).await.map_err(from_postgres),
+        None => Ok(()),
+    }
+}
+
+/// All answers, or the error that the others follow from.
+fn first_cause<T>(before: Result<()>, answers: impl Iterator<Item = Result<T>>, after: Result<()>) -> Result<Vec<T>> {
+    before?;
+    let mut found = Vec::new();
+    let mut failed: Option<Error> = None;
+    for answer in answers {
+        match answer {
+            Ok(answer) => found.push(answer),
+            Err(error) if failed.as_ref().is_none_or(is_consequence) => failed = Some(error),
+            Err(_) => {}
+        }
+    }
+    match failed {
+        Some(error) => Err(error),
+        None => after.map(|()| found),
+    }
+}

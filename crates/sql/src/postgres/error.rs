@@ -1,0 +1,190 @@
+//! Errors of PostgreSQL → our errors.
+//!
+//! By the code alone: the server's own words and details repeat what stands in a row.
+
+use std::error::Error as _;
+
+use deadpool_postgres::HookError;
+use deadpool_postgres::PoolError;
+use keyfob_core::{Error, ErrorKind};
+use tokio_postgres::error::SqlState;
+
+use crate::error::corrupt;
+
+/// Under which key an error carries the server's code.
+const CODE: &str = "sqlstate";
+
+/// Maps an error of a statement.
+#[expect(clippy::needless_pass_by_value, reason = "it is what `map_err` hands over")]
+pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
+    if let Some(code) = error.code() {
+        return from_code(code).with(CODE, code.code());
+    }
+    let below = || std::iter::successors(error.source(), |&error: &&(dyn std::error::Error + 'static)| error.source());
+    if let Some(tls) = below().find_map(tls_error) {
+        return untrusted(tls);
+    }
+    let is_io = below().any(|error| error.is::<std::io::Error>());
+    let said = error.to_string();
+    if said.starts_with("error performing TLS handshake") {
+        return Error::new(ErrorKind::InvalidConfig, "the server does not speak TLS")
+            .with_hint("let it, or write `sslmode=disable` for a network that you trust");
+    }
+    if said.starts_with("timeout") || said.starts_with("error connecting") || is_io || error.is_closed() {
+        return lost();
+    }
+    if said.starts_with("error deserializing column") || said.contains("unexpected number of rows") {
+        return strange();
+    }
+    if said.starts_with("invalid configuration") || said.starts_with("authentication error") {
+        return Error::new(
+            ErrorKind::Unauthenticated,
+            "the database wants a log-in that keyfob was not given",
+        )
+        .with_hint("set `PGPASSWORD` or `PGPASSFILE`, or put the password into the store's URL");
+    }
+    Error::new(ErrorKind::Other, "the database's answer was not understood")
+}
+
+/// Maps an error of taking a connection.
+pub(super) fn from_pool(error: PoolError) -> Error {
+    match error {
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => from_postgres(error),
+        PoolError::Timeout(deadpool_postgres::TimeoutType::Wait) => Error::new(
+            ErrorKind::Unavailable,
+            "all connections to the database were busy for too long",
+        )
+        .with_hint("try again, or allow more of them with `connections` in the store's URL"),
+        PoolError::Timeout(_) => no_answer(),
+        _ => Error::new(ErrorKind::Other, "no connection to the database"),
+    }
+}
+
+/// A column is not what was written there.
+pub(super) fn strange() -> Error {
+    corrupt("a column holds something that was never written there")
+}
+
+/// Nothing came of it: what was begun is rolled back.
+pub(super) fn no_answer() -> Error {
+    Error::new(ErrorKind::Unavailable, "the database did not answer in time").with_hint("try again; nothing was changed")
+}
+
+/// The answer to a commit did not come.
+pub(super) fn unknown_outcome() -> Error {
+    Error::new(ErrorKind::Timeout, "the database did not confirm the write")
+        .with_hint("read the secret to see whether it was written")
+}
+
+/// Rows were not there to be changed.
+pub(super) fn not_written() -> Error {
+    Error::new(ErrorKind::PermissionDenied, "the database did not let a row be changed")
+        .with_hint("a policy of row-level security hides it from this role, or it was deleted from outside: see `keyfob doctor`")
+}
+
+/// Whether the connection is what failed.
+pub(super) fn is_lost(error: &Error) -> bool {
+    error.kind() == ErrorKind::Unavailable && (error.message() == LOST || has_code(error, &["57P01", "57P02"]))
+}
+
+/// Whether the server gave the transaction up for another's sake: it surely did not happen.
+pub(super) fn is_collision(error: &Error) -> bool {
+    has_code(error, &["40001", "40P01"])
+}
+
+/// The transaction was over before this statement came to it: another one's error is the reason.
+pub(super) fn is_consequence(error: &Error) -> bool {
+    has_code(error, &["25P02"])
+}
+
+fn has_code(error: &Error, codes: &[&str]) -> bool {
+    error.context().any(|(key, value)| key == CODE && codes.contains(&value))
+}
+
+const LOST: &str = "the connection to the database can't be made or was lost";
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Unavailable, LOST).with_hint("look whether the server runs, and at host and port in the store's URL")
+}
+
+fn tls_error<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    if let Some(error) = error.downcast_ref::<rustls::Error>() {
+        return Some(error);
+    }
+    // An I/O error shows what it holds only by itself, not as its source.
+    error
+        .downcast_ref::<std::io::Error>()?
+        .get_ref()?
+        .downcast_ref::<rustls::Error>()
+}
+
+fn untrusted(error: &rustls::Error) -> Error {
+    let message = match error {
+        rustls::Error::InvalidCertificate(_) => "the server's certificate is not trusted, or is for another name",
+        _ => "the TLS connection to the database failed",
+    };
+    Error::new(ErrorKind::InvalidConfig, message)
+        .with_hint("name the file of its authority with `sslrootcert` in the store's URL, and the host as the certificate does")
+        .with_source(error.clone())
+}
+
+fn from_code(code: &SqlState) -> Error {
+    let (kind, message, hint) = match code.code() {
+        "28P01" | "28000" => (
+            ErrorKind::Unauthenticated,
+            "the database refuses this log-in",
+            Some("check user and password, and whether the server wants TLS (`sslmode=verify-full`)"),
+        ),
+        "3D000" => (
+            ErrorKind::InvalidConfig,
+            "there is no such database",
+            Some("make it, or name another in the store's URL"),
+        ),
+        "42501" => (
+            ErrorKind::PermissionDenied,
+            "this role may not do that in the database",
+            Some("the page of the PostgreSQL store has the grants that readers and writers need"),
+        ),
+        "25006" => (
+            ErrorKind::PermissionDenied,
+            "the server takes no writes: it is a standby, or read-only",
+            Some("name the primary in the store's URL"),
+        ),
+        "57014" => (
+            ErrorKind::Unavailable,
+            "the database gave the work up because it took too long",
+            Some("try again; nothing was changed"),
+        ),
+        "55P03" => (
+            ErrorKind::Unavailable,
+            "another client has been writing to the same place for too long",
+            Some("try again; nothing was changed"),
+        ),
+        "40001" | "40P01" => (
+            ErrorKind::Unavailable,
+            "the database gave the work up for another client's sake",
+            Some("try again; nothing was changed"),
+        ),
+        "53300" => (
+            ErrorKind::Unavailable,
+            "the server has no connection left",
+            Some("raise its `max_connections`, or lower `connections` in the URLs of its stores"),
+        ),
+        "53100" | "53200" | "53400" => (ErrorKind::Unavailable, "the server has no space or memory left", None),
+        "54000" | "54001" | "54011" | "54023" => (ErrorKind::InvalidInput, "this is too large for the database", None),
+        // A table or column is not there, has other columns, or holds what it must not.
+        "42P01" | "42703" | "3F000" | "42804" | "42883" => {
+            return corrupt("the store's tables are not those that were made");
+        }
+        code if code.starts_with("23") => return corrupt("a row stands where none was written"),
+        code if code.starts_with("XX") => return corrupt("the database found its own files damaged"),
+        code if code.starts_with("08") || code.starts_with("57") => (ErrorKind::Unavailable, LOST, Some("try again")),
+        code if code.starts_with("22") => (ErrorKind::InvalidInput, "the database can't keep this text", None),
+        _ => (ErrorKind::Other, "the database refused a request", None),
+    };
+    let error = Error::new(kind, message);
+    match hint {
+        Some(hint) => error.with_hint(hint),
+        None => error,
+    }
+}

@@ -1,0 +1,28 @@
+//! PostgreSQL: one schema of a database that a team shares.
+//!
+//! The rows are those of every store of this crate. What authenticates them differs, so that writers don't queue behind
+//! one row: see [`record`].
+
+mod columns;
+mod config;
+mod connection;
+mod create;
+mod engine;
+mod error;
+mod fetch;
+mod password;
+mod record;
+mod remembered;
+mod rotate;
+mod schema;
+mod snapshot;
+mod statements;
+mod store;
+mod tls;
+mod wanted;
+
+pub use config::{PostgresConfig, PostgresTls};
+pub use store::PostgresStore;
+
+/// The scheme of the store's URLs, and what metadata calls it.
+pub(crate) const SCHEME: &str = "postgres";

@@ -1,0 +1,212 @@
+//! What one transaction fetched, as tables: the rows it may look at are all there before anybody looks, and what is to be
+//! changed is noted, to be sent together.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyfob_core::{Error, ErrorKind, Result};
+
+use crate::rows::{Digest, Facts, SecretColumns, SecretRow, Time, VersionRow};
+use crate::tables::{At, Tables};
+
+/// The rows of some buckets.
+#[derive(Default)]
+pub(super) struct Snapshot {
+    buckets: BTreeSet<u16>,
+    secrets: BTreeMap<u16, Vec<StoredSecret>>,
+    versions: BTreeMap<(u16, String, u64), StoredVersion>,
+    changes: RefCell<Vec<Change>>,
+}
+
+/// A row of a secret, as it stands in its table.
+pub(super) struct StoredSecret {
+    pub(super) name: String,
+    pub(super) last: u64,
+    pub(super) deleted_at: Option<Time>,
+    pub(super) purge_at: Option<Time>,
+    pub(super) digest: Digest,
+    pub(super) history: Vec<u8>,
+}
+
+/// A row of a version, with or without its value.
+pub(super) struct StoredVersion {
+    pub(super) number: u64,
+    pub(super) facts: Facts<'static>,
+    pub(super) ciphertext_digest: Digest,
+    pub(super) sealed: Option<StoredSeal>,
+}
+
+pub(super) struct StoredSeal {
+    pub(super) wrapped_key: Vec<u8>,
+    pub(super) ciphertext: Vec<u8>,
+}
+
+/// What is to be done to the rows.
+pub(super) enum Change {
+    SetSecret { bucket: u16, row: SecretRow, digest: Digest },
+    RemoveSecret { bucket: u16, name: String },
+    AddVersion { bucket: u16, name: String, row: StoredVersion },
+    RemoveVersion { bucket: u16, name: String, number: u64 },
+}
+
+impl Snapshot {
+    /// Says that all secrets of this bucket are here.
+    pub(super) fn add_bucket(&mut self, bucket: u16) {
+        self.buckets.insert(bucket);
+    }
+
+    pub(super) fn add_secret(&mut self, bucket: u16, secret: StoredSecret) {
+        self.secrets.entry(bucket).or_default().push(secret);
+    }
+
+    pub(super) fn add_version(&mut self, bucket: u16, name: String, version: StoredVersion) {
+        self.versions.insert((bucket, name, version.number), version);
+    }
+
+    /// Puts the secrets into the order of their names: the database's own order is not to be believed.
+    pub(super) fn sorted(mut self) -> Self {
+        for secrets in self.secrets.values_mut() {
+            secrets.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        self
+    }
+
+    pub(super) fn into_changes(self) -> Vec<Change> {
+        self.changes.into_inner()
+    }
+
+    fn find(&self, at: At<'_>) -> Option<&StoredVersion> {
+        self.versions.get(&(at.bucket, at.name.to_owned(), at.number))
+    }
+
+    fn note(&self, change: Change) -> Result<()> {
+        self.changes.borrow_mut().push(change);
+        Ok(())
+    }
+}
+
+impl Tables for Snapshot {
+    fn secrets(&self, bucket: u16, show: &mut dyn FnMut(&SecretColumns<'_>) -> Result<()>) -> Result<()> {
+        if !self.buckets.contains(&bucket) {
+            return Err(not_fetched());
+        }
+        let secrets = self.secrets.get(&bucket).into_iter().flatten();
+        secrets.map(StoredSecret::columns).try_for_each(|columns| show(&columns))
+    }
+
+    fn all_secrets(&self, show: &mut dyn FnMut(u16, &SecretColumns<'_>) -> Result<()>) -> Result<()> {
+        for (bucket, secrets) in &self.secrets {
+            for secret in secrets {
+                show(*bucket, &secret.columns())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn version(&self, at: At<'_>, show: &mut dyn FnMut(&VersionRow<'_>) -> Result<()>) -> Result<bool> {
+        match self.find(at) {
+            None => Ok(false),
+            Some(version) => show(&version.row()?).map(|()| true),
+        }
+    }
+
+    fn facts(&self, at: At<'_>) -> Result<Option<(Facts<'static>, Digest)>> {
+        Ok(self
+            .find(at)
+            .map(|version| (version.facts.clone(), version.ciphertext_digest)))
+    }
+
+    fn all_versions(&self, show: &mut dyn FnMut(u16, &str, &VersionRow<'_>) -> Result<()>) -> Result<()> {
+        for ((bucket, name, _), version) in &self.versions {
+            show(*bucket, name, &version.row()?)?;
+        }
+        Ok(())
+    }
+
+    fn set_secret(&self, bucket: u16, row: &SecretRow, digest: &Digest) -> Result<()> {
+        self.note(Change::SetSecret {
+            bucket,
+            row: row.clone(),
+            digest: *digest,
+        })
+    }
+
+    fn remove_secret(&self, bucket: u16, name: &str) -> Result<()> {
+        self.note(Change::RemoveSecret {
+            bucket,
+            name: name.to_owned(),
+        })
+    }
+
+    fn add_version(&self, bucket: u16, name: &str, row: &VersionRow<'_>) -> Result<()> {
+        let text = row.facts.description.as_deref().unwrap_or_default();
+        if text.contains('\0') {
+            let message = "PostgreSQL can't keep a description with a NUL character";
+            return Err(Error::new(ErrorKind::InvalidInput, message).with("name", name));
+        }
+        self.note(Change::AddVersion {
+            bucket,
+            name: name.to_owned(),
+            row: StoredVersion::of(row),
+        })
+    }
+
+    fn remove_version(&self, at: At<'_>) -> Result<()> {
+        self.note(Change::RemoveVersion {
+            bucket: at.bucket,
+            name: at.name.to_owned(),
+            number: at.number,
+        })
+    }
+}
+
+impl StoredSecret {
+    fn columns(&self) -> SecretColumns<'_> {
+        SecretColumns {
+            name: &self.name,
+            last: self.last,
+            deleted_at: self.deleted_at,
+            purge_at: self.purge_at,
+            digest: self.digest,
+            history: &self.history,
+        }
+    }
+}
+
+impl StoredVersion {
+    fn of(row: &VersionRow<'_>) -> Self {
+        Self {
+            number: row.number,
+            facts: row.facts.clone().into_owned(),
+            ciphertext_digest: row.ciphertext_digest,
+            sealed: Some(StoredSeal {
+                wrapped_key: row.wrapped_key.to_vec(),
+                ciphertext: row.ciphertext.to_vec(),
+            }),
+        }
+    }
+
+    fn row(&self) -> Result<VersionRow<'_>> {
+        let sealed = self.sealed.as_ref().ok_or_else(not_fetched)?;
+        let facts = &self.facts;
+        Ok(VersionRow {
+            number: self.number,
+            facts: Facts {
+                created: facts.created,
+                updated: facts.updated,
+                expires_at: facts.expires_at,
+                description: facts.description.as_deref().map(Cow::Borrowed),
+                tags: Cow::Borrowed(&facts.tags),
+            },
+            ciphertext_digest: self.ciphertext_digest,
+            wrapped_key: &sealed.wrapped_key,
+            ciphertext: &sealed.ciphertext,
+        })
+    }
+}
+
+/// Never an answer about the store: who asks has not said before what it needs.
+fn not_fetched() -> Error {
+    Error::new(ErrorKind::Other, "rows were looked at that were not fetched")
+}

@@ -1,0 +1,498 @@
+//! The verbs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use keyfob_core::{
+    Capabilities, DeleteMode, DeleteOptions, Deleted, Error, ErrorKind, GetOptions, GetRequest, Health, ListOptions, Metadata,
+    Page, PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, Version, VersionInfo, VersionSelector,
+};
+
+use super::SCHEME;
+use super::config::{PostgresConfig, PostgresTls};
+use super::connection::{COMMIT, Connection, Query, READ};
+use super::engine::{Engine, Fetched, within};
+use super::fetch;
+use super::wanted::{Places, Wanted, Which};
+use crate::blocking::blocking;
+use crate::error::{corrupt, not_found};
+use crate::integrity::{BUCKETS, Buckets, bucket_of};
+use crate::key_config::DAY;
+use crate::keyring::{Keyring, MAX_UNLOCKS};
+use crate::pages::{MAX_PAGE, from, name_after, number_below, token_after, token_below};
+use crate::rows::{SecretRow, Time};
+use crate::verified::Verified;
+use crate::verify::{VerifyReport, verify};
+
+/// keyfob's own encrypted store in PostgreSQL. Cheap to clone; clones share connections and keys.
+#[derive(Clone)]
+pub struct PostgresStore {
+    info: Arc<StoreInfo>,
+    pub(super) engine: Arc<Engine>,
+}
+
+/// How long the check of everything, or a step of a change of the key, may take.
+pub(super) const LONG: Duration = Duration::from_secs(600);
+
+impl PostgresStore {
+    /// Makes the tables of a new, empty store in the configured schema, and the schema if it is missing, and opens it. Tables
+    /// of an older keyfob are brought up to date. All of it happens in one transaction; of several at once one makes the store.
+    ///
+    /// # Errors
+    /// `AlreadyExists` when there is a store, which is left alone; `PermissionDenied` when the role may not make tables; those
+    /// of the key's source and of [`open`](Self::open).
+    pub async fn create(config: PostgresConfig) -> Result<Self> {
+        Engine::create(config).await.map(Self::new)
+    }
+
+    /// Whether there is a store in the configured schema whose tables are those of this keyfob, or newer. Needs no key.
+    ///
+    /// # Errors
+    /// Those of the connection, and `PermissionDenied` when the role may not read the tables.
+    pub async fn exists(config: &PostgresConfig) -> Result<bool> {
+        Engine::exists(config).await
+    }
+
+    /// Opens an existing store. Never makes or changes a table.
+    ///
+    /// # Errors
+    /// - `NotFound`: there is no store in the schema.
+    /// - `InvalidConfig`: it is of another layout or format, the configuration is wrong, or the server's certificate is not trusted.
+    /// - `Unauthenticated`: the database refuses the log-in, or the key does not fit.
+    /// - `PermissionDenied`: the role may not read the tables, or what is remembered can't be read.
+    /// - `Corrupt`: the head was changed from outside, or is older than what is remembered.
+    /// - `Unavailable`: the server can't be reached.
+    pub async fn open(config: PostgresConfig) -> Result<Self> {
+        Engine::open(config).await.map(Self::new)
+    }
+
+    /// Checks every row and decrypts every value, as they are at one moment. Holds all of it in memory meanwhile.
+    ///
+    /// # Errors
+    /// When the store can't be read at all. What is damaged in single places is in the report.
+    pub async fn verify(&self) -> Result<VerifyReport> {
+        let mut ring = self.engine.ring();
+        for _ in 0..MAX_UNLOCKS {
+            match self.verify_with(&ring).await {
+                Err(error) if error.kind() == ErrorKind::Unauthenticated && self.engine.unlock_again(&ring).await? => {
+                    ring = self.engine.ring();
+                }
+                report => return report.map_err(|error| self.engine.locate(error)),
+            }
+        }
+        self.verify_with(&ring).await
+    }
+
+    /// Removes the rows of everything whose time to be restored is over, and says how many buckets that changed. A write does
+    /// this too, for the bucket that it changes.
+    ///
+    /// # Errors
+    /// As any write.
+    pub async fn purge(&self) -> Result<usize> {
+        let now = Time::now().0;
+        let rows = within(self.engine.config.timeout, async {
+            let mut connection = Connection::take(&self.engine.pool).await?;
+            let query: Query<'_> = (&self.engine.statements.due, vec![&now]);
+            connection.read(Some(READ), &[query], Some(COMMIT)).await
+        })
+        .await?;
+        let due = rows.first().map(Vec::as_slice).unwrap_or_default();
+        for row in due {
+            let bucket = fetch::bucket(row)?;
+            self.engine.write(&Wanted::buckets([bucket]), |_| Ok(())).await?;
+        }
+        Ok(due.len())
+    }
+
+    fn new(engine: Arc<Engine>) -> Self {
+        let mut capabilities = Capabilities::FULL;
+        capabilities.recovery_window = Some((DAY, 3650 * DAY));
+        let info = StoreInfo::new(SCHEME, engine.config.location(), capabilities);
+        Self {
+            info: Arc::new(info),
+            engine,
+        }
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.info.capabilities
+    }
+
+    async fn read_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
+        let is_locked = |answer: &Result<Secret>| matches!(answer, Err(error) if error.kind() == ErrorKind::Unauthenticated);
+        let mut ring = self.engine.ring();
+        let mut answers = self.try_read_many(requests).await;
+        for _ in 0..MAX_UNLOCKS {
+            // The key is being changed by another client, and some values are under the new one already.
+            if !answers.iter().any(is_locked) || !self.engine.unlock_again(&ring).await.unwrap_or(false) {
+                break;
+            }
+            ring = self.engine.ring();
+            answers = self.try_read_many(requests).await;
+        }
+        answers
+    }
+
+    async fn try_read_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
+        let mut places = Places::default();
+        for GetRequest { name, options, .. } in requests {
+            let which = match &options.version {
+                VersionSelector::Current => Some(Which::Newest),
+                VersionSelector::Previous => Some(Which::SecondNewest),
+                // What is no number is no version's token.
+                VersionSelector::Exact(version) => version.as_str().parse().ok().map(Which::Number),
+            };
+            if let Some(which) = which {
+                places.add(bucket_of(name.as_str()), name.as_str(), which);
+            }
+        }
+        let buckets = requests.iter().map(|request| bucket_of(request.name.as_str()));
+        let wanted = Wanted::buckets(buckets).with_versions(places, true);
+        match self.engine.read(&wanted, |reading| Ok(reading.get_many(requests))).await {
+            Ok(answers) => answers,
+            Err(error) => vec![Err(error); requests.len()],
+        }
+    }
+
+    async fn verify_with(&self, ring: &Arc<Keyring>) -> Result<VerifyReport> {
+        let engine = Arc::clone(&self.engine);
+        let known = engine.known(0..BUCKETS, ring)?;
+        let s = &engine.statements;
+        let queries: [Query<'_>; 5] = [
+            (&s.head, Vec::new()),
+            (&s.slots, Vec::new()),
+            (&s.all_buckets, Vec::new()),
+            (&s.all_secrets, Vec::new()),
+            (&s.all_versions, Vec::new()),
+        ];
+        let rows = within(LONG, async {
+            let mut connection = Connection::take(&engine.pool).await?;
+            let begin = format!("{READ}; SET LOCAL statement_timeout = 0");
+            connection.read(Some(&begin), &queries, Some(COMMIT)).await
+        })
+        .await?;
+        let (engine, ring) = (Arc::clone(&self.engine), Arc::clone(ring));
+        blocking(move || {
+            let [head, slots, buckets, secrets, versions] = rows.as_slice() else {
+                return Err(corrupt("a read went unanswered"));
+            };
+            let (head, slots) = (fetch::head(head)?, fetch::slots(slots)?);
+            let head = engine.check_head(head, &slots, &known, &ring)?;
+            let mut fetched = Fetched {
+                verified: Arc::new(Verified {
+                    head,
+                    slots,
+                    buckets: Buckets::new(),
+                }),
+                records: BTreeMap::new(),
+                snapshot: super::snapshot::Snapshot::default(),
+            };
+            let records = fetch::buckets(buckets)?;
+            if records.len() > usize::from(BUCKETS) {
+                return Err(corrupt("there are records of buckets that no store has"));
+            }
+            let generation = records.values().map(|record| record.generation).fold(0, u64::saturating_add);
+            let all = engine
+                .add_records(&mut fetched, records, 0..BUCKETS, &known, &ring)
+                .and_then(|()| fetch::add_secrets(&mut fetched.snapshot, secrets))
+                .and_then(|()| fetch::add_versions(&mut fetched.snapshot, versions));
+            fetched.snapshot = fetched.snapshot.sorted();
+            let mut report = match all {
+                Ok(()) => verify(&engine.reading(&fetched, &ring))?,
+                Err(error) if error.kind() == ErrorKind::Unauthenticated => return Err(error),
+                Err(error) => VerifyReport::of_problem(error),
+            };
+            report.generation = generation;
+            Ok(report)
+        })
+        .await
+    }
+
+    /// Every secret in the byte order of names, and the open transaction in which that is so. What is known of a bucket at the
+    /// same digest is not read again.
+    async fn catalog(&self, ring: &Keyring) -> Result<(Vec<SecretRow>, Fetched, Connection)> {
+        let engine = &self.engine;
+        let s = &engine.statements;
+        let known = engine.known(0..BUCKETS, ring)?;
+        let mut connection = Connection::take(&engine.pool).await?;
+        let queries: [Query<'_>; 3] = [(&s.head, Vec::new()), (&s.slots, Vec::new()), (&s.all_buckets, Vec::new())];
+        let rows = connection.read(Some(READ), &queries, None).await?;
+        let [head, slots, buckets] = rows.as_slice() else {
+            return Err(corrupt("a read went unanswered"));
+        };
+        let (head, slots) = (fetch::head(head)?, fetch::slots(slots)?);
+        let head = engine.check_head(head, &slots, &known, ring)?;
+        let mut fetched = Fetched {
+            verified: Arc::new(Verified {
+                head,
+                slots,
+                buckets: Buckets::new(),
+            }),
+            records: BTreeMap::new(),
+            snapshot: super::snapshot::Snapshot::default(),
+        };
+        engine.add_records(&mut fetched, fetch::buckets(buckets)?, 0..BUCKETS, &known, ring)?;
+        let kept = engine.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let is_kept = |bucket: u16| {
+            let digest = fetched.verified.buckets.digest(bucket);
+            *digest == Buckets::EMPTY || kept.get(&bucket).is_some_and(|(at, _)| at == digest)
+        };
+        let unknown: Vec<u16> = (0..BUCKETS).filter(|bucket| !is_kept(*bucket)).collect();
+        let ids: Vec<i16> = unknown.iter().map(|bucket| bucket.cast_signed()).collect();
+        let mut rows = connection.read(None, &[(&s.secrets, vec![&ids])], None).await?;
+        fetch::add_secrets(&mut fetched.snapshot, &rows.pop().unwrap_or_default())?;
+        fetched.snapshot = fetched.snapshot.sorted();
+        let mut found = BTreeMap::new();
+        for bucket in unknown {
+            let rows = engine.reading(&fetched, ring).bucket(bucket, |_| true)?;
+            found.insert(bucket, (*fetched.verified.buckets.digest(bucket), Arc::new(rows)));
+        }
+        let mut all: Vec<SecretRow> = Vec::new();
+        for bucket in 0..BUCKETS {
+            let digest = fetched.verified.buckets.digest(bucket);
+            let rows = found
+                .get(&bucket)
+                .or_else(|| kept.get(&bucket))
+                .filter(|(at, _)| at == digest);
+            all.extend(rows.iter().flat_map(|(_, rows)| rows.iter().cloned()));
+        }
+        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        engine.catalog.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
+        let records: Vec<_> = fetched.records.values().copied().collect();
+        engine.remember(ring, &records);
+        Ok((all, fetched, connection))
+    }
+
+    async fn list_with(
+        &self,
+        ring: &Keyring,
+        options: &ListOptions,
+        limit: usize,
+        after: Option<&str>,
+    ) -> Result<Page<Metadata>> {
+        let (catalog, mut fetched, mut connection) = self.catalog(ring).await?;
+        let now = Time::now();
+        let is_listed = |row: &&SecretRow| (row.deleted_at.is_some() == (options.deleted == Deleted::Only)) && !row.is_due(now);
+        let mut rows = from(&catalog, &options.prefix, after)
+            .iter()
+            .take_while(|row| row.name.starts_with(&options.prefix))
+            .filter(is_listed);
+        let chosen: Vec<&SecretRow> = rows.by_ref().take(limit).collect();
+        let is_more = rows.next().is_some();
+        let mut places = Places::default();
+        for row in &chosen {
+            places.add(bucket_of(&row.name), &row.name, Which::Newest);
+        }
+        let query: Query<'_> = (&self.engine.statements.facts, places.parameters());
+        let versions = connection.read(None, &[query], Some(COMMIT)).await?;
+        fetch::add_versions(&mut fetched.snapshot, versions.first().map(Vec::as_slice).unwrap_or_default())?;
+        let reading = self.engine.reading(&fetched, ring);
+        let mut items = Vec::with_capacity(chosen.len());
+        for row in chosen {
+            let name = SecretName::new(&row.name)?;
+            let current = row.history.current().ok_or_else(|| not_found(&name))?;
+            let mut metadata = reading.metadata(&name, current)?;
+            metadata.deleted_at = row.deleted_at.map(Time::to_system);
+            items.push(metadata);
+        }
+        let next = items.last().filter(|_| is_more).map(|last| token_after(&last.name));
+        Ok(Page { items, next })
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("location", &self.info.location)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl SecretStore for PostgresStore {
+    fn info(&self) -> &StoreInfo {
+        &self.info
+    }
+
+    async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
+        self.capabilities().check_get(name, options)?;
+        let request = GetRequest {
+            name: name.clone(),
+            options: options.clone(),
+        };
+        let answers = self.read_many(&[request]).await;
+        answers.into_iter().next().unwrap_or_else(|| Err(not_found(name)))
+    }
+
+    async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
+        if requests.is_empty() {
+            return Vec::new();
+        }
+        self.read_many(requests).await
+    }
+
+    async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
+        self.capabilities().check_put(name, &request)?;
+        let keep = self.engine.config.keep_versions;
+        // A change of metadata alone seals the present value again.
+        let wanted = one(name, request.value.is_none());
+        let result = self
+            .engine
+            .write(&wanted, |writing| writing.put(name, request.clone(), keep))
+            .await;
+        result.map_err(|error| error.with("name", name.as_str()))
+    }
+
+    async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
+        self.capabilities().check_delete(name, options)?;
+        let default = self.engine.config.recovery_window;
+        let wanted = Wanted::buckets([bucket_of(name.as_str())]);
+        let result = self
+            .engine
+            .write(&wanted, |writing| match options.mode {
+                DeleteMode::Permanent => writing.delete_permanently(name),
+                DeleteMode::Recoverable { window: Some(window) } => writing.delete_recoverably(name, window),
+                DeleteMode::Recoverable { window: None } | DeleteMode::StoreDefault => writing.delete_recoverably(name, default),
+            })
+            .await;
+        result.map_err(|error| error.with("name", name.as_str()))
+    }
+
+    async fn restore(&self, name: &SecretName) -> Result<Metadata> {
+        self.capabilities().check_restore(name)?;
+        let result = self.engine.write(&one(name, false), |writing| writing.restore(name)).await;
+        result.map_err(|error| error.with("name", name.as_str()))
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
+        self.capabilities().check_list(options)?;
+        let limit = options.page.limit_up_to(MAX_PAGE)?;
+        let after = options.page.token.as_ref().map(name_after).transpose()?;
+        let mut tries = 0;
+        loop {
+            let ring = self.engine.ring();
+            let page = within(
+                self.engine.config.timeout,
+                self.list_with(&ring, options, limit, after.as_deref()),
+            )
+            .await;
+            match page {
+                Err(error) if error.kind() == ErrorKind::Unauthenticated && tries < MAX_UNLOCKS => {
+                    if !self.engine.unlock_again(&ring).await? {
+                        return Err(error);
+                    }
+                }
+                Err(error) if super::error::is_lost(&error) && tries == 0 => {}
+                page => return page.map_err(|error| self.engine.locate(error)),
+            }
+            tries += 1;
+        }
+    }
+
+    async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
+        self.capabilities().check_versions(name)?;
+        let limit = page.limit_up_to(MAX_PAGE)?;
+        let below = page.token.as_ref().map_or(Ok(u64::MAX), number_below)?;
+        let bucket = bucket_of(name.as_str());
+        let wanted = Wanted::buckets([bucket]).with_all_facts_of(bucket, name.as_str());
+        let work = |reading: &crate::reading::Reading<'_>| {
+            let row = reading.present(name)?;
+            let current = row.history.current().map(|current| current.number);
+            let mut older = row.history.entries().iter().rev().filter(|entry| entry.number < below);
+            let mut items = Vec::new();
+            for entry in older.by_ref().take(limit) {
+                let facts = reading.facts(name.as_str(), entry)?;
+                let mut version = VersionInfo::new(Version::from(entry.number), Some(entry.number) == current);
+                version.created = Some(facts.created.to_system());
+                version.expires_at = facts.expires_at.map(Time::to_system);
+                items.push(version);
+            }
+            let next = items
+                .last()
+                .filter(|_| older.next().is_some())
+                .map(|last| token_below(&last.version));
+            Ok(Page { items, next })
+        };
+        self.engine.read(&wanted, work).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        let verified = self
+            .engine
+            .read(&Wanted::default(), |reading| Ok(Arc::clone(&reading.verified)))
+            .await?;
+        let rows = within(self.engine.config.timeout, async {
+            let mut connection = Connection::take(&self.engine.pool).await?;
+            let query: Query<'_> = (&self.engine.statements.health, Vec::new());
+            connection.read(Some(READ), &[query], Some(COMMIT)).await
+        })
+        .await?;
+        let row = rows
+            .first()
+            .and_then(|rows| rows.first())
+            .ok_or_else(|| corrupt("a read went unanswered"))?;
+        let mut health = Health::default();
+        let config = &self.engine.config;
+        health.details = vec![
+            ("store_id", verified.head.store.to_string()),
+            ("generation", fetch::column::<Option<i64>>(row, 4)?.unwrap_or(0).to_string()),
+            ("key", verified.head.kek.to_string()),
+            ("server", fetch::column::<String>(row, 0)?),
+            (
+                "tls",
+                if config.tls == PostgresTls::Off { "off" } else { "verified" }.to_owned(),
+            ),
+        ];
+        health.warnings.extend(self.engine.remembered.warning().map(str::to_owned));
+        if fetch::column(row, 1)? {
+            health
+                .warnings
+                .push("the server is a standby: it takes no writes, and may lag behind".to_owned());
+        }
+        if fetch::column(row, 2)? {
+            health
+                .warnings
+                .push("the server does not wait for its disk: what it confirms can be lost when it crashes (`fsync`, `synchronous_commit`)".to_owned());
+        }
+        if !fetch::column::<bool>(row, 3)? {
+            health
+                .warnings
+                .push("this role may read the store and not write to it".to_owned());
+        }
+        if config.tls == PostgresTls::Off && !config.is_local() {
+            health
+                .warnings
+                .push("the connection leaves this machine without TLS: whoever is between sees the password's exchange and all names, and can change answers".to_owned());
+        }
+        if verified.is_key_changing() {
+            health
+                .warnings
+                .push("a change of the key was begun and not finished: run `keyfob key rotate` again".to_owned());
+        }
+        Ok(health)
+    }
+}
+
+/// One secret with its newest version, for a write.
+fn one(name: &SecretName, with_value: bool) -> Wanted {
+    let bucket = bucket_of(name.as_str());
+    let mut places = Places::default();
+    places.add(bucket, name.as_str(), Which::Newest);
+    Wanted::buckets([bucket]).with_versions(places, with_value)
+}
+
+impl VerifyReport {
+    fn of_problem(problem: Error) -> Self {
+        Self {
+            generation: 0,
+            secrets: 0,
+            deleted: 0,
+            versions: 0,
+            value_bytes: 0,
+            problems: vec![problem],
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The store in a real PostgreSQL: `KEYFOB_TEST_POSTGRES_URL` names a server and a role that may make schemas and roles.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod conformance;
+mod faults;
+mod proxy;
+mod rotation;
+mod support;
+mod tampering;
+mod writers;

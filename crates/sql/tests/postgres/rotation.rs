@@ -1,0 +1,122 @@
+//! Changing the key while others work.
+
+use keyfob_core::{ErrorKind, GetOptions, PutRequest, SecretName, SecretStore};
+use keyfob_envelope::RawKey;
+use keyfob_sql::{KeyConfig, PostgresStore, RotateStep};
+
+use crate::support::Place;
+
+fn name(text: &str) -> SecretName {
+    SecretName::new(text).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_changes_while_another_machine_writes() {
+    let Some(place) = Place::new("the_key_changes_while_another_machine_writes") else {
+        return;
+    };
+    let store = place.create().await;
+    for number in 0..40 {
+        store
+            .put(&name(&format!("s{number}")), PutRequest::new("kfcanary-rotate01"))
+            .await
+            .unwrap();
+    }
+    let new = place.path("new-key");
+    RawKey::create_file(&new).unwrap();
+    // The other machine has the new key file from now on, and the old one until the change is over.
+    let other = PostgresStore::open(place.config_on("other")).await.unwrap();
+    let writing = tokio::spawn({
+        let other = other.clone();
+        async move {
+            for number in 0..40 {
+                other
+                    .put(&name(&format!("s{number}")), PutRequest::new("kfcanary-rotate02"))
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    let before = store.keys().await.unwrap();
+    let mut steps = 0;
+    store
+        .rotate_key(KeyConfig::File(new.clone()), 5, &mut |_| {
+            steps += 1;
+            Ok(())
+        })
+        .await
+        .unwrap();
+    assert!(steps > 3, "{steps}");
+    writing.await.unwrap();
+    let after = store.keys().await.unwrap();
+    assert_ne!(before.current, after.current);
+    assert!(after.retiring.is_empty());
+
+    let error = PostgresStore::open(place.config()).await.unwrap_err();
+    assert_eq!(
+        error.kind(),
+        ErrorKind::Unauthenticated,
+        "the old key opens nothing any more: {error}"
+    );
+    let mut config = place.config();
+    config.key = KeyConfig::File(new);
+    let reopened = PostgresStore::open(config).await.unwrap();
+    for number in 0..40 {
+        let secret = reopened
+            .get(&name(&format!("s{number}")), &GetOptions::default())
+            .await
+            .unwrap();
+        assert!(secret.value.expose_secret() == b"kfcanary-rotate02");
+    }
+    assert!(reopened.verify().await.unwrap().problems.is_empty());
+    place.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_stopped_is_taken_up() {
+    let Some(place) = Place::new("a_change_that_stopped_is_taken_up") else {
+        return;
+    };
+    let store = place.create().await;
+    for number in 0..20 {
+        store
+            .put(&name(&format!("s{number}")), PutRequest::new("kfcanary-rotate03"))
+            .await
+            .unwrap();
+    }
+    let new = place.path("new-key");
+    RawKey::create_file(&new).unwrap();
+    let stopped = store
+        .rotate_key(KeyConfig::File(new.clone()), 3, &mut |step| match step {
+            RotateStep::Wrapped(count) if count > 5 => Err(keyfob_core::Error::new(ErrorKind::Other, "stopped")),
+            _ => Ok(()),
+        })
+        .await;
+    assert_eq!(stopped.unwrap_err().message(), "stopped");
+    // Both keys open it, and it says that it is not done.
+    let old = place.open().await;
+    assert!(!old.keys().await.unwrap().retiring.is_empty());
+    assert!(
+        old.health()
+            .await
+            .unwrap()
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("key rotate"))
+    );
+    let mut config = place.config();
+    config.key = KeyConfig::File(new.clone());
+    PostgresStore::open(config).await.unwrap();
+
+    let mut was_resumed = false;
+    old.rotate_key(KeyConfig::File(new), 3, &mut |step| {
+        was_resumed |= matches!(step, RotateStep::Begun { resumed: true });
+        Ok(())
+    })
+    .await
+    .unwrap();
+    assert!(was_resumed);
+    assert!(old.keys().await.unwrap().retiring.is_empty());
+    assert!(old.verify().await.unwrap().problems.is_empty());
+    place.remove().await;
+}
