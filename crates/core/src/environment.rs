@@ -18,6 +18,8 @@ const SECRET_VARIABLES: &[&str] = &[
     "BAO_TOKEN",
     "KEYFOB_KEY",
     "KEYFOB_PASSPHRASE",
+    "PGPASSWORD",
+    "POSTGRES_URL",
     "VAULT_JWT",
     "VAULT_SECRET_ID",
     "VAULT_TOKEN",

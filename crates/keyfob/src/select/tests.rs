@@ -136,7 +136,7 @@ fn what_cannot_be_chosen_says_why_and_how_to_choose() {
     for canary in [
         "Canary7F3A!",
         "postgres://u:canary-7f3a@h:x/db",
-        "postgres://u:canary-7f3a@h/db",
+        "postgers://u:canary-7f3a@h/db",
     ] {
         let error = provider(canary);
         assert!(!format!("{error:?}").to_lowercase().contains("canary"), "{error:?}");
