@@ -13,21 +13,31 @@ use super::table::{Launch, Program, Server, clean_environment};
 use crate::process::{Failure, Result, output};
 
 const URL: &str = "KEYFOB_TEST_POSTGRES_URL";
-/// The authority of its certificate: it speaks TLS to whoever asks, at the same port.
-const CA: &str = "KEYFOB_TEST_POSTGRES_CA";
+const TLS_URL: &str = "KEYFOB_TEST_POSTGRES_TLS_URL";
+/// The authority of its certificate.
+const TLS_CA: &str = "KEYFOB_TEST_POSTGRES_TLS_CA";
 const USER: &str = "postgres";
 /// Older ones were not tried.
 const OLDEST: u32 = 15;
 
-pub(super) struct PostgreSql;
+pub(super) enum PostgreSql {
+    Plain,
+    Tls,
+}
 
 impl Server for PostgreSql {
     fn name(&self) -> &'static str {
-        "postgres"
+        match self {
+            Self::Plain => "postgres",
+            Self::Tls => "postgres-tls",
+        }
     }
 
     fn variables(&self) -> &'static [&'static str] {
-        &[URL, CA]
+        match self {
+            Self::Plain => &[URL],
+            Self::Tls => &[TLS_URL, TLS_CA],
+        }
     }
 
     /// Whatever the machine has.
@@ -91,15 +101,6 @@ impl Server for PostgreSql {
                 .arg(&password_file),
         )?;
         let _ = fs::remove_file(&password_file);
-        // In its home, as its user, who must own the key.
-        certificates(|| {
-            let mut command = Command::new("openssl");
-            clean_environment(&mut command, &home);
-            if let Some(user) = &unprivileged {
-                command.uid(user.uid).gid(user.gid);
-            }
-            command
-        })?;
         let mut command = started("postgres");
         command.arg("-D").arg(&data);
         for setting in [
@@ -109,27 +110,41 @@ impl Server for PostgreSql {
             // What it holds is thrown away.
             "fsync=off",
             "max_connections=300",
-            "ssl=on",
-            &format!("ssl_cert_file={}", home.join("server.pem").display()),
-            &format!("ssl_key_file={}", home.join("server.key").display()),
         ] {
             command.args(["-c", setting]);
         }
+        let address = format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres");
+        let variables = match self {
+            Self::Plain => vec![(URL, address)],
+            Self::Tls => {
+                // In its home, as its user, who must own the key.
+                certificates(|| {
+                    let mut command = Command::new("openssl");
+                    clean_environment(&mut command, &home);
+                    if let Some(user) = &unprivileged {
+                        command.uid(user.uid).gid(user.gid);
+                    }
+                    command
+                })?;
+                for (setting, file) in [("ssl_cert_file", "server.pem"), ("ssl_key_file", "server.key")] {
+                    command.args(["-c", &format!("{setting}={}", home.join(file).display())]);
+                }
+                command.args(["-c", "ssl=on"]);
+                vec![(TLS_URL, address), (TLS_CA, home.join("ca.pem").display().to_string())]
+            }
+        };
         Ok(Launch {
             command,
             // Ends it without waiting for clients.
             stop: Signal::Interrupt,
-            variables: vec![
-                (URL, format!("postgres://{USER}:{password}@127.0.0.1:{port}/postgres")),
-                (CA, home.join("ca.pem").display().to_string()),
-            ],
+            variables,
             secrets: vec![password],
             outside,
         })
     }
 
     fn answers(&self, record: &Record) -> Result {
-        let url = record.variable(URL)?;
+        let url = record.variable(self.variables()[0])?;
         // In the environment, not an argument: those are for everybody on this machine to see.
         let (before, after) = url.rsplit_once('@').unwrap_or(("", url));
         let password = before.rsplit_once(':').map_or("", |(_, password)| password);

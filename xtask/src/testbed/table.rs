@@ -12,12 +12,19 @@ use super::state::Record;
 use crate::process::Result;
 
 /// Every server, in the order in which they are shown. To add one: a file beside this one, and a row here.
-pub(super) const SERVERS: &[&dyn Server] = &[&LocalStack, &Moto, &OpenBao::Plain, &OpenBao::Tls, &PostgreSql];
+pub(super) const SERVERS: &[&dyn Server] = &[
+    &LocalStack,
+    &Moto,
+    &OpenBao::Plain,
+    &OpenBao::Tls,
+    &PostgreSql::Plain,
+    &PostgreSql::Tls,
+];
 
 /// Which servers the tests of a package speak to. A package that is not in the list needs none.
 const NEEDS: &[(&str, Needs)] = &[
     ("keyfob-aws", Needs::These(&["localstack", "moto"])),
-    ("keyfob-sql", Needs::These(&["postgres"])),
+    ("keyfob-sql", Needs::These(&["postgres", "postgres-tls"])),
     ("keyfob-vault", Needs::These(&["openbao", "openbao-tls", "postgres"])),
     ("keyfob-cli", Needs::All),
     ("keyfob-integration-tests", Needs::All),

@@ -169,8 +169,10 @@ async fn with_row_level_security_a_reader_does_not_write_whatever_was_granted() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_is_checked_against_the_authority_and_the_name() {
     let test = "tls_is_checked_against_the_authority_and_the_name";
-    let Some(place) = Place::new(test) else { return };
-    let Some(authority) = keyfob_testkit::server(test, "KEYFOB_TEST_POSTGRES_CA") else {
+    let Some(place) = Place::at(test, "KEYFOB_TEST_POSTGRES_TLS_URL") else {
+        return;
+    };
+    let Some(authority) = keyfob_testkit::server(test, "KEYFOB_TEST_POSTGRES_TLS_CA") else {
         return;
     };
     place.create().await;
@@ -199,6 +201,18 @@ async fn tls_is_checked_against_the_authority_and_the_name() {
         "{error}"
     );
     place.remove().await;
+}
+
+#[tokio::test]
+async fn a_server_without_tls_gets_no_password_when_tls_is_wanted() {
+    let Some(place) = Place::new("a_server_without_tls_gets_no_password_when_tls_is_wanted") else {
+        return;
+    };
+    let mut config = place.config();
+    config.tls = PostgresTls::Verified { authorities: None };
+    let error = PostgresStore::open(config).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    assert!(error.to_string().contains("TLS"), "{error}");
 }
 
 #[tokio::test]

@@ -21,7 +21,12 @@ pub(crate) struct Place {
 impl Place {
     /// `None`, said once, when there is no server.
     pub(crate) fn new(test: &str) -> Option<Self> {
-        let server = keyfob_testkit::server(test, SERVER)?;
+        Self::at(test, SERVER)
+    }
+
+    /// At the server that a variable names.
+    pub(crate) fn at(test: &str, variable: &str) -> Option<Self> {
+        let server = keyfob_testkit::server(test, variable)?;
         let directory = tempfile::tempdir().unwrap();
         RawKey::create_file(directory.path().join("key")).unwrap();
         let random = directory.path().file_name().unwrap().to_str().unwrap().to_lowercase();
