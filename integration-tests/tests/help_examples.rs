@@ -29,6 +29,10 @@ const NEED_SOMEBODY: &[(&str, &str)] = &[
     ),
     ("keyfob init --key-source aws-kms:alias/app", "there is no AWS region"),
     (
+        "keyfob init --store postgres://app@db.example/secrets",
+        "the connection to the database can't be made",
+    ),
+    (
         "keyfob key rotate --to-key-source vault-transit:app",
         "no address of the server is given",
     ),
