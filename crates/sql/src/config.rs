@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, StoreUrl};
 
-use crate::key_config::{DAY, KeyConfig, MAX_VERSIONS, base_directory, default_state_dir};
+use crate::key_config::{KEY_FILE, KEY_SOURCE, KeyConfig, base_directory, default_state_dir};
+use crate::limits::{self, DAY, MAX_VERSIONS, RECOVERY_DAYS, VERSIONS};
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -32,24 +33,10 @@ impl SqlConfig {
 
     /// The parameters that a store's URL takes.
     pub const PARAMETERS: &'static [Parameter] = &[
-        Parameter {
-            name: "key-file",
-            help: "the file with the store's key (default: `KEYFOB_KEY`, `KEYFOB_KEY_FILE`, `KEYFOB_PASSPHRASE`, \
-                   `KEYFOB_PASSPHRASE_FILE`, `KEYFOB_KEY_SOURCE`, `~/.config/keyfob/key`)",
-        },
-        Parameter {
-            name: "key-source",
-            help: "the key in a service that protects the store, instead of a key file: `vault-transit:KEY@MOUNT` or \
-                   `aws-kms:KEY` (default: `KEYFOB_KEY_SOURCE`)",
-        },
-        Parameter {
-            name: "versions",
-            help: "how many versions of a secret are kept, 1 to 1000 (default 10)",
-        },
-        Parameter {
-            name: "recovery-days",
-            help: "for how many days a deleted secret can be restored, 1 to 3650 (default 30)",
-        },
+        KEY_FILE,
+        KEY_SOURCE,
+        VERSIONS,
+        RECOVERY_DAYS,
         Parameter {
             name: "busy-timeout",
             help: "how many seconds to wait for other processes that write, 0 to 3600 (default 10)",
@@ -122,12 +109,7 @@ impl SqlConfig {
     }
 
     pub(crate) fn check(&self) -> Result<()> {
-        if !(1..=Self::MAX_VERSIONS).contains(&self.keep_versions) {
-            return Err(invalid("the number of versions to keep must be 1 to 1000"));
-        }
-        if self.recovery_window < DAY || self.recovery_window > 3650 * DAY {
-            return Err(invalid("deleted secrets can be kept for 1 to 3650 days"));
-        }
+        limits::check(self.keep_versions, self.recovery_window)?;
         if self.busy_timeout > Duration::from_secs(3600) {
             return Err(invalid("the longest time to wait for other processes is 3600 seconds"));
         }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use keyfob_core::{ErrorKind, Result};
-use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource, StoreId};
+use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::blocking::{blocking, interrupted};
@@ -43,18 +43,14 @@ impl Engine {
     /// Makes a new, empty store with a new key, protected by the configured one.
     pub(crate) async fn create(config: SqlConfig) -> Result<Arc<Self>> {
         config.check()?;
-        let source = config.key.source()?;
-        let store = StoreId::generate()?;
-        let kek = KeyEncryptionKey::generate()?;
-        let slots = vec![kek.protect(&*source, store).await?];
-        let ring = Keyring::new(store, [kek.clone()]);
+        let (ring, kek, slots) = Keyring::generate(&*config.key.source()?).await?;
         let path = config.path.clone();
         blocking(move || {
             Sqlite::create(&path, |tables| {
                 let mut head = Head {
                     format: Head::FORMAT,
-                    store,
-                    kek: kek.id(),
+                    store: ring.store,
+                    kek,
                     generation: 1,
                     next_purge: None,
                     mac: [0; 32],

@@ -3,17 +3,25 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use keyfob_core::{Environment, Error, ErrorKind, Result, SecretValue, StoreUrl};
+use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, SecretValue, StoreUrl};
 use keyfob_envelope::{KeySource, Passphrase, RawKey};
 
 use crate::key_source_name::KeySourceName;
 
-pub(crate) const DAY: Duration = Duration::from_secs(86_400);
+/// The parameter of a store's URL that names a key file.
+pub(crate) const KEY_FILE: Parameter = Parameter {
+    name: "key-file",
+    help: "the file with the store's key (default: `KEYFOB_KEY`, `KEYFOB_KEY_FILE`, `KEYFOB_PASSPHRASE`, \
+           `KEYFOB_PASSPHRASE_FILE`, `KEYFOB_KEY_SOURCE`, `~/.config/keyfob/key`)",
+};
 
-/// The most versions of a secret that can be kept.
-pub(crate) const MAX_VERSIONS: usize = 1000;
+/// The parameter of a store's URL that names a key in a service.
+pub(crate) const KEY_SOURCE: Parameter = Parameter {
+    name: "key-source",
+    help: "the key in a service that protects the store, instead of a key file: `vault-transit:KEY@MOUNT` or \
+           `aws-kms:KEY` (default: `KEYFOB_KEY_SOURCE`)",
+};
 
 /// Where the key of a store comes from. `Debug` shows no key.
 #[derive(Clone)]

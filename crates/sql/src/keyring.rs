@@ -31,6 +31,15 @@ impl Keyring {
         Self { store, keys }
     }
 
+    /// The keys of a new store: a new key, and its slot for `source`.
+    pub(crate) async fn generate(source: &dyn KeySource) -> Result<(Self, KekId, Vec<KeySlot>)> {
+        let store = StoreId::generate()?;
+        let kek = KeyEncryptionKey::generate()?;
+        let slots = vec![kek.protect(source, store).await?];
+        let id = kek.id();
+        Ok((Self::new(store, [kek]), id, slots))
+    }
+
     /// Unlocks every slot that fits `source`.
     pub(crate) async fn unlock(slots: &[KeySlot], source: &dyn KeySource, store: StoreId) -> Result<Self> {
         let keks = KeySlot::unlock_all(slots, source, store).await?;

@@ -104,7 +104,8 @@ mod tests {
     use super::*;
     use crate::config::SqlConfig;
     use crate::engine::Engine;
-    use crate::key_config::{DAY, KeyConfig};
+    use crate::key_config::KeyConfig;
+    use crate::limits::DAY;
     use crate::sqlite::Outcome;
 
     /// Writes as if the clock showed `now`.

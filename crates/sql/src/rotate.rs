@@ -15,14 +15,14 @@
 use std::sync::Arc;
 
 use keyfob_core::Result;
-use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource};
+use keyfob_envelope::{KeySlot, KeySource};
 
 use crate::blocking::blocking;
 use crate::engine::Engine;
 use crate::key_config::KeyConfig;
 use crate::keyring::Keyring;
 use crate::root_tables::{Place, RootTables};
-use crate::rotation::{KeyStatus, RotateStep, Target, new_slots, slot_of};
+use crate::rotation::{KeyStatus, Plan, RotateStep, Target};
 use crate::sqlite::Outcome;
 use crate::store::SqlStore;
 use crate::verified::Verified;
@@ -89,30 +89,13 @@ impl SqlStore {
     async fn begin(&self, new: &Arc<dyn KeySource>) -> Result<Target> {
         loop {
             let verified = self.verified().await?;
-            let store = verified.head.store;
-            if verified.is_key_changing()
-                && let Some(slot) = slot_of(&verified, &**new, verified.head.kek).await?
-            {
-                // The handle may have been opened with the old key: it needs every key that is still in use.
-                let keys = KeySlot::unlock_all(&verified.slots, &**new, store).await?;
-                self.engine.set_ring(Keyring::new(store, keys));
-                return Ok(Target {
-                    kek: slot.kek,
-                    source: slot.source,
-                    resumed: true,
-                });
-            }
-            let own = self.engine.source()?;
-            let old = KeySlot::unlock_all(&verified.slots, &*own, store).await?;
-            let kek = KeyEncryptionKey::generate()?;
-            let slots = new_slots(&verified, &old, &kek, &*own, &**new).await?;
-            let target = Target {
-                kek: kek.id(),
-                source: new.id().as_str().to_owned(),
-                resumed: false,
+            let Plan { target, ring, slots } = Plan::of(&verified, || self.engine.source(), &**new).await?;
+            let Some(slots) = slots else {
+                self.engine.set_ring(ring);
+                return Ok(target);
             };
             let _writer = self.engine.exclusively().await;
-            let (engine, ring) = (Arc::clone(&self.engine), Keyring::new(store, old.into_iter().chain([kek])));
+            let engine = Arc::clone(&self.engine);
             let begun = blocking(move || {
                 let is_begun = engine.write_root(&ring, |writing, _| {
                     // Somebody else's change came in between: look again.

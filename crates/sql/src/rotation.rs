@@ -1,8 +1,11 @@
 //! What a change of the key is, whatever database keeps the rows.
 
+use std::sync::Arc;
+
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KekId, KeyEncryptionKey, KeySlot, KeySource};
 
+use crate::keyring::Keyring;
 use crate::verified::Verified;
 
 /// Where a change of the key has got to.
@@ -84,8 +87,56 @@ impl Target {
     }
 }
 
+/// How a change of the key begins.
+pub(crate) struct Plan {
+    pub(crate) target: Target,
+    /// Every key that is still in use, and the new one.
+    pub(crate) ring: Keyring,
+    /// The slots to begin with; `None` when the change was begun already.
+    pub(crate) slots: Option<Vec<KeySlot>>,
+}
+
+impl Plan {
+    /// Takes up the change to `new` that is under way, or plans one. `own` is the present source.
+    pub(crate) async fn of(
+        verified: &Verified,
+        own: impl FnOnce() -> Result<Arc<dyn KeySource>>,
+        new: &dyn KeySource,
+    ) -> Result<Self> {
+        let store = verified.head.store;
+        if verified.is_key_changing()
+            && let Some(slot) = slot_of(verified, new, verified.head.kek).await?
+        {
+            // The handle may have been opened with the old key: it needs every key that is still in use.
+            let keys = KeySlot::unlock_all(&verified.slots, new, store).await?;
+            return Ok(Self {
+                target: Target {
+                    kek: slot.kek,
+                    source: slot.source,
+                    resumed: true,
+                },
+                ring: Keyring::new(store, keys),
+                slots: None,
+            });
+        }
+        let own = own()?;
+        let old = KeySlot::unlock_all(&verified.slots, &*own, store).await?;
+        let kek = KeyEncryptionKey::generate()?;
+        let slots = new_slots(verified, &old, &kek, &*own, new).await?;
+        Ok(Self {
+            target: Target {
+                kek: kek.id(),
+                source: new.id().as_str().to_owned(),
+                resumed: false,
+            },
+            ring: Keyring::new(store, old.into_iter().chain([kek])),
+            slots: Some(slots),
+        })
+    }
+}
+
 /// The slots while both sources work: every key for either source.
-pub(crate) async fn new_slots(
+async fn new_slots(
     verified: &Verified,
     old: &[KeyEncryptionKey],
     kek: &KeyEncryptionKey,
@@ -112,7 +163,7 @@ pub(crate) async fn new_slots(
 }
 
 /// The slot with `kek` that `source` opens.
-pub(crate) async fn slot_of(verified: &Verified, source: &dyn KeySource, kek: KekId) -> Result<Option<KeySlot>> {
+async fn slot_of(verified: &Verified, source: &dyn KeySource, kek: KekId) -> Result<Option<KeySlot>> {
     let candidates = verified.slots.iter().filter(|slot| slot.kek == kek);
     for slot in candidates.filter(|slot| source.fits(&slot.source)) {
         match slot.unlock(source, verified.head.store).await {

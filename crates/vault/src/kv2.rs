@@ -1,5 +1,6 @@
 //! KV 2: versions, compare-and-set, recoverable deletes, and metadata in custom metadata.
 
+mod entry;
 mod history;
 mod lanes;
 mod records;
@@ -15,10 +16,11 @@ use keyfob_core::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use self::entry::{Custom, Entry};
 pub(crate) use self::history::{History, State};
 use self::history::{metadata, no_such_version, number, state, time};
 pub(crate) use self::lanes::Lanes;
-use self::records::{Custom, Entry, Patch, Records, with};
+use self::records::{Patch, Records, with};
 use crate::client::Vault;
 use crate::kv::{MAX_VALUE_BYTES, Place, check_name, not_found, value_of};
 

@@ -7,7 +7,8 @@ use std::time::Duration;
 use keyfob_core::{Environment, Error, ErrorKind, Parameter, Parameters, Result, SecretValue, StoreUrl};
 
 use super::password;
-use crate::key_config::{DAY, KeyConfig, MAX_VERSIONS, default_state_dir};
+use crate::key_config::{KEY_FILE, KEY_SOURCE, KeyConfig, default_state_dir};
+use crate::limits::{self, DAY, RECOVERY_DAYS, VERSIONS};
 
 /// How to open a store in PostgreSQL. `Debug` shows no password and no key.
 #[derive(Debug, Clone)]
@@ -71,24 +72,10 @@ impl PostgresConfig {
             name: "sslrootcert",
             help: "a PEM file with the authorities to trust (default: those of the machine)",
         },
-        Parameter {
-            name: "key-file",
-            help: "the file with the store's key (default: `KEYFOB_KEY`, `KEYFOB_KEY_FILE`, `KEYFOB_PASSPHRASE`, \
-                   `KEYFOB_PASSPHRASE_FILE`, `KEYFOB_KEY_SOURCE`, `~/.config/keyfob/key`)",
-        },
-        Parameter {
-            name: "key-source",
-            help: "the key in a service that protects the store, instead of a key file: `vault-transit:KEY@MOUNT` or \
-                   `aws-kms:KEY` (default: `KEYFOB_KEY_SOURCE`)",
-        },
-        Parameter {
-            name: "versions",
-            help: "how many versions of a secret are kept, 1 to 1000 (default 10)",
-        },
-        Parameter {
-            name: "recovery-days",
-            help: "for how many days a deleted secret can be restored, 1 to 3650 (default 30)",
-        },
+        KEY_FILE,
+        KEY_SOURCE,
+        VERSIONS,
+        RECOVERY_DAYS,
         Parameter {
             name: "timeout",
             help: "how many seconds a call may take, 1 to 3600 (default 10)",
@@ -229,12 +216,7 @@ impl PostgresConfig {
                 "the name of a schema is made of lower-case letters, digits and `_`, and does not begin with `pg_`",
             ));
         }
-        if !(1..=MAX_VERSIONS).contains(&self.keep_versions) {
-            return Err(invalid("the number of versions to keep must be 1 to 1000"));
-        }
-        if self.recovery_window < DAY || self.recovery_window > 3650 * DAY {
-            return Err(invalid("deleted secrets can be kept for 1 to 3650 days"));
-        }
+        limits::check(self.keep_versions, self.recovery_window)?;
         if self.timeout < Duration::from_millis(100) || self.timeout > Duration::from_secs(3600) {
             return Err(invalid("a call may take 1 to 3600 seconds"));
         }

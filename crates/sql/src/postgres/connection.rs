@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use futures_util::future::{join_all, join3};
+use futures_util::future::{join_all, join3, try_join_all};
 use keyfob_core::{Error, ErrorKind, Result};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{NoTls, Row, Statement};
@@ -169,12 +169,9 @@ impl Connection {
 
     async fn prepare(&self, sql: &[&str]) -> Result<Vec<Statement>> {
         let client = self.client()?;
-        // One after another: all but the first time they are there already.
-        let mut statements = Vec::with_capacity(sql.len());
-        for sql in sql {
-            statements.push(client.prepare_cached(sql).await.map_err(from_postgres)?);
-        }
-        Ok(statements)
+        // All but the first time they are there already, and nothing is sent.
+        let prepared = sql.iter().map(|sql| client.prepare_cached(sql));
+        try_join_all(prepared).await.map_err(from_postgres)
     }
 
     fn client(&self) -> Result<&Object> {

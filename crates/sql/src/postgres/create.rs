@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyfob_core::{Error, ErrorKind, Result};
-use keyfob_envelope::{KeyEncryptionKey, KeySlot, StoreId};
+use keyfob_envelope::KeySlot;
 
 use super::columns::{SlotColumns, signed};
 use super::config::PostgresConfig;
@@ -23,12 +23,8 @@ impl Engine {
     /// older keyfob up to date.
     pub(super) async fn create(config: PostgresConfig) -> Result<Arc<Self>> {
         config.check()?;
-        let source = config.key.source()?;
-        let store = StoreId::generate()?;
-        let kek = KeyEncryptionKey::generate()?;
-        let slots = vec![kek.protect(&*source, store).await?];
-        let ring = Keyring::new(store, [kek.clone()]);
-        let head = sealed_head(store, kek.id(), 1, &slots, &ring)?;
+        let (ring, kek, slots) = Keyring::generate(&*config.key.source()?).await?;
+        let head = sealed_head(ring.store, kek, 1, &slots, &ring)?;
         let (pool, statements) = (pool(&config)?, Statements::new(&config.schema));
         let made = async {
             let mut connection = Connection::take(&pool).await?;
@@ -38,10 +34,7 @@ impl Engine {
                 return Err(Error::new(ErrorKind::AlreadyExists, "there is a store already"));
             }
             if let Some(newer) = found.filter(|found| *found > VERSION) {
-                let message = format!("the store has layout {newer}, this keyfob knows {VERSION}");
-                return Err(
-                    Error::new(ErrorKind::InvalidConfig, message).with_hint("use the keyfob that wrote it, or a newer one")
-                );
+                return Err(newer_layout(newer));
             }
             let schema = format!("\"{}\"", config.schema);
             for step in missing(found.unwrap_or(0)) {
@@ -72,6 +65,12 @@ impl Engine {
         let found = found.await.map_err(|error| error.with("store", config.location()))?;
         Ok(found.is_some_and(|found| found >= VERSION))
     }
+}
+
+/// The tables are those of a newer keyfob.
+pub(super) fn newer_layout(found: i32) -> Error {
+    let message = format!("the store has layout {found}, this keyfob knows {VERSION}");
+    Error::new(ErrorKind::InvalidConfig, message).with_hint("use the keyfob that wrote it, or a newer one")
 }
 
 /// The layout of the tables in the schema; `None` when there is no store. With `prepare`, in a transaction: excludes

@@ -14,11 +14,12 @@ use super::SCHEME;
 use super::columns::apply;
 use super::config::PostgresConfig;
 use super::connection::{COMMIT, Connection, Query, READ, WRITE, pool};
-use super::create::layout;
-use super::error::{is_collision, is_lost, no_answer, not_written};
+use super::create::{layout, newer_layout};
+use super::error::{is_collision, is_lost, is_other_layout, no_answer, not_written};
 use super::fetch;
 use super::record::{BucketRow, check_head};
 use super::remembered::{HEAD, Known, Mark, Remembered};
+use super::schema::VERSION;
 use super::snapshot::{Change, Snapshot};
 use super::statements::{LOCK_SHARED, Statements};
 use super::wanted::Wanted;
@@ -54,6 +55,21 @@ pub(super) struct Fetched {
     pub(super) snapshot: Snapshot,
 }
 
+impl Fetched {
+    /// Nothing yet but a head and key slots, which were found authentic.
+    pub(super) fn new(head: Head, slots: Vec<KeySlot>) -> Self {
+        Self {
+            verified: Arc::new(Verified {
+                head,
+                slots,
+                buckets: Buckets::new(),
+            }),
+            records: BTreeMap::new(),
+            snapshot: Snapshot::default(),
+        }
+    }
+}
+
 impl Engine {
     /// Opens an existing store, and finds its head authentic. Never makes or changes a table.
     pub(super) async fn open(config: PostgresConfig) -> Result<Arc<Self>> {
@@ -86,12 +102,13 @@ impl Engine {
     async fn unlock(config: &PostgresConfig, pool: &Pool, statements: &Statements) -> Result<Keyring> {
         let (head, slots) = within(config.timeout, async {
             let mut connection = Connection::take(pool).await?;
-            if layout(&mut connection, &config.schema, false).await?.is_none() {
-                return Err(
-                    Error::new(ErrorKind::NotFound, "there is no store in this schema").with_hint("make one with `keyfob init`")
-                );
+            match head_and_slots(&mut connection, statements).await {
+                Err(error) if is_other_layout(&error) => {
+                    let found = layout(&mut connection, &config.schema, false).await?;
+                    Err(explained(error, found))
+                }
+                read => read,
             }
-            head_and_slots(&mut connection, statements).await
         })
         .await?;
         // After the database: where there is no store, nobody should look for its key.
@@ -258,15 +275,7 @@ impl Engine {
         let mut next = || rows.next().map(Vec::as_slice).unwrap_or_default();
         let (head, slots) = (fetch::head(next())?, fetch::slots(next())?);
         let head = self.check_head(head, &slots, known, ring)?;
-        let mut fetched = Fetched {
-            verified: Arc::new(Verified {
-                head,
-                slots,
-                buckets: Buckets::new(),
-            }),
-            records: BTreeMap::new(),
-            snapshot: Snapshot::default(),
-        };
+        let mut fetched = Fetched::new(head, slots);
         if !wanted.buckets.is_empty() {
             self.add_records(&mut fetched, fetch::buckets(next())?, wanted.ids(), known, ring)?;
             fetch::add_secrets(&mut fetched.snapshot, next())?;
@@ -379,6 +388,15 @@ impl Engine {
         if left.len() < ring.keks().count() && !left.is_empty() {
             self.set_ring(Keyring::new(ring.store, left));
         }
+    }
+}
+
+/// Why the tables could not be read, by the layout that was found.
+fn explained(error: Error, found: Option<i32>) -> Error {
+    match found {
+        None => Error::new(ErrorKind::NotFound, "there is no store in this schema").with_hint("make one with `keyfob init`"),
+        Some(found) if found > VERSION => newer_layout(found),
+        Some(_) => error,
     }
 }
 

@@ -97,6 +97,11 @@ pub(super) fn is_consequence(error: &Error) -> bool {
     has_code(error, &["25P02"])
 }
 
+/// Whether a table or a column is not there, which happens where there is no store and with one of a newer keyfob.
+pub(super) fn is_other_layout(error: &Error) -> bool {
+    has_code(error, &["42P01", "42703", "3F000"])
+}
+
 fn has_code(error: &Error, codes: &[&str]) -> bool {
     error.context().any(|(key, value)| key == CODE && codes.contains(&value))
 }

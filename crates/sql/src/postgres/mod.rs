@@ -3,6 +3,7 @@
 //! The rows are those of every store of this crate. What authenticates them differs, so that writers don't queue behind
 //! one row: see [`record`].
 
+mod check;
 mod columns;
 mod config;
 mod connection;
@@ -10,6 +11,7 @@ mod create;
 mod engine;
 mod error;
 mod fetch;
+mod listing;
 mod password;
 mod record;
 mod remembered;

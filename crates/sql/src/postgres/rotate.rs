@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyfob_core::{Error, ErrorKind, Result};
-use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource, kek_of};
+use keyfob_envelope::{KeySlot, KeySource, kek_of};
 
 use super::columns::{SlotColumns, signed};
 use super::connection::{COMMIT, Connection, Execution, Query, READ, WRITE};
@@ -24,7 +24,7 @@ use crate::error::corrupt;
 use crate::integrity::BUCKETS;
 use crate::key_config::KeyConfig;
 use crate::keyring::{Keyring, MAX_UNLOCKS};
-use crate::rotation::{KeyStatus, RotateStep, Target, new_slots, slot_of};
+use crate::rotation::{KeyStatus, Plan, RotateStep, Target};
 use crate::verified::Verified;
 
 /// The most buckets that one transaction locks.
@@ -82,29 +82,11 @@ impl PostgresStore {
     async fn begin(&self, new: &Arc<dyn KeySource>) -> Result<Target> {
         loop {
             let verified = self.verified().await?;
-            let store = verified.head.store;
-            if verified.is_key_changing()
-                && let Some(slot) = slot_of(&verified, &**new, verified.head.kek).await?
-            {
-                // The handle may have been opened with the old key: it needs every key that is still in use.
-                let keys = KeySlot::unlock_all(&verified.slots, &**new, store).await?;
-                self.engine.set_ring(Keyring::new(store, keys));
-                return Ok(Target {
-                    kek: slot.kek,
-                    source: slot.source,
-                    resumed: true,
-                });
-            }
-            let own = self.engine.source()?;
-            let old = KeySlot::unlock_all(&verified.slots, &*own, store).await?;
-            let kek = KeyEncryptionKey::generate()?;
-            let slots = new_slots(&verified, &old, &kek, &*own, &**new).await?;
-            let target = Target {
-                kek: kek.id(),
-                source: new.id().as_str().to_owned(),
-                resumed: false,
+            let Plan { target, ring, slots } = Plan::of(&verified, || self.engine.source(), &**new).await?;
+            let Some(slots) = slots else {
+                self.engine.set_ring(ring);
+                return Ok(target);
             };
-            let ring = Keyring::new(store, old.into_iter().chain([kek]));
             if self
                 .replace_keys(&ring, &target, slots, |found| found.slots == verified.slots)
                 .await?

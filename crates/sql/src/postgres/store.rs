@@ -1,31 +1,27 @@
 //! The verbs.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use keyfob_core::{
-    Capabilities, DeleteMode, DeleteOptions, Deleted, Error, ErrorKind, GetOptions, GetRequest, Health, ListOptions, Metadata,
-    Page, PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, Version, VersionInfo, VersionSelector,
+    Capabilities, DeleteMode, DeleteOptions, ErrorKind, GetOptions, GetRequest, Health, ListOptions, Metadata, Page, PageRequest,
+    PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, Version, VersionInfo, VersionSelector,
 };
 
 use super::SCHEME;
 use super::config::{PostgresConfig, PostgresTls};
 use super::connection::{COMMIT, Connection, Query, READ};
-use super::engine::{Engine, Fetched, within};
+use super::engine::{Engine, within};
 use super::fetch;
 use super::wanted::{Places, Wanted, Which};
-use crate::blocking::blocking;
 use crate::error::{corrupt, not_found};
-use crate::integrity::{BUCKETS, Buckets, bucket_of};
-use crate::key_config::DAY;
-use crate::keyring::{Keyring, MAX_UNLOCKS};
-use crate::pages::{MAX_PAGE, from, name_after, number_below, token_after, token_below};
-use crate::rows::{SecretRow, Time};
-use crate::verified::Verified;
-use crate::verify::{VerifyReport, verify};
+use crate::integrity::bucket_of;
+use crate::keyring::MAX_UNLOCKS;
+use crate::limits::DAY;
+use crate::pages::{MAX_PAGE, number_below, token_below};
+use crate::rows::Time;
 
 /// keyfob's own encrypted store in PostgreSQL. Cheap to clone; clones share connections and keys.
 #[derive(Clone)]
@@ -67,23 +63,6 @@ impl PostgresStore {
     /// - `Unavailable`: the server can't be reached.
     pub async fn open(config: PostgresConfig) -> Result<Self> {
         Engine::open(config).await.map(Self::new)
-    }
-
-    /// Checks every row and decrypts every value, as they are at one moment. Holds all of it in memory meanwhile.
-    ///
-    /// # Errors
-    /// When the store can't be read at all. What is damaged in single places is in the report.
-    pub async fn verify(&self) -> Result<VerifyReport> {
-        let mut ring = self.engine.ring();
-        for _ in 0..MAX_UNLOCKS {
-            match self.verify_with(&ring).await {
-                Err(error) if error.kind() == ErrorKind::Unauthenticated && self.engine.unlock_again(&ring).await? => {
-                    ring = self.engine.ring();
-                }
-                report => return report.map_err(|error| self.engine.locate(error)),
-            }
-        }
-        self.verify_with(&ring).await
     }
 
     /// Removes the rows of everything whose time to be restored is over, and says how many buckets that changed. A write does
@@ -156,151 +135,6 @@ impl PostgresStore {
             Err(error) => vec![Err(error); requests.len()],
         }
     }
-
-    async fn verify_with(&self, ring: &Arc<Keyring>) -> Result<VerifyReport> {
-        let engine = Arc::clone(&self.engine);
-        let known = engine.known(0..BUCKETS, ring)?;
-        let s = &engine.statements;
-        let queries: [Query<'_>; 5] = [
-            (&s.head, Vec::new()),
-            (&s.slots, Vec::new()),
-            (&s.all_buckets, Vec::new()),
-            (&s.all_secrets, Vec::new()),
-            (&s.all_versions, Vec::new()),
-        ];
-        let rows = within(LONG, async {
-            let mut connection = Connection::take(&engine.pool).await?;
-            let begin = format!("{READ}; SET LOCAL statement_timeout = 0");
-            connection.read(Some(&begin), &queries, Some(COMMIT)).await
-        })
-        .await?;
-        let (engine, ring) = (Arc::clone(&self.engine), Arc::clone(ring));
-        blocking(move || {
-            let [head, slots, buckets, secrets, versions] = rows.as_slice() else {
-                return Err(corrupt("a read went unanswered"));
-            };
-            let (head, slots) = (fetch::head(head)?, fetch::slots(slots)?);
-            let head = engine.check_head(head, &slots, &known, &ring)?;
-            let mut fetched = Fetched {
-                verified: Arc::new(Verified {
-                    head,
-                    slots,
-                    buckets: Buckets::new(),
-                }),
-                records: BTreeMap::new(),
-                snapshot: super::snapshot::Snapshot::default(),
-            };
-            let records = fetch::buckets(buckets)?;
-            if records.len() > usize::from(BUCKETS) {
-                return Err(corrupt("there are records of buckets that no store has"));
-            }
-            let generation = records.values().map(|record| record.generation).fold(0, u64::saturating_add);
-            let all = engine
-                .add_records(&mut fetched, records, 0..BUCKETS, &known, &ring)
-                .and_then(|()| fetch::add_secrets(&mut fetched.snapshot, secrets))
-                .and_then(|()| fetch::add_versions(&mut fetched.snapshot, versions));
-            fetched.snapshot = fetched.snapshot.sorted();
-            let mut report = match all {
-                Ok(()) => verify(&engine.reading(&fetched, &ring))?,
-                Err(error) if error.kind() == ErrorKind::Unauthenticated => return Err(error),
-                Err(error) => VerifyReport::of_problem(error),
-            };
-            report.generation = generation;
-            Ok(report)
-        })
-        .await
-    }
-
-    /// Every secret in the byte order of names, and the open transaction in which that is so. What is known of a bucket at the
-    /// same digest is not read again.
-    async fn catalog(&self, ring: &Keyring) -> Result<(Vec<SecretRow>, Fetched, Connection)> {
-        let engine = &self.engine;
-        let s = &engine.statements;
-        let known = engine.known(0..BUCKETS, ring)?;
-        let mut connection = Connection::take(&engine.pool).await?;
-        let queries: [Query<'_>; 3] = [(&s.head, Vec::new()), (&s.slots, Vec::new()), (&s.all_buckets, Vec::new())];
-        let rows = connection.read(Some(READ), &queries, None).await?;
-        let [head, slots, buckets] = rows.as_slice() else {
-            return Err(corrupt("a read went unanswered"));
-        };
-        let (head, slots) = (fetch::head(head)?, fetch::slots(slots)?);
-        let head = engine.check_head(head, &slots, &known, ring)?;
-        let mut fetched = Fetched {
-            verified: Arc::new(Verified {
-                head,
-                slots,
-                buckets: Buckets::new(),
-            }),
-            records: BTreeMap::new(),
-            snapshot: super::snapshot::Snapshot::default(),
-        };
-        engine.add_records(&mut fetched, fetch::buckets(buckets)?, 0..BUCKETS, &known, ring)?;
-        let kept = engine.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let is_kept = |bucket: u16| {
-            let digest = fetched.verified.buckets.digest(bucket);
-            *digest == Buckets::EMPTY || kept.get(&bucket).is_some_and(|(at, _)| at == digest)
-        };
-        let unknown: Vec<u16> = (0..BUCKETS).filter(|bucket| !is_kept(*bucket)).collect();
-        let ids: Vec<i16> = unknown.iter().map(|bucket| bucket.cast_signed()).collect();
-        let mut rows = connection.read(None, &[(&s.secrets, vec![&ids])], None).await?;
-        fetch::add_secrets(&mut fetched.snapshot, &rows.pop().unwrap_or_default())?;
-        fetched.snapshot = fetched.snapshot.sorted();
-        let mut found = BTreeMap::new();
-        for bucket in unknown {
-            let rows = engine.reading(&fetched, ring).bucket(bucket, |_| true)?;
-            found.insert(bucket, (*fetched.verified.buckets.digest(bucket), Arc::new(rows)));
-        }
-        let mut all: Vec<SecretRow> = Vec::new();
-        for bucket in 0..BUCKETS {
-            let digest = fetched.verified.buckets.digest(bucket);
-            let rows = found
-                .get(&bucket)
-                .or_else(|| kept.get(&bucket))
-                .filter(|(at, _)| at == digest);
-            all.extend(rows.iter().flat_map(|(_, rows)| rows.iter().cloned()));
-        }
-        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        engine.catalog.lock().unwrap_or_else(PoisonError::into_inner).extend(found);
-        let records: Vec<_> = fetched.records.values().copied().collect();
-        engine.remember(ring, &records);
-        Ok((all, fetched, connection))
-    }
-
-    async fn list_with(
-        &self,
-        ring: &Keyring,
-        options: &ListOptions,
-        limit: usize,
-        after: Option<&str>,
-    ) -> Result<Page<Metadata>> {
-        let (catalog, mut fetched, mut connection) = self.catalog(ring).await?;
-        let now = Time::now();
-        let is_listed = |row: &&SecretRow| (row.deleted_at.is_some() == (options.deleted == Deleted::Only)) && !row.is_due(now);
-        let mut rows = from(&catalog, &options.prefix, after)
-            .iter()
-            .take_while(|row| row.name.starts_with(&options.prefix))
-            .filter(is_listed);
-        let chosen: Vec<&SecretRow> = rows.by_ref().take(limit).collect();
-        let is_more = rows.next().is_some();
-        let mut places = Places::default();
-        for row in &chosen {
-            places.add(bucket_of(&row.name), &row.name, Which::Newest);
-        }
-        let query: Query<'_> = (&self.engine.statements.facts, places.parameters());
-        let versions = connection.read(None, &[query], Some(COMMIT)).await?;
-        fetch::add_versions(&mut fetched.snapshot, versions.first().map(Vec::as_slice).unwrap_or_default())?;
-        let reading = self.engine.reading(&fetched, ring);
-        let mut items = Vec::with_capacity(chosen.len());
-        for row in chosen {
-            let name = SecretName::new(&row.name)?;
-            let current = row.history.current().ok_or_else(|| not_found(&name))?;
-            let mut metadata = reading.metadata(&name, current)?;
-            metadata.deleted_at = row.deleted_at.map(Time::to_system);
-            items.push(metadata);
-        }
-        let next = items.last().filter(|_| is_more).map(|last| token_after(&last.name));
-        Ok(Page { items, next })
-    }
 }
 
 impl fmt::Debug for PostgresStore {
@@ -369,27 +203,7 @@ impl SecretStore for PostgresStore {
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
         self.capabilities().check_list(options)?;
-        let limit = options.page.limit_up_to(MAX_PAGE)?;
-        let after = options.page.token.as_ref().map(name_after).transpose()?;
-        let mut tries = 0;
-        loop {
-            let ring = self.engine.ring();
-            let page = within(
-                self.engine.config.timeout,
-                self.list_with(&ring, options, limit, after.as_deref()),
-            )
-            .await;
-            match page {
-                Err(error) if error.kind() == ErrorKind::Unauthenticated && tries < MAX_UNLOCKS => {
-                    if !self.engine.unlock_again(&ring).await? {
-                        return Err(error);
-                    }
-                }
-                Err(error) if super::error::is_lost(&error) && tries == 0 => {}
-                page => return page.map_err(|error| self.engine.locate(error)),
-            }
-            tries += 1;
-        }
+        self.list_page(options).await
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
@@ -482,17 +296,4 @@ fn one(name: &SecretName, with_value: bool) -> Wanted {
     let mut places = Places::default();
     places.add(bucket, name.as_str(), Which::Newest);
     Wanted::buckets([bucket]).with_versions(places, with_value)
-}
-
-impl VerifyReport {
-    fn of_problem(problem: Error) -> Self {
-        Self {
-            generation: 0,
-            secrets: 0,
-            deleted: 0,
-            versions: 0,
-            value_bytes: 0,
-            problems: vec![problem],
-        }
-    }
 }

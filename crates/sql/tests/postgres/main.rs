@@ -7,6 +7,7 @@ mod conformance;
 mod faults;
 mod proxy;
 mod rotation;
+mod round_trips;
 mod support;
 mod tampering;
 mod writers;

@@ -1,11 +1,15 @@
-//! Stands between a store and its server, and loses the answer to a commit when it is told to.
+//! Stands between a store and its server, counts the round trips, and loses the answer to a commit when it is told to.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+
+/// How much later answers come.
+const LATENCY: Duration = Duration::from_millis(20);
 
 /// What becomes of the answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -18,7 +22,14 @@ pub(crate) enum Loss {
 
 pub(crate) struct Proxy {
     pub(crate) port: u16,
-    is_armed: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    is_armed: AtomicBool,
+    /// How often the client spoke after the server had.
+    turns: AtomicUsize,
 }
 
 impl Proxy {
@@ -26,32 +37,47 @@ impl Proxy {
     pub(crate) async fn to(port: u16, loss: Loss) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let own = listener.local_addr().unwrap().port();
-        let is_armed = Arc::new(AtomicBool::new(false));
-        let armed = Arc::clone(&is_armed);
+        let state = Arc::new(State::default());
+        let shared = Arc::clone(&state);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-                tokio::spawn(carry(client, server, Arc::clone(&armed), loss));
+                tokio::spawn(carry(client, server, Arc::clone(&shared), loss));
             }
         });
-        Self { port: own, is_armed }
+        Self { port: own, state }
     }
 
     /// The next commit reaches the server, and its answer does not come back.
     pub(crate) fn lose_next_commit(&self) {
-        self.is_armed.store(true, Ordering::SeqCst);
+        self.state.is_armed.store(true, Ordering::SeqCst);
+    }
+
+    /// The round trips since this was asked last.
+    pub(crate) fn round_trips(&self) -> usize {
+        self.state.turns.swap(0, Ordering::SeqCst)
     }
 }
 
-async fn carry(client: TcpStream, server: TcpStream, armed: Arc<AtomicBool>, loss: Loss) {
+async fn carry(client: TcpStream, server: TcpStream, state: Arc<State>, loss: Loss) {
     let (mut from_client, to_client) = client.into_split();
     let (from_server, mut to_server) = server.into_split();
     let is_lost = Arc::new(AtomicBool::new(false));
-    let back = tokio::spawn(answers(from_server, to_client, Arc::clone(&is_lost), loss));
+    let is_answered = Arc::new(AtomicBool::new(true));
+    let back = tokio::spawn(answers(
+        from_server,
+        to_client,
+        Arc::clone(&is_lost),
+        Arc::clone(&is_answered),
+        loss,
+    ));
     let mut bytes = vec![0; 1 << 16];
     while let Ok(count @ 1..) = from_client.read(&mut bytes).await {
+        if is_answered.swap(false, Ordering::SeqCst) {
+            state.turns.fetch_add(1, Ordering::SeqCst);
+        }
         let is_commit = bytes[..count].windows(7).any(|window| window == b"COMMIT\0");
-        if is_commit && armed.swap(false, Ordering::SeqCst) {
+        if is_commit && state.is_armed.swap(false, Ordering::SeqCst) {
             is_lost.store(true, Ordering::SeqCst);
         }
         if to_server.write_all(&bytes[..count]).await.is_err() {
@@ -62,9 +88,18 @@ async fn carry(client: TcpStream, server: TcpStream, armed: Arc<AtomicBool>, los
     let _ = back.await;
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, is_lost: Arc<AtomicBool>, loss: Loss) {
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    is_lost: Arc<AtomicBool>,
+    is_answered: Arc<AtomicBool>,
+    loss: Loss,
+) {
     let mut bytes = vec![0; 1 << 16];
     while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        // All that the client sends without waiting has been sent by then.
+        tokio::time::sleep(LATENCY).await;
+        is_answered.store(true, Ordering::SeqCst);
         if is_lost.load(Ordering::SeqCst) {
             match loss {
                 Loss::Closed => return,

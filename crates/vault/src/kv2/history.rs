@@ -7,7 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use keyfob_core::{Error, ErrorKind, Metadata, Result, SecretName, Version, VersionInfo};
 use serde::Deserialize;
 
-use super::records::{Custom, Patch, Record, Records};
+use super::entry::{Custom, Record};
+use super::records::{Patch, Records};
 use crate::client::Answer;
 use crate::kv::SCHEME;
 

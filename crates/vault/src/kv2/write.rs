@@ -7,8 +7,9 @@
 use keyfob_core::{Error, ErrorKind, Metadata, PutMode, PutRequest, Result, SecretName, SecretValue};
 use serde::Serialize;
 
+use super::entry::{Entry, Record};
 use super::history::{History, State, metadata, number};
-use super::records::{Entry, Patch, Record, Records, with};
+use super::records::{Patch, Records, with};
 use super::{Kv2, VersionBody};
 use crate::client::Call;
 use crate::error::Refusal;
