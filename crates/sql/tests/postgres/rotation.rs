@@ -1,5 +1,7 @@
 //! Changing the key while others work.
 
+use std::time::Duration;
+
 use keyfob_core::{ErrorKind, GetOptions, PutRequest, SecretName, SecretStore};
 use keyfob_envelope::RawKey;
 use keyfob_sql::{KeyConfig, PostgresStore, RotateStep};
@@ -118,5 +120,42 @@ async fn a_change_that_stopped_is_taken_up() {
     assert!(was_resumed);
     assert!(old.keys().await.unwrap().retiring.is_empty());
     assert!(old.verify().await.unwrap().problems.is_empty());
+    place.remove().await;
+}
+
+/// A writer that was on its way with the old key would leave a value that nothing opens afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_does_not_begin_while_somebody_writes() {
+    let Some(place) = Place::new("a_change_does_not_begin_while_somebody_writes") else {
+        return;
+    };
+    let writer = place.create().await;
+    writer.put(&name("a"), PutRequest::new("kfcanary-rotate04")).await.unwrap();
+    let mut administrator = place.administrator().await;
+    let holding = administrator.transaction().await.unwrap();
+    let rows = format!("SELECT id FROM {}.bucket FOR UPDATE", place.schema);
+    holding.query(&rows, &[]).await.unwrap();
+    // It waits in the middle of its transaction.
+    let writing = tokio::spawn(async move { writer.put(&name("a"), PutRequest::new("kfcanary-rotate05")).await });
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'keyfob' AND wait_event_type = 'Lock' \
+                 AND query LIKE '%' || $1 || '%'";
+    let observer = place.administrator().await;
+    while observer.query_one(waits, &[&place.schema]).await.unwrap().get::<_, i64>(0) == 0 {
+        assert!(!writing.is_finished(), "nothing kept the writer");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut config = place.config();
+    config.timeout = Duration::from_secs(1);
+    let rotator = PostgresStore::open(config).await.unwrap();
+    let new = place.path("new-key");
+    RawKey::create_file(&new).unwrap();
+    let error = rotator
+        .rotate_key(KeyConfig::File(new), 5, &mut |_| Ok(()))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    holding.rollback().await.unwrap();
+    writing.await.unwrap().unwrap();
+    assert!(rotator.keys().await.unwrap().retiring.is_empty(), "nothing was begun");
     place.remove().await;
 }
