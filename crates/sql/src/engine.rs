@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use keyfob_core::{ErrorKind, Result};
-use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource};
+use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource, StoreId};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::blocking::{blocking, interrupted};
@@ -261,13 +261,21 @@ impl Engine {
 
     /// Reads the key and the slots again. False when that unlocks nothing that was not in `before`.
     pub(crate) async fn unlock_again(self: &Arc<Self>, before: &Keyring) -> Result<bool> {
-        let source = self.source()?;
-        let engine = Arc::clone(self);
-        let slots: Vec<KeySlot> = blocking(move || engine.sqlite.read(|tables| tables.slots())).await?;
-        let ring = Keyring::unlock(&slots, &*source, before.store).await?;
+        let ring = match self.present_ring(before.store).await {
+            // The change may have ended between the look at the key file and the one at the slots.
+            Err(error) if error.kind() == ErrorKind::Unauthenticated => self.present_ring(before.store).await?,
+            ring => ring?,
+        };
         let is_new = ring.keks().any(|kek| !before.has(kek.id()));
         self.set_ring(ring);
         Ok(is_new)
+    }
+
+    async fn present_ring(self: &Arc<Self>, store: StoreId) -> Result<Keyring> {
+        let source = self.source()?;
+        let engine = Arc::clone(self);
+        let slots: Vec<KeySlot> = blocking(move || engine.sqlite.read(|tables| tables.slots())).await?;
+        Keyring::unlock(&slots, &*source, store).await
     }
 
     /// Keeps the newest root. Keys that have no slot any more are forgotten with it.

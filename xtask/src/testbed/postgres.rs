@@ -178,7 +178,11 @@ fn certificates(openssl: impl Fn() -> Command) -> Result {
             "-days",
             "30",
         ]);
-        output(command.args(arguments)).map(drop)
+        output(command.args(arguments)).map(drop).map_err(|failure| {
+            Failure::failed(format!(
+                "can't make a certificate (on Debian: `apt-get install openssl`): {failure}"
+            ))
+        })
     };
     request(&["-subj", "/CN=keyfob test authority", "-keyout", "ca.key", "-out", "ca.pem"])?;
     request(&[
@@ -197,11 +201,6 @@ fn certificates(openssl: impl Fn() -> Command) -> Result {
         "-out",
         "server.pem",
     ])
-    .map_err(|failure| {
-        Failure::failed(format!(
-            "can't make a certificate: {failure} (on Debian: `apt-get install openssl`)"
-        ))
-    })
 }
 
 /// The user that the server runs as, when this one is root: as root it refuses to start.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use keyfob_core::{Error, ErrorKind, Result};
-use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource};
+use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource, StoreId};
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
 
@@ -364,16 +364,24 @@ impl Engine {
 
     /// Reads the key and the slots again. False when that unlocks nothing that was not in `before`.
     pub(super) async fn unlock_again(&self, before: &Keyring) -> Result<bool> {
+        let ring = match self.present_ring(before.store).await {
+            // The change may have ended between the look at the key file and the one at the slots.
+            Err(error) if error.kind() == ErrorKind::Unauthenticated => self.present_ring(before.store).await?,
+            ring => ring?,
+        };
+        let is_new = ring.keks().any(|kek| !before.has(kek.id()));
+        self.set_ring(ring);
+        Ok(is_new)
+    }
+
+    async fn present_ring(&self, store: StoreId) -> Result<Keyring> {
         let source = self.source()?;
         let (_, slots) = within(self.config.timeout, async {
             let mut connection = Connection::take(&self.pool).await?;
             head_and_slots(&mut connection, &self.statements).await
         })
         .await?;
-        let ring = Keyring::unlock(&slots, &*source, before.store).await?;
-        let is_new = ring.keks().any(|kek| !before.has(kek.id()));
-        self.set_ring(ring);
-        Ok(is_new)
+        Keyring::unlock(&slots, &*source, store).await
     }
 
     pub(super) fn locate(&self, error: Error) -> Error {

@@ -1,5 +1,7 @@
 //! Changing the key while others work.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use keyfob_core::{ErrorKind, GetOptions, PutRequest, SecretName, SecretStore};
@@ -12,43 +14,62 @@ fn name(text: &str) -> SecretName {
     SecretName::new(text).unwrap()
 }
 
+async fn write_all(store: &PostgresStore, value: &str) {
+    for number in 0..40 {
+        store.put(&name(&format!("s{number}")), PutRequest::new(value)).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_key_changes_while_another_machine_writes() {
     let Some(place) = Place::new("the_key_changes_while_another_machine_writes") else {
         return;
     };
     let store = place.create().await;
-    for number in 0..40 {
-        store
-            .put(&name(&format!("s{number}")), PutRequest::new("kfcanary-rotate01"))
-            .await
-            .unwrap();
-    }
+    write_all(&store, "kfcanary-rotate01").await;
     let new = place.path("new-key");
     RawKey::create_file(&new).unwrap();
-    // The other machine has the new key file from now on, and the old one until the change is over.
-    let other = PostgresStore::open(place.config_on("other")).await.unwrap();
+    // The other machine gets the new key while both open the store.
+    let its_key = place.path("other-key");
+    std::fs::copy(place.path("key"), &its_key).unwrap();
+    let mut config = place.config_on("other");
+    config.key = KeyConfig::File(its_key.clone());
+    let other = PostgresStore::open(config).await.unwrap();
+    let is_changed = Arc::new(AtomicBool::new(false));
+    let (tell, begun) = tokio::sync::oneshot::channel();
     let writing = tokio::spawn({
-        let other = other.clone();
+        let is_changed = Arc::clone(&is_changed);
         async move {
-            for number in 0..40 {
-                other
-                    .put(&name(&format!("s{number}")), PutRequest::new("kfcanary-rotate02"))
-                    .await
-                    .unwrap();
+            write_all(&other, "kfcanary-rotate01").await;
+            tell.send(()).unwrap();
+            loop {
+                // The last round begins after the end.
+                let is_last = is_changed.load(Ordering::SeqCst);
+                write_all(&other, "kfcanary-rotate02").await;
+                if is_last {
+                    break;
+                }
             }
         }
     });
+    begun.await.unwrap();
     let before = store.keys().await.unwrap();
     let mut steps = 0;
     store
-        .rotate_key(KeyConfig::File(new.clone()), 5, &mut |_| {
+        .rotate_key(KeyConfig::File(new.clone()), 5, &mut |step| {
             steps += 1;
+            if step == RotateStep::Ready {
+                // In one step, as `mv` does.
+                let fresh = place.path("fresh-key");
+                std::fs::copy(&new, &fresh).unwrap();
+                std::fs::rename(fresh, &its_key).unwrap();
+            }
             Ok(())
         })
         .await
         .unwrap();
     assert!(steps > 3, "{steps}");
+    is_changed.store(true, Ordering::SeqCst);
     writing.await.unwrap();
     let after = store.keys().await.unwrap();
     assert_ne!(before.current, after.current);
