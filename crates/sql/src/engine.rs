@@ -1,9 +1,8 @@
 //! One open store: the database, the unlocked keys, and what was last found true.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use keyfob_core::{ErrorKind, Result};
-use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource, StoreId};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 
 use crate::blocking::{blocking, interrupted};
@@ -11,6 +10,7 @@ use crate::config::SqlConfig;
 use crate::integrity::Buckets;
 use crate::key_config::KeyConfig;
 use crate::keyring::{Keyring, MAX_UNLOCKS};
+use crate::keys::Keys;
 use crate::reading::Reading;
 use crate::remembered::Remembered;
 use crate::root::{Known, root_mac};
@@ -30,8 +30,7 @@ pub(crate) struct Engine {
     pub(crate) sqlite: Sqlite,
     pub(crate) remembered: Remembered,
     pub(crate) scheme: Arc<str>,
-    key: RwLock<KeyConfig>,
-    ring: RwLock<Arc<Keyring>>,
+    pub(crate) keys: Keys,
     verified: Mutex<Option<Arc<Verified>>>,
     catalog: Mutex<Option<(Digest, Arc<Vec<SecretRow>>)>>,
     readers: Semaphore,
@@ -79,8 +78,7 @@ impl Engine {
         let store = ring.store;
         let engine = Arc::new(Self {
             remembered: Remembered::open(config.state_dir.as_deref(), store, &config.path)?,
-            key: RwLock::new(config.key.clone()),
-            ring: RwLock::new(Arc::new(ring)),
+            keys: Keys::new(config.key.clone(), ring),
             scheme: Arc::from(SCHEME),
             verified: Mutex::default(),
             catalog: Mutex::default(),
@@ -123,7 +121,7 @@ impl Engine {
         let work = Arc::new(work);
         let mut tries = 0;
         loop {
-            let ring = self.ring();
+            let ring = self.keys.ring();
             match self.run_once(Arc::clone(&work)).await {
                 // More than once only if the key changes again while the work waits for its turn.
                 Err(error) if error.kind() == ErrorKind::Unauthenticated && tries < MAX_UNLOCKS => {
@@ -225,22 +223,6 @@ impl Engine {
         (*at == verified.head.mac).then(|| Arc::clone(catalog))
     }
 
-    pub(crate) fn ring(&self) -> Arc<Keyring> {
-        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(crate) fn set_ring(&self, ring: Keyring) {
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
-    }
-
-    pub(crate) fn source(&self) -> Result<Arc<dyn KeySource>> {
-        self.key.read().unwrap_or_else(PoisonError::into_inner).source()
-    }
-
-    pub(crate) fn set_key(&self, key: KeyConfig) {
-        *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
-    }
-
     pub(crate) fn last_verified(&self) -> Option<Arc<Verified>> {
         self.verified.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -256,26 +238,16 @@ impl Engine {
     ) -> Result<T> {
         let _permit = self.readers.acquire().await.map_err(|_| interrupted())?;
         let engine = Arc::clone(self);
-        blocking(move || work(&engine, &engine.ring())).await
+        blocking(move || work(&engine, &engine.keys.ring())).await
     }
 
     /// Reads the key and the slots again. False when that unlocks nothing that was not in `before`.
     pub(crate) async fn unlock_again(self: &Arc<Self>, before: &Keyring) -> Result<bool> {
-        let ring = match self.present_ring(before.store).await {
-            // The change may have ended between the look at the key file and the one at the slots.
-            Err(error) if error.kind() == ErrorKind::Unauthenticated => self.present_ring(before.store).await?,
-            ring => ring?,
+        let slots = || {
+            let engine = Arc::clone(self);
+            blocking(move || engine.sqlite.read(|tables| tables.slots()))
         };
-        let is_new = ring.keks().any(|kek| !before.has(kek.id()));
-        self.set_ring(ring);
-        Ok(is_new)
-    }
-
-    async fn present_ring(self: &Arc<Self>, store: StoreId) -> Result<Keyring> {
-        let source = self.source()?;
-        let engine = Arc::clone(self);
-        let slots: Vec<KeySlot> = blocking(move || engine.sqlite.read(|tables| tables.slots())).await?;
-        Keyring::unlock(&slots, &*source, store).await
+        self.keys.unlock_again(before, slots).await
     }
 
     /// Keeps the newest root. Keys that have no slot any more are forgotten with it.
@@ -288,10 +260,6 @@ impl Engine {
             return;
         }
         *kept = Some(Arc::clone(verified));
-        let mut ring = self.ring.write().unwrap_or_else(PoisonError::into_inner);
-        let has_slot = |kek: &KeyEncryptionKey| verified.slots.iter().any(|slot| slot.kek == kek.id());
-        if !ring.keks().all(has_slot) {
-            *ring = Arc::new(Keyring::new(ring.store, ring.keks().filter(|kek| has_slot(kek)).cloned()));
-        }
+        self.keys.forget_without_slot(&verified.slots);
     }
 }

@@ -13,6 +13,7 @@ mod integrity;
 mod key_config;
 mod key_source_name;
 mod keyring;
+mod keys;
 mod limits;
 mod pages;
 #[cfg(feature = "postgres")]

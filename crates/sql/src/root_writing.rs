@@ -110,7 +110,7 @@ mod tests {
 
     /// Writes as if the clock showed `now`.
     fn write_at<T>(engine: &Engine, now: Time, write: impl FnOnce(&mut Writing<'_>) -> Result<T>) -> Result<T> {
-        let ring = engine.ring();
+        let ring = engine.keys.ring();
         let known = engine.known(&ring)?;
         engine.sqlite.write(|tables| {
             let mut reading = engine.reading(tables, &ring, &known)?;
@@ -139,7 +139,7 @@ mod tests {
 
         let names = || -> Vec<String> {
             let read = |reading: &Reading<'_>| Ok(reading.catalog()?.into_iter().map(|row| row.name).collect());
-            engine.read(&engine.ring(), read).unwrap()
+            engine.read(&engine.keys.ring(), read).unwrap()
         };
         write_at(&engine, start.plus(DAY / 2), |writing| {
             writing.put(&c, PutRequest::new("2"), 10)

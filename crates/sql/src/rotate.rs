@@ -67,7 +67,7 @@ impl SqlStore {
                 break;
             }
         }
-        self.engine.set_key(new);
+        self.engine.keys.set_key(new);
         step(RotateStep::Finished)
     }
 
@@ -89,9 +89,9 @@ impl SqlStore {
     async fn begin(&self, new: &Arc<dyn KeySource>) -> Result<Target> {
         loop {
             let verified = self.verified().await?;
-            let Plan { target, ring, slots } = Plan::of(&verified, || self.engine.source(), &**new).await?;
+            let Plan { target, ring, slots } = Plan::of(&verified, || self.engine.keys.source(), &**new).await?;
             let Some(slots) = slots else {
-                self.engine.set_ring(ring);
+                self.engine.keys.set_ring(ring);
                 return Ok(target);
             };
             let _writer = self.engine.exclusively().await;
@@ -106,7 +106,7 @@ impl SqlStore {
                     Ok(is_same)
                 })?;
                 if is_begun {
-                    engine.set_ring(ring);
+                    engine.keys.set_ring(ring);
                 }
                 Ok(is_begun.then_some(target))
             })

@@ -84,14 +84,14 @@ impl SqlStore {
 
     async fn read_many(&self, requests: Arc<[GetRequest]>) -> Vec<Result<Secret>> {
         let is_locked = |answer: &Result<Secret>| matches!(answer, Err(error) if error.kind() == ErrorKind::Unauthenticated);
-        let mut ring = self.engine.ring();
+        let mut ring = self.engine.keys.ring();
         let mut answers = self.try_read_many(&requests).await;
         for _ in 0..MAX_UNLOCKS {
             // The key is being changed by another process, and some values are under the new one already.
             if !answers.iter().any(is_locked) || !self.engine.unlock_again(&ring).await.unwrap_or(false) {
                 break;
             }
-            ring = self.engine.ring();
+            ring = self.engine.keys.ring();
             answers = self.try_read_many(&requests).await;
         }
         answers
@@ -239,7 +239,7 @@ impl SecretStore for SqlStore {
             Ok((
                 engine.sqlite.is_readable_by_others(),
                 engine.sqlite.unwritable_file(),
-                engine.remembered.newer_elsewhere(generation, &engine.ring()),
+                engine.remembered.newer_elsewhere(generation, &engine.keys.ring()),
             ))
         })
         .await?;

@@ -20,11 +20,11 @@ impl PostgresStore {
     /// # Errors
     /// When the store can't be read at all. What is damaged in single places is in the report.
     pub async fn verify(&self) -> Result<VerifyReport> {
-        let mut ring = self.engine.ring();
+        let mut ring = self.engine.keys.ring();
         for _ in 0..MAX_UNLOCKS {
             match self.verify_with(&ring).await {
                 Err(error) if error.kind() == ErrorKind::Unauthenticated && self.engine.unlock_again(&ring).await? => {
-                    ring = self.engine.ring();
+                    ring = self.engine.keys.ring();
                 }
                 report => return report.map_err(|error| self.engine.locate(error)),
             }

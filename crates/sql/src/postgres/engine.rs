@@ -1,12 +1,12 @@
 //! One open store: the pool, the unlocked keys, and what was seen of it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use deadpool_postgres::Pool;
 use keyfob_core::{Error, ErrorKind, Result};
-use keyfob_envelope::{KeyEncryptionKey, KeySlot, KeySource, StoreId};
+use keyfob_envelope::KeySlot;
 use sha2::{Digest as _, Sha256};
 use tokio_postgres::Row;
 
@@ -27,6 +27,7 @@ use crate::error::corrupt;
 use crate::integrity::Buckets;
 use crate::key_config::KeyConfig;
 use crate::keyring::{Keyring, MAX_UNLOCKS};
+use crate::keys::Keys;
 use crate::reading::Reading;
 use crate::rows::{Digest, Head, SecretRow, Time};
 use crate::verified::Verified;
@@ -39,8 +40,7 @@ pub(super) struct Engine {
     pub(super) statements: Statements,
     pub(super) remembered: Remembered,
     pub(super) scheme: Arc<str>,
-    key: RwLock<KeyConfig>,
-    ring: RwLock<Arc<Keyring>>,
+    pub(super) keys: Keys,
     /// The secrets of buckets at the digests at which they were found authentic.
     pub(super) catalog: Mutex<Catalog>,
 }
@@ -87,8 +87,7 @@ impl Engine {
         .map_err(|error| error.with("store", config.location()))?;
         let engine = Arc::new(Self {
             remembered: Remembered::open(config.state_dir.as_deref(), ring.store, &config.location())?,
-            key: RwLock::new(config.key.clone()),
-            ring: RwLock::new(Arc::new(ring)),
+            keys: Keys::new(config.key.clone(), ring),
             scheme: Arc::from(SCHEME),
             catalog: Mutex::default(),
             config,
@@ -121,7 +120,7 @@ impl Engine {
     pub(super) async fn read<T>(&self, wanted: &Wanted, work: impl Fn(&Reading<'_>) -> Result<T> + Send + Sync) -> Result<T> {
         let mut tries = 0;
         loop {
-            let ring = self.ring();
+            let ring = self.keys.ring();
             let result = async {
                 let fetched = self.fetch(&ring, wanted).await?;
                 work(&self.reading(&fetched, &ring))
@@ -146,7 +145,7 @@ impl Engine {
     ) -> Result<T> {
         let (mut tries, mut is_second) = (0, false);
         loop {
-            let ring = self.ring();
+            let ring = self.keys.ring();
             match self.write_once(&ring, wanted, &work).await {
                 Err(error) if error.kind() == ErrorKind::Unauthenticated && tries < MAX_UNLOCKS => {
                     if !self.unlock_again(&ring).await? {
@@ -292,7 +291,7 @@ impl Engine {
         let mark = Mark::of_head(&head);
         mark.check(HEAD, known)?;
         self.remembered.remember([(HEAD, mark)], head.kek, ring);
-        self.forget_keys_without_slot(slots);
+        self.keys.forget_without_slot(slots);
         Ok(head)
     }
 
@@ -346,56 +345,20 @@ impl Engine {
         }
     }
 
-    pub(super) fn ring(&self) -> Arc<Keyring> {
-        Arc::clone(&self.ring.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    pub(super) fn set_ring(&self, ring: Keyring) {
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ring);
-    }
-
-    pub(super) fn source(&self) -> Result<Arc<dyn KeySource>> {
-        self.key.read().unwrap_or_else(PoisonError::into_inner).source()
-    }
-
-    pub(super) fn set_key(&self, key: KeyConfig) {
-        *self.key.write().unwrap_or_else(PoisonError::into_inner) = key;
-    }
-
     /// Reads the key and the slots again. False when that unlocks nothing that was not in `before`.
     pub(super) async fn unlock_again(&self, before: &Keyring) -> Result<bool> {
-        let ring = match self.present_ring(before.store).await {
-            // The change may have ended between the look at the key file and the one at the slots.
-            Err(error) if error.kind() == ErrorKind::Unauthenticated => self.present_ring(before.store).await?,
-            ring => ring?,
+        let slots = || {
+            within(self.config.timeout, async {
+                let mut connection = Connection::take(&self.pool).await?;
+                let (_, slots) = head_and_slots(&mut connection, &self.statements).await?;
+                Ok(slots)
+            })
         };
-        let is_new = ring.keks().any(|kek| !before.has(kek.id()));
-        self.set_ring(ring);
-        Ok(is_new)
-    }
-
-    async fn present_ring(&self, store: StoreId) -> Result<Keyring> {
-        let source = self.source()?;
-        let (_, slots) = within(self.config.timeout, async {
-            let mut connection = Connection::take(&self.pool).await?;
-            head_and_slots(&mut connection, &self.statements).await
-        })
-        .await?;
-        Keyring::unlock(&slots, &*source, store).await
+        self.keys.unlock_again(before, slots).await
     }
 
     pub(super) fn locate(&self, error: Error) -> Error {
         error.with("store", self.config.location())
-    }
-
-    /// Keys that have no slot any more open nothing of this store, and are not kept.
-    fn forget_keys_without_slot(&self, slots: &[KeySlot]) {
-        let has_slot = |kek: &KeyEncryptionKey| slots.iter().any(|slot| slot.kek == kek.id());
-        let ring = self.ring();
-        let left: Vec<KeyEncryptionKey> = ring.keks().filter(|kek| has_slot(kek)).cloned().collect();
-        if left.len() < ring.keks().count() && !left.is_empty() {
-            self.set_ring(Keyring::new(ring.store, left));
-        }
     }
 }
 

@@ -24,7 +24,7 @@ impl PostgresStore {
         let after = options.page.token.as_ref().map(name_after).transpose()?;
         let mut tries = 0;
         loop {
-            let ring = self.engine.ring();
+            let ring = self.engine.keys.ring();
             let page = within(
                 self.engine.config.timeout,
                 self.list_with(&ring, options, limit, after.as_deref()),

@@ -60,7 +60,7 @@ impl PostgresStore {
                 break;
             }
         }
-        self.engine.set_key(new);
+        self.engine.keys.set_key(new);
         step(RotateStep::Finished)
     }
 
@@ -82,16 +82,16 @@ impl PostgresStore {
     async fn begin(&self, new: &Arc<dyn KeySource>) -> Result<Target> {
         loop {
             let verified = self.verified().await?;
-            let Plan { target, ring, slots } = Plan::of(&verified, || self.engine.source(), &**new).await?;
+            let Plan { target, ring, slots } = Plan::of(&verified, || self.engine.keys.source(), &**new).await?;
             let Some(slots) = slots else {
-                self.engine.set_ring(ring);
+                self.engine.keys.set_ring(ring);
                 return Ok(target);
             };
             if self
                 .replace_keys(&ring, &target, slots, |found| found.slots == verified.slots)
                 .await?
             {
-                self.engine.set_ring(ring);
+                self.engine.keys.set_ring(ring);
                 return Ok(target);
             }
             // Somebody else's change came in between: look again.
@@ -181,7 +181,7 @@ impl PostgresStore {
         let engine = &self.engine;
         let mut tries = 0;
         loop {
-            let ring = engine.ring();
+            let ring = engine.keys.ring();
             let wrapped = within(engine.config.timeout, self.wrap_once(target, buckets, &ring)).await;
             match wrapped {
                 Err(error) if error.kind() == ErrorKind::Unauthenticated && tries < MAX_UNLOCKS => {
@@ -259,7 +259,7 @@ impl PostgresStore {
     /// Retires everything but the target. False when a bucket still names another key.
     async fn finish(&self, target: &Target) -> Result<bool> {
         let engine = &self.engine;
-        let ring = engine.ring();
+        let ring = engine.keys.ring();
         let s = &engine.statements;
         let finished = async {
             let (mut connection, verified) = self.lock(LOCK_ALONE, &ring).await?;
@@ -294,7 +294,7 @@ impl PostgresStore {
         connection.commit(engine.config.timeout).await?;
         engine.remembered.remember([(HEAD, Mark::of_head(&head))], head.kek, &ring);
         let left = ring.keks().filter(|kek| kek.id() == target.kek).cloned();
-        engine.set_ring(Keyring::new(ring.store, left));
+        engine.keys.set_ring(Keyring::new(ring.store, left));
         Ok(true)
     }
 }

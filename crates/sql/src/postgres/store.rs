@@ -102,14 +102,14 @@ impl PostgresStore {
 
     async fn read_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
         let is_locked = |answer: &Result<Secret>| matches!(answer, Err(error) if error.kind() == ErrorKind::Unauthenticated);
-        let mut ring = self.engine.ring();
+        let mut ring = self.engine.keys.ring();
         let mut answers = self.try_read_many(requests).await;
         for _ in 0..MAX_UNLOCKS {
             // The key is being changed by another client, and some values are under the new one already.
             if !answers.iter().any(is_locked) || !self.engine.unlock_again(&ring).await.unwrap_or(false) {
                 break;
             }
-            ring = self.engine.ring();
+            ring = self.engine.keys.ring();
             answers = self.try_read_many(requests).await;
         }
         answers
