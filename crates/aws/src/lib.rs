@@ -11,9 +11,7 @@ mod profiles;
 mod stages;
 mod store;
 
-use std::sync::Arc;
-
-use keyfob_core::{Backend, SecretStore};
+use keyfob_core::{Backend, Connected};
 
 pub use config::AwsConfig;
 pub use kms::KmsKeySource;
@@ -29,7 +27,7 @@ pub const BACKEND: Backend = Backend {
     connect: |url, environment| {
         Box::pin(async move {
             let store = AwsStore::connect(&AwsConfig::from_url(&url, environment)?).await?;
-            Ok(Arc::new(store) as Arc<dyn SecretStore>)
+            Ok(Connected::new(store))
         })
     },
 };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use crate::changes::ChangeSource;
 use crate::environment::Environment;
 use crate::error::Result;
 use crate::store::SecretStore;
@@ -13,15 +14,42 @@ use crate::url::StoreUrl;
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Opens a store.
-pub type Connect = for<'a> fn(StoreUrl, &'a Environment) -> BoxFuture<'a, Result<Arc<dyn SecretStore>>>;
+pub type Connect = for<'a> fn(StoreUrl, &'a Environment) -> BoxFuture<'a, Result<Connected>>;
+
+/// A store that a backend has opened.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Connected {
+    /// The store.
+    pub store: Arc<dyn SecretStore>,
+    /// What tells of changes, where the service does.
+    pub changes: Option<Arc<dyn ChangeSource>>,
+}
+
+impl Connected {
+    /// A store whose service does not tell of changes.
+    #[must_use]
+    pub fn new(store: impl SecretStore + 'static) -> Self {
+        Self {
+            store: Arc::new(store),
+            changes: None,
+        }
+    }
+
+    /// The same, and what tells of changes in it.
+    #[must_use]
+    pub fn with_changes(mut self, changes: impl ChangeSource + 'static) -> Self {
+        self.changes = Some(Arc::new(changes));
+        self
+    }
+}
 
 /// One kind of store: its words for the user, and how to open it.
 ///
 /// Every adapter exports one as a constant; the facade's table is made of them.
 ///
 /// ```
-/// use std::sync::Arc;
-/// use keyfob_core::{Backend, MemoryStore, SecretStore};
+/// use keyfob_core::{Backend, Connected, MemoryStore};
 ///
 /// const BACKEND: Backend = Backend {
 ///     scheme: "memory",
@@ -31,7 +59,7 @@ pub type Connect = for<'a> fn(StoreUrl, &'a Environment) -> BoxFuture<'a, Result
 ///     parameters: &[],
 ///     connect: |url, _env| Box::pin(async move {
 ///         url.parameters().finish()?;
-///         Ok(Arc::new(MemoryStore::new()) as Arc<dyn SecretStore>)
+///         Ok(Connected::new(MemoryStore::new()))
 ///     }),
 /// };
 /// assert!(BACKEND.answers_to("memory"));

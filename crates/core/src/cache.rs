@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
 
+use crate::changes::{ChangeSource, ChangeStream, StoreChange};
 use crate::error::Result;
 use crate::layer::Layer;
 use crate::name::SecretName;
@@ -25,12 +27,14 @@ use crate::store::{Health, SecretStore, StoreInfo};
 /// - What others write is seen when the time to live is over.
 /// - `get_many` asks the store for the misses only, in one call.
 /// - An expired secret is not handed out from memory either.
+/// - With [`follow`](Self::follow), what the store tells of is forgotten at once, also what others write.
 /// - At most `max_entries` values are kept; the oldest goes first. Values are wiped when they go.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct CacheLayer {
     ttl: Duration,
     max_entries: usize,
     now: fn() -> Instant,
+    changes: Option<Arc<dyn ChangeSource>>,
 }
 
 impl CacheLayer {
@@ -41,7 +45,16 @@ impl CacheLayer {
             ttl,
             max_entries: 10_000,
             now: Instant::now,
+            changes: None,
         }
+    }
+
+    /// Forgets what `changes` tells of. It listens from the first read that is answered from memory on, on a task of the
+    /// runtime: who reads once and goes does not pay for it. Where the source can't tell, the time to live alone holds.
+    #[must_use]
+    pub fn follow(mut self, changes: Arc<dyn ChangeSource>) -> Self {
+        self.changes = Some(changes);
+        self
     }
 
     /// Keeps up to this many values.
@@ -55,9 +68,10 @@ impl CacheLayer {
 impl Layer for CacheLayer {
     fn layer(&self, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
         Arc::new(Cache {
-            settings: *self,
+            settings: self.clone(),
             inner,
-            entries: Mutex::default(),
+            entries: Arc::default(),
+            follower: OnceLock::new(),
         })
     }
 }
@@ -65,7 +79,8 @@ impl Layer for CacheLayer {
 struct Cache {
     settings: CacheLayer,
     inner: Arc<dyn SecretStore>,
-    entries: Mutex<Entries>,
+    entries: Arc<Mutex<Entries>>,
+    follower: OnceLock<Option<Follower>>,
 }
 
 type Key = (SecretName, VersionSelector);
@@ -87,10 +102,57 @@ struct Entry {
     secret: Secret,
 }
 
+/// The task that listens. It holds the entries alone, so the cache can go while it waits, and ends with the cache.
+#[derive(Debug)]
+struct Follower(tokio::task::JoinHandle<()>);
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Nothing is left half-changed when a holder panics, so a poisoned lock is still whole.
+fn lock(entries: &Mutex<Entries>) -> MutexGuard<'_, Entries> {
+    entries.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Entries {
+    fn forget(&mut self, name: &SecretName) {
+        self.writes += 1;
+        self.by_key.retain(|(known, _), _| known != name);
+    }
+
+    fn forget_all(&mut self) {
+        self.writes += 1;
+        self.by_key.clear();
+        self.order.clear();
+    }
+}
+
+async fn follow(mut changes: ChangeStream, entries: Arc<Mutex<Entries>>) {
+    while let Some(change) = changes.next().await {
+        let mut entries = lock(&entries);
+        match change {
+            StoreChange::Secret(name) => entries.forget(&name),
+            StoreChange::Anything => entries.forget_all(),
+        }
+    }
+}
+
 impl Cache {
-    /// Nothing is left half-changed when a holder panics, so a poisoned lock is still whole.
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
+    }
+
+    /// Begins to listen, once, where there is something to listen to.
+    fn listen(&self) {
+        self.follower.get_or_init(|| {
+            let changes = self.settings.changes.as_ref()?;
+            // Without a runtime nothing can listen, and the time to live holds.
+            let runtime = tokio::runtime::Handle::try_current().ok()?;
+            Some(Follower(runtime.spawn(follow(changes.changes(), Arc::clone(&self.entries)))))
+        });
     }
 
     fn hit(&self, name: &SecretName, options: &GetOptions) -> Option<Secret> {
@@ -103,6 +165,8 @@ impl Cache {
             return None;
         }
         let mut secret = entry.secret.clone();
+        drop(entries);
+        self.listen();
         secret.metadata.origin.freshness = Freshness::Cache;
         Some(secret)
     }
@@ -147,9 +211,7 @@ impl Cache {
     }
 
     fn forget(&self, name: &SecretName) {
-        let mut entries = self.entries();
-        entries.writes += 1;
-        entries.by_key.retain(|(known, _), _| known != name);
+        self.entries().forget(name);
     }
 }
 
@@ -260,6 +322,7 @@ mod tests {
             ttl: Duration::from_millis(100),
             max_entries,
             now: clock,
+            changes: None,
         }
         .layer(store.clone())
     }
@@ -323,9 +386,11 @@ mod tests {
                 ttl: Duration::from_secs(1),
                 max_entries: 10,
                 now: clock,
+                changes: None,
             },
             inner: memory.clone(),
-            entries: Mutex::default(),
+            entries: Arc::default(),
+            follower: OnceLock::new(),
         };
         let (writes, asked_at) = (cache.writes(), clock());
         let old = memory.get(&name("a"), &GetOptions::default()).await.unwrap();
@@ -351,5 +416,62 @@ mod tests {
             read(&store, "a", Some(0)).await;
         }
         assert_eq!(read(&store, "a", None).await.1, Freshness::Cache);
+    }
+
+    /// Tells what the test sends, and counts who listens.
+    #[derive(Debug)]
+    struct Told {
+        sender: tokio::sync::broadcast::Sender<StoreChange>,
+    }
+
+    impl ChangeSource for Told {
+        fn changes(&self) -> ChangeStream {
+            let receiver = self.sender.subscribe();
+            let next = |mut receiver: tokio::sync::broadcast::Receiver<StoreChange>| async move {
+                Some((receiver.recv().await.ok()?, receiver))
+            };
+            Box::pin(futures_util::stream::unfold(receiver, next))
+        }
+    }
+
+    /// Lets the task that listens take what was told.
+    async fn told() {
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_the_store_tells_of_is_forgotten_and_nobody_listens_before_or_after() {
+        let memory = Arc::new(MemoryStore::new());
+        for key in ["a", "b"] {
+            memory.put(&name(key), PutRequest::new("1")).await.unwrap();
+        }
+        let source = Arc::new(Told {
+            sender: tokio::sync::broadcast::channel(10).0,
+        });
+        let store = CacheLayer::new(Duration::from_secs(1000))
+            .follow(source.clone())
+            .layer(memory.clone());
+        for key in ["a", "b"] {
+            read(&store, key, None).await;
+        }
+        assert_eq!(source.sender.receiver_count(), 0);
+        assert_eq!(read(&store, "a", None).await.1, Freshness::Cache);
+        assert_eq!(source.sender.receiver_count(), 1);
+
+        memory.put(&name("a"), PutRequest::new("2")).await.unwrap();
+        source.sender.send(StoreChange::Secret(name("a"))).unwrap();
+        told().await;
+        assert_eq!(read(&store, "a", None).await, ("2".into(), Freshness::Store));
+        assert_eq!(read(&store, "b", None).await.1, Freshness::Cache);
+
+        source.sender.send(StoreChange::Anything).unwrap();
+        told().await;
+        assert_eq!(read(&store, "b", None).await.1, Freshness::Store);
+
+        drop(store);
+        told().await;
+        assert_eq!(source.sender.receiver_count(), 0);
     }
 }

@@ -3,6 +3,7 @@
 mod backend;
 mod cache;
 mod capabilities;
+mod changes;
 mod environment;
 mod error;
 mod field;
@@ -23,9 +24,10 @@ mod trace;
 mod url;
 mod value;
 
-pub use backend::{Backend, BoxFuture, Connect, Parameter};
+pub use backend::{Backend, BoxFuture, Connect, Connected, Parameter};
 pub use cache::CacheLayer;
 pub use capabilities::{Capabilities, NameRule};
+pub use changes::{ChangeSource, ChangeStream, StoreChange};
 pub use environment::{Environment, FakeEnvironment};
 pub use error::{Error, ErrorKind, Result};
 pub use field::Field;

@@ -1,8 +1,6 @@
 //! The rows of the facade's table.
 
-use std::sync::Arc;
-
-use keyfob_core::{Backend, Error, ErrorKind, SecretStore};
+use keyfob_core::{Backend, Connected, Error, ErrorKind};
 
 use crate::{DotenvConfig, DotenvStore, ProcessEnv};
 
@@ -21,7 +19,7 @@ pub const BACKEND_ENV: Backend = Backend {
                     .with("url", url.to_string())
                     .with_hint("write `env:`; a `.env` file is `dotenv:FILE`"));
             }
-            Ok(Arc::new(ProcessEnv::from_environment(environment)) as Arc<dyn SecretStore>)
+            Ok(Connected::new(ProcessEnv::from_environment(environment)))
         })
     },
 };
@@ -40,7 +38,7 @@ pub const BACKEND_DOTENV: Backend = Backend {
                 Some(path) => path,
                 None => environment.absolute(url.base().unwrap_or("".as_ref()).join(".env")),
             };
-            Ok(Arc::new(DotenvStore::new(&DotenvConfig::new(path))?) as Arc<dyn SecretStore>)
+            Ok(Connected::new(DotenvStore::new(&DotenvConfig::new(path))?))
         })
     },
 };
@@ -48,12 +46,14 @@ pub const BACKEND_DOTENV: Backend = Backend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use keyfob_core::{Environment, GetOptions, Result, SecretName, StoreUrl};
+    use keyfob_core::{Environment, GetOptions, Result, SecretName, SecretStore, StoreUrl};
+    use std::sync::Arc;
 
     fn connect(backend: Backend, url: &str) -> Result<Arc<dyn SecretStore>> {
         let environment = Environment::fake().var("DB_PASSWORD", "s3cr3t").build();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on((backend.connect)(StoreUrl::parse(url)?, &environment))
+        let connected = runtime.block_on((backend.connect)(StoreUrl::parse(url)?, &environment))?;
+        Ok(connected.store)
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use keyfob_core::{Backend, Environment, Error, ErrorKind, Result, SecretStore, nearest};
+use keyfob_core::{Backend, Connected, Environment, Error, ErrorKind, Result, nearest};
 use keyfob_envelope::KeySource;
 use keyfob_sql::{KeyConfig, KeySourceName};
 #[cfg(feature = "postgres")]
@@ -49,7 +49,7 @@ pub(crate) const SQLITE: Backend = Backend {
     connect: |url, environment| {
         Box::pin(async move {
             let store = open(SqlConfig::from_url(&url, environment)?, environment).await?;
-            Ok(Arc::new(store) as Arc<dyn SecretStore>)
+            Ok(Connected::new(store))
         })
     },
     ..keyfob_sql::BACKEND
@@ -61,7 +61,7 @@ pub(crate) const POSTGRES: Backend = Backend {
     connect: |url, environment| {
         Box::pin(async move {
             let store = open_postgres(PostgresConfig::from_url(&url, environment)?, environment).await?;
-            Ok(Arc::new(store) as Arc<dyn SecretStore>)
+            Ok(Connected::new(store))
         })
     },
     ..keyfob_sql::BACKEND_POSTGRES

@@ -9,9 +9,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use keyfob_core::{
-    AllowedSchemes, CacheLayer, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind, Fallback, GetOptions, Health,
-    Layer, ListOptions, Metadata, Page, PageRequest, PutRequest, Reference, Result, Secret, SecretName, SecretRef, SecretStore,
-    StoreUrl, Stores, Target, TraceLayer, VersionInfo, async_trait, stack,
+    AllowedSchemes, CacheLayer, Connected, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind, Fallback, GetOptions,
+    Health, Layer, ListOptions, Metadata, Page, PageRequest, PutRequest, Reference, Result, Secret, SecretName, SecretRef,
+    SecretStore, StoreUrl, Stores, Target, TraceLayer, VersionInfo, async_trait, stack,
 };
 use tokio::sync::OnceCell;
 
@@ -197,21 +197,27 @@ impl SecretManager {
             Opening::Never(error) => Err(error.clone()),
             Opening::Url(url) => {
                 let backend = backends::find(url.scheme())?;
-                let store = (backend.connect)(url.clone(), &self.0.environment).await;
-                tracing::debug!(target: "keyfob", store = %url, connected = store.is_ok());
-                let store = store.map_err(|error| error.with("store", url.to_string()))?;
-                Ok(self.layered(store))
+                let connected = (backend.connect)(url.clone(), &self.0.environment).await;
+                tracing::debug!(target: "keyfob", store = %url, connected = connected.is_ok());
+                let connected = connected.map_err(|error| error.with("store", url.to_string()))?;
+                Ok(self.layered(connected))
             }
         }
     }
 
     /// Lays the layers over a store, the innermost first.
-    fn layered(&self, store: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
+    fn layered(&self, connected: Connected) -> Arc<dyn SecretStore> {
         let ttl = self.0.selection.cache_ttl.value;
-        let cache = (!ttl.is_zero()).then(|| CacheLayer::new(ttl));
+        let cache = (!ttl.is_zero()).then(|| {
+            let cache = CacheLayer::new(ttl);
+            match connected.changes {
+                Some(changes) => cache.follow(changes),
+                None => cache,
+            }
+        });
         // The events are the outermost, so that they tell what was asked and not what a cache let through.
         stack(
-            store,
+            connected.store,
             cache
                 .iter()
                 .map(|cache| cache as &dyn Layer)

@@ -167,7 +167,7 @@ async fn a_store_with_its_key_in_a_service_is_made_opened_and_read() {
         // As an application does: by the URL, through the table of backends.
         let url = StoreUrl::parse(&format!("sqlite:{}?{parameter}", bed.path().display())).unwrap();
         let backend = keyfob::backends::find("sqlite").unwrap();
-        let store = (backend.connect)(url, &bed.environment()).await.unwrap();
+        let store = (backend.connect)(url, &bed.environment()).await.unwrap().store;
         let secret = store.get(&names().next().unwrap(), &GetOptions::default()).await.unwrap();
         assert!(secret.value.expose_secret() == VALUE.as_bytes());
         std::fs::remove_dir_all(bed.directory.path().join(".local")).ok();

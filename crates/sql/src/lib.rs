@@ -46,10 +46,7 @@ mod verify;
 mod writing;
 
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
-use std::sync::Arc;
-
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
-use keyfob_core::{Backend, SecretStore};
+use keyfob_core::{Backend, Connected};
 
 #[cfg(feature = "sqlite")]
 pub use backup::BackupReport;
@@ -77,7 +74,7 @@ pub const BACKEND: Backend = Backend {
     connect: |url, environment| {
         Box::pin(async move {
             let store = SqlStore::open(SqlConfig::from_url(&url, environment)?).await?;
-            Ok(Arc::new(store) as Arc<dyn SecretStore>)
+            Ok(Connected::new(store))
         })
     },
 };
@@ -93,7 +90,7 @@ pub const BACKEND_POSTGRES: Backend = Backend {
     connect: |url, environment| {
         Box::pin(async move {
             let store = PostgresStore::open(PostgresConfig::from_url(&url, environment)?).await?;
-            Ok(Arc::new(store) as Arc<dyn SecretStore>)
+            Ok(Connected::new(store))
         })
     },
 };

@@ -14,9 +14,7 @@ mod ramp;
 mod store;
 mod transit;
 
-use std::sync::Arc;
-
-use keyfob_core::{Backend, SecretStore};
+use keyfob_core::{Backend, Connected};
 
 pub use auth::TokenInfo;
 pub use client::{ServerHealth, Vault};
@@ -38,7 +36,7 @@ pub const BACKEND: Backend = Backend {
     connect: |url, environment| {
         Box::pin(async move {
             let store = VaultStore::connect(&VaultConfig::from_url(&url, environment)?).await?;
-            Ok(Arc::new(store) as Arc<dyn SecretStore>)
+            Ok(Connected::new(store))
         })
     },
 };

@@ -43,7 +43,7 @@ impl Bed {
 
     async fn open(&self, address: &str, prefix: &str, seconds: u64) -> Result<Arc<dyn SecretStore>> {
         let url = StoreUrl::parse(&(self.url)(address, prefix, seconds))?;
-        (self.backend.connect)(url, &self.environment).await
+        Ok((self.backend.connect)(url, &self.environment).await?.store)
     }
 }
 
