@@ -1,0 +1,186 @@
+//! A small HTTP/1.1 server on 127.0.0.1, with or without TLS. It knows nothing of what it serves.
+//!
+//! ```ignore
+//! let listener = server::listen(port).await?;
+//! server::serve(listener, None, move |request| gcp::handle(Arc::clone(&state), request)).await
+//! ```
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Method};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::Failure;
+
+/// No service that is doubled here takes a body as large as this.
+const BODY_LIMIT: usize = 4 << 20;
+
+/// A request whose body has arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// As it was sent: still percent-encoded, so that `%2F` in a name is not a separator.
+    pub(crate) path: String,
+    /// Decoded, in the order in which they were sent.
+    pub(crate) query: Vec<(String, String)>,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Request {
+    /// The value of a parameter of the query; of its first appearance.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.query.iter().find(|(key, _)| key == name)?;
+        Some(value)
+    }
+
+    /// The value of a header, if it is text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// What a handler answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// Without a body.
+    pub(crate) fn empty(status: u16) -> Self {
+        Self {
+            status,
+            headers: HeaderMap::new(),
+            body: Vec::new(),
+        }
+    }
+
+    /// With a JSON body. `Content-Type` is `application/json; charset=utf-8` until [`Response::with`] sets another.
+    pub(crate) fn json(status: u16, body: &Value) -> Self {
+        let response = Self {
+            body: body.to_string().into_bytes(),
+            ..Self::empty(status)
+        };
+        response.with("content-type", "application/json; charset=utf-8")
+    }
+
+    /// Sets a header. One that can't be sent is left out.
+    pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(HeaderName::from_static(name), value);
+        }
+        self
+    }
+}
+
+/// A listener on 127.0.0.1; a free port is picked for 0.
+pub(crate) async fn listen(port: u16) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await;
+    listener.map_err(|error| format!("can't listen on 127.0.0.1:{port}: {error}").into())
+}
+
+/// What TLS needs, from a chain of certificates and a key in PEM files.
+pub(crate) fn tls(certificates: &Path, key: &Path) -> Result<Arc<rustls::ServerConfig>, Failure> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(certificates)?.collect();
+    let key = PrivateKeyDer::from_pem_file(key)?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_single_cert(chain?, key)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Answers every request with `handler`, for ever. Each connection has a task of its own.
+pub(crate) async fn serve<H, F>(listener: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, handler: H) -> Result<(), Failure>
+where
+    H: Fn(Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let acceptor = tls.map(TlsAcceptor::from);
+    loop {
+        // A client that is gone before it is accepted is no reason to end.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        let _ = stream.set_nodelay(true);
+        tokio::spawn(connection(stream, acceptor.clone(), handler.clone()));
+    }
+}
+
+/// Errors of a connection are those of the client, who sees them itself.
+async fn connection<H, F>(stream: TcpStream, acceptor: Option<TlsAcceptor>, handler: H)
+where
+    H: Fn(Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    match acceptor {
+        None => answer(stream, handler).await,
+        Some(acceptor) => {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                answer(stream, handler).await;
+            }
+        }
+    }
+}
+
+async fn answer<S, H, F>(stream: S, handler: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let handler = handler.clone();
+        async move {
+            let response = match read(request).await {
+                Ok(request) => handler(request).await,
+                Err(status) => Response::empty(status),
+            };
+            Ok::<_, Infallible>(into_hyper(response))
+        }
+    });
+    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
+
+/// The status to answer with when the request can't be read.
+async fn read(request: hyper::Request<Incoming>) -> Result<Request, u16> {
+    let (head, body) = request.into_parts();
+    let body = Limited::new(body, BODY_LIMIT).collect().await;
+    let body = body.map_err(|error| if error.is::<LengthLimitError>() { 413_u16 } else { 400 })?;
+    let query = head.uri.query().unwrap_or_default();
+    Ok(Request {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: url::form_urlencoded::parse(query.as_bytes()).into_owned().collect(),
+        headers: head.headers,
+        body: body.to_bytes(),
+    })
+}
+
+fn into_hyper(response: Response) -> hyper::Response<Full<Bytes>> {
+    let mut answer = hyper::Response::new(Full::new(Bytes::from(response.body)));
+    *answer.status_mut() = hyper::StatusCode::from_u16(response.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
+    *answer.headers_mut() = response.headers;
+    answer
+}
