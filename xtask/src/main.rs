@@ -7,6 +7,7 @@
 
 mod bench;
 mod cache;
+mod capabilities;
 mod check_deps;
 mod ci;
 mod cross_checks;

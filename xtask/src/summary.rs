@@ -8,10 +8,12 @@
 //!   passing test prints. A line is one of
 //!   - `conformance STORE: 41 passed, 3 ignored, 0 failed`, the cases that a conformance test ran,
 //!   - `ignored: CASE: REASON`, one of these ignored cases,
+//!   - `table: STORE ROW CELL`, with tabs, a cell of the page of what stores can do,
 //!   - `skipped: TEST: REASON`, a test that could not run here and therefore returned early: cargo counts it as
 //!     passed, this summary does not,
 //!   - anything else, which is shown as it stands.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -30,6 +32,7 @@ pub(crate) struct Summary {
     skipped_tests: Vec<String>,
     conformance: Vec<Conformance>,
     ignored_cases: Vec<String>,
+    cells: BTreeSet<String>,
     notes: Vec<String>,
     canary_lines: Vec<u64>,
     errors: Vec<String>,
@@ -108,11 +111,18 @@ impl Summary {
             self.conformance.push(conformance);
         } else if let Some(case) = line.strip_prefix("ignored: ") {
             self.ignored_cases.push(case.to_owned());
+        } else if let Some(cell) = line.strip_prefix("table: ") {
+            self.cells.insert(cell.to_owned());
         } else if let Some(test) = line.strip_prefix("skipped: ") {
             self.skipped_tests.push(test.to_owned());
         } else if !line.trim().is_empty() {
             self.note(line);
         }
+    }
+
+    /// The cells of the page of what stores can do, sorted.
+    pub(crate) fn cells(&self) -> impl Iterator<Item = &str> {
+        self.cells.iter().map(String::as_str)
     }
 
     /// Adds a line that is shown as it stands.

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::capabilities::{self, Kept};
 use crate::cross_checks;
 use crate::process::{Failure, Result, build_keyfob, cargo, in_ci, target_dir};
 use crate::summary::{Summary, Totals};
@@ -60,6 +61,14 @@ fn run(selection: &Selection) -> Result<Totals> {
             summary.error(missing);
         } else {
             summary.note(missing);
+        }
+    }
+    // Only what everything was asked for is the whole table.
+    if succeeded && selection.is_everything() && servers.missing.is_empty() {
+        match capabilities::keep(summary.cells(), in_ci())? {
+            Kept::Same => {}
+            Kept::Written => summary.note(format!("wrote `{}`", capabilities::PAGE)),
+            Kept::Stale(difference) => summary.error(difference),
         }
     }
     summary.finish(succeeded, in_ci());
@@ -153,6 +162,10 @@ impl Selection {
             arguments.extend(self.binary_arguments.iter().map(String::as_str));
         }
         arguments
+    }
+
+    fn is_everything(&self) -> bool {
+        self.packages.is_empty() && self.filter.is_none() && self.binary_arguments.is_empty()
     }
 
     /// Whether tests are among them that start the command line from another package.

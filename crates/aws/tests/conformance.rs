@@ -20,6 +20,7 @@ async fn localstack_conforms() {
         return;
     };
     let options = RunOptions::new()
+        .title("AWS")
         .known_deviation("list::names_come_in_byte_order", NO_SORT)
         .known_deviation("expiry::belongs_to_the_version", LABELS_LOST);
     conforms(&url, options).await;

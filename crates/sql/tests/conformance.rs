@@ -18,6 +18,7 @@ async fn sqlite_store_conforms() {
     store.put(&seeded, PutRequest::new("already there")).await.unwrap();
 
     let options = RunOptions::new()
+        .title("SQLite")
         .seed(seeded, "already there")
         .logs(CapturedLogs::install_global().unwrap());
     let report = run(Arc::new(store.clone()), options).await;

@@ -9,6 +9,7 @@ mod logs;
 mod notes;
 mod report;
 mod run;
+mod table;
 mod witness;
 
 pub use case::{Case, CaseResult, Need, Stop};
@@ -17,3 +18,4 @@ pub use logs::CapturedLogs;
 pub use notes::{REPORT_DIR, server, skip, tell};
 pub use report::{CaseReport, Failure, Outcome, Report};
 pub use run::{RunOptions, run};
+pub use table::TABLE_LINE;

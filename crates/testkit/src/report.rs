@@ -3,12 +3,21 @@
 use std::fmt;
 use std::time::Duration;
 
+use keyfob_core::Capabilities;
+
+use crate::case::Need;
+use crate::table;
+
 /// What came out of a run, case by case. `Display` has a line for each case and the summary as the last line.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Report {
     /// The scheme of the store.
     pub store: String,
+    /// The name of the store in the table of what stores can do, if it stands there.
+    pub title: Option<String>,
+    /// What the store says of itself.
+    pub capabilities: Capabilities,
     /// The cases, in the order in which they ran.
     pub cases: Vec<CaseReport>,
     /// What could not be cleaned up. No failure, but somebody may want to look.
@@ -23,6 +32,8 @@ pub struct CaseReport {
     pub name: String,
     /// The module of the case, for example `get`.
     pub verb: String,
+    /// What it needs.
+    pub needs: &'static [Need],
     /// What came out.
     pub outcome: Outcome,
     /// How long it took.
@@ -107,7 +118,8 @@ impl Report {
         line
     }
 
-    /// Prints the report to standard output, and [tells](crate::tell) the summary and what was ignored.
+    /// Prints the report to standard output, and [tells](crate::tell) the summary, what was ignored, and the cells of
+    /// the table.
     #[expect(clippy::print_stdout, reason = "a test's report is for the one who runs the test")]
     pub fn print(&self) {
         println!("{self}");
@@ -117,6 +129,11 @@ impl Report {
                 crate::tell(&format!("ignored: {}/{}: {reason}", self.store, case.name));
             }
         }
+        let lines = self
+            .title
+            .iter()
+            .flat_map(|title| table::lines(title, &self.cases, &self.capabilities));
+        lines.for_each(|line| crate::tell(&line));
     }
 
     /// Panics with the list of failures if there are any.

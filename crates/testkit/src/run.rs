@@ -19,6 +19,7 @@ use crate::report::{CaseReport, Failure, Outcome, Report};
 #[derive(Debug, Clone)]
 pub struct RunOptions {
     only: Option<String>,
+    title: Option<String>,
     deviations: Vec<(String, String)>,
     time_limit: Duration,
     seeds: Vec<(SecretName, SecretValue)>,
@@ -31,6 +32,7 @@ impl RunOptions {
     pub fn new() -> Self {
         Self {
             only: None,
+            title: None,
             deviations: Vec::new(),
             time_limit: Duration::from_secs(30),
             seeds: Vec::new(),
@@ -42,6 +44,13 @@ impl RunOptions {
     #[must_use]
     pub fn only(mut self, case: impl Into<String>) -> Self {
         self.only = Some(case.into());
+        self
+    }
+
+    /// The store's name in the table of what stores can do, which a run of all tests makes.
+    #[must_use]
+    pub fn title(mut self, title: impl Into<String>) -> Self {
+        self.title = Some(title.into());
         self
     }
 
@@ -99,6 +108,8 @@ impl Default for RunOptions {
 pub async fn run(store: Arc<dyn SecretStore>, options: RunOptions) -> Report {
     let mut report = Report {
         store: store.info().scheme.to_string(),
+        title: options.title.clone(),
+        capabilities: store.info().capabilities,
         cases: Vec::new(),
         leftovers: Vec::new(),
     };
@@ -110,6 +121,7 @@ pub async fn run(store: Arc<dyn SecretStore>, options: RunOptions) -> Report {
         report.cases.push(CaseReport {
             name: case.name.to_owned(),
             verb: case.verb.to_owned(),
+            needs: case.needs,
             outcome: options.judge(&case, outcome),
             duration: start.elapsed(),
         });
@@ -216,6 +228,7 @@ impl RunOptions {
             .map(|name| CaseReport {
                 name: name.to_owned(),
                 verb: "options".to_owned(),
+                needs: &[],
                 outcome: Outcome::Failed(Failure {
                     message: "there is no such case".to_owned(),
                     leaks: Vec::new(),

@@ -11,6 +11,7 @@ async fn memory_store_conforms() {
     let name = SecretName::new("seeded").unwrap();
     store.put(&name, PutRequest::new("already there")).await.unwrap();
     let options = RunOptions::new()
+        .title("memory")
         .seed(name, "already there")
         .logs(CapturedLogs::install_global().unwrap());
     let report = run(store, options).await;

@@ -21,7 +21,7 @@ async fn kv_2_conforms() {
     };
     let mut config = mount.config(None);
     config.prefix = "app/".to_owned();
-    conforms(&config).await;
+    conforms(&config, "Vault KV 2").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -29,7 +29,7 @@ async fn kv_1_conforms() {
     let Some(mount) = Mount::kv("kv_1_conforms", KvVersion::V1).await else {
         return;
     };
-    conforms(&mount.config(Some(KvVersion::V1))).await;
+    conforms(&mount.config(Some(KvVersion::V1)), "Vault KV 1").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -44,12 +44,12 @@ async fn kv_2_over_tls_with_a_private_authority_conforms() {
     };
     let mut config = config(&url, AuthConfig::token(token));
     config.tls.authorities = vec![CertificateAuthority::File(PathBuf::from(authority))];
-    conforms(&config).await;
+    conforms(&config, "Vault KV 2").await;
 }
 
-async fn conforms(config: &VaultConfig) {
+async fn conforms(config: &VaultConfig, title: &str) {
     let store = VaultStore::connect(config).await.unwrap();
-    let options = RunOptions::new().logs(CapturedLogs::install_global().unwrap());
+    let options = RunOptions::new().title(title).logs(CapturedLogs::install_global().unwrap());
     let report = run(Arc::new(store), options).await;
     report.print();
     report.assert();

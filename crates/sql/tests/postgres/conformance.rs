@@ -17,6 +17,7 @@ async fn postgres_store_conforms() {
     store.put(&seeded, PutRequest::new("already there")).await.unwrap();
 
     let options = RunOptions::new()
+        .title("PostgreSQL")
         .seed(seeded, "already there")
         .logs(CapturedLogs::install_global().unwrap());
     let report = run(Arc::new(store.clone()), options).await;
