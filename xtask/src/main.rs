@@ -13,7 +13,9 @@ mod ci;
 mod cross_checks;
 mod demo;
 mod docs;
+mod features;
 mod fuzz;
+mod go;
 mod peers;
 mod process;
 mod python;
@@ -40,6 +42,8 @@ Tasks:
                           variables for a shell, `eval \"$(cargo xtask testbed env)\"`
   demo                    Show the main job in a scratch directory: store, resolve, run, report
   check-deps              Check Cargo.lock: one TLS stack, one HTTP stack, not too many packages
+  check-features [--test] Compile the facade without a backend and with each alone, without warnings;
+                          --test also runs its tests so
   docs [--check]          Write the generated pages of docs/; --check only compares
   bench [--write] [--quick] [--no-peers] [--only-clouds]
                           Run the measurements of benches/ in release mode; --write writes the page of
@@ -82,6 +86,7 @@ fn run(task: &str, arguments: &[String]) -> Result {
         "testbed" => testbed::main(arguments),
         "demo" => no_arguments(task, arguments).and_then(|()| demo::main()),
         "check-deps" => no_arguments(task, arguments).and_then(|()| check_deps::main()),
+        "check-features" => features::main(arguments),
         "docs" => docs::main(arguments),
         "bench" => bench::main(arguments),
         "fuzz" => fuzz::main(arguments),

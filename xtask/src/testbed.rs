@@ -5,8 +5,10 @@
 //! variables and can't tell it from one that somebody started by other means: a server whose address is already in the
 //! environment is used, not started.
 
+mod certificates;
 mod http;
 mod identity;
+mod kubernetes;
 mod launch;
 mod localstack;
 mod moto;

@@ -2,6 +2,9 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::process::{Failure, Result};
@@ -13,15 +16,55 @@ const LARGEST_ANSWER: u64 = 1024 * 1024;
 pub(super) fn get(base: &str, path: &str) -> Result<String> {
     let asking = format_args!("ask `{base}{path}`").to_string();
     let mut stream = connect(base)?;
-    // HTTP/1.0: the answer ends with the connection, and is not chunked.
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {}\r\n\r\n", authority(base));
-    stream.write_all(request.as_bytes()).map_err(Failure::io(&asking))?;
     let mut answer = Vec::new();
     stream
-        .take(LARGEST_ANSWER)
-        .read_to_end(&mut answer)
+        .write_all(request(base, path, "").as_bytes())
+        .and_then(|()| stream.take(LARGEST_ANSWER).read_to_end(&mut answer))
         .map_err(Failure::io(&asking))?;
-    let answer = String::from_utf8_lossy(&answer);
+    body(&answer, &asking)
+}
+
+/// As [`get`] of `https://127.0.0.1:PORT`, whose certificate the authority in the file `ca` must vouch for, and with a
+/// token. The TLS is that of the program `openssl`.
+pub(super) fn get_tls(base: &str, path: &str, ca: &Path, token: &str) -> Result<String> {
+    let asking = format_args!("ask `{base}{path}`").to_string();
+    let mut command = Command::new("openssl");
+    command
+        .args(["s_client", "-quiet", "-verify_return_error", "-verify_ip", "127.0.0.1"])
+        .args(["-connect", authority(base), "-CAfile"])
+        .arg(ca)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
+    let mut child = command.spawn().map_err(Failure::io("start `openssl`"))?;
+    // Not an argument: those are for everybody on this machine to see.
+    let request = request(base, path, &format!("Authorization: Bearer {token}\r\n"));
+    let written = child.stdin.take().map(|mut stdin| stdin.write_all(request.as_bytes()));
+    let (sender, answered) = mpsc::channel();
+    if let Some(stdout) = child.stdout.take() {
+        std::thread::spawn(move || {
+            let mut answer = Vec::new();
+            let read = stdout.take(LARGEST_ANSWER).read_to_end(&mut answer);
+            let _ = sender.send(read.map(|_| answer));
+        });
+    }
+    let answer = answered.recv_timeout(PATIENCE);
+    let _ = child.kill();
+    let _ = child.wait();
+    written.transpose().map_err(Failure::io(&asking))?;
+    match answer {
+        Ok(answer) => body(&answer.map_err(Failure::io(&asking))?, &asking),
+        Err(_) => Err(Failure::failed(format!("can't {asking}: no answer after {} s", PATIENCE.as_secs()))),
+    }
+}
+
+/// HTTP/1.0: the answer ends with the connection, and is not chunked.
+fn request(base: &str, path: &str, headers: &str) -> String {
+    format!("GET {path} HTTP/1.0\r\nHost: {}\r\n{headers}\r\n", authority(base))
+}
+
+fn body(answer: &[u8], asking: &str) -> Result<String> {
+    let answer = String::from_utf8_lossy(answer);
     let (head, body) = answer
         .split_once("\r\n\r\n")
         .ok_or_else(|| Failure::failed(format!("can't {asking}: the answer is not HTTP")))?;

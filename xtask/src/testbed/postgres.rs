@@ -6,6 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::certificates;
 use super::identity::Signal;
 use super::random;
 use super::state::{Record, create_private, make_private};
@@ -118,7 +119,7 @@ impl Server for PostgreSql {
             Self::Plain => vec![(URL, address)],
             Self::Tls => {
                 // In its home, as its user, who must own the key.
-                certificates(|| {
+                certificates::make(|| {
                     let mut command = Command::new("openssl");
                     clean_environment(&mut command, &home);
                     if let Some(user) = &unprivileged {
@@ -160,47 +161,6 @@ impl Server for PostgreSql {
             _ => Err(Failure::failed("it does not give the answer to a query")),
         }
     }
-}
-
-/// Makes `server.pem` and `server.key`, a certificate for this machine, and `ca.pem`, the authority that vouches for it and
-/// for nothing else.
-fn certificates(openssl: impl Fn() -> Command) -> Result {
-    let request = |arguments: &[&str]| {
-        let mut command = openssl();
-        command.args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:P-256",
-            "-nodes",
-            "-days",
-            "30",
-        ]);
-        output(command.args(arguments)).map(drop).map_err(|failure| {
-            Failure::failed(format!(
-                "can't make a certificate (on Debian: `apt-get install openssl`): {failure}"
-            ))
-        })
-    };
-    request(&["-subj", "/CN=keyfob test authority", "-keyout", "ca.key", "-out", "ca.pem"])?;
-    request(&[
-        "-CA",
-        "ca.pem",
-        "-CAkey",
-        "ca.key",
-        "-subj",
-        "/CN=localhost",
-        "-addext",
-        "subjectAltName=DNS:localhost,IP:127.0.0.1",
-        "-addext",
-        "basicConstraints=critical,CA:FALSE",
-        "-keyout",
-        "server.key",
-        "-out",
-        "server.pem",
-    ])
 }
 
 /// The user that the server runs as, when this one is root: as root it refuses to start.
