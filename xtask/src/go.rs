@@ -51,7 +51,10 @@ fn build(recipe: &Recipe<'_>, variables: &str, dir: &Path) -> Result<String> {
     fs::create_dir(&work).map_err(Failure::io(format_args!("make `{}`", work.display())))?;
     write("go.mod", recipe.module)?;
     write("go.sum", recipe.sums)?;
-    let settings: String = variables.split_whitespace().map(|variable| format!(" -X {variable}")).collect();
+    let settings: String = variables
+        .split_whitespace()
+        .map(|variable| format!(" -X {variable}"))
+        .collect();
     let mut command = Command::new(go);
     command
         .current_dir(&work)

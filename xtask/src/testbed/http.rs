@@ -54,7 +54,10 @@ pub(super) fn get_tls(base: &str, path: &str, ca: &Path, token: &str) -> Result<
     written.transpose().map_err(Failure::io(&asking))?;
     match answer {
         Ok(answer) => body(&answer.map_err(Failure::io(&asking))?, &asking),
-        Err(_) => Err(Failure::failed(format!("can't {asking}: no answer after {} s", PATIENCE.as_secs()))),
+        Err(_) => Err(Failure::failed(format!(
+            "can't {asking}: no answer after {} s",
+            PATIENCE.as_secs()
+        ))),
     }
 }
 

@@ -60,10 +60,7 @@ impl Server for Kubernetes {
     fn install(&self) -> Result<Program> {
         let pins = Pins::of("kubernetes")?;
         let version = pins.version()?;
-        hinted(
-            "apt-get install etcd-server",
-            output(Command::new("etcd").arg("--version")),
-        )?;
+        hinted("apt-get install etcd-server", output(Command::new("etcd").arg("--version")))?;
         let mut numbers = version.split('.');
         let variables = [
             ("gitVersion", format!("v{version}")),

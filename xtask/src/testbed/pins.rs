@@ -11,6 +11,8 @@ pub(super) struct Pins {
     pub(super) python: Version,
     /// Requirements as pip reads them, the server itself first.
     pub(super) requirements: Vec<&'static str>,
+    /// The version of the server itself, when it is built of a Go module.
+    module: Option<&'static str>,
     pub(super) images: Vec<&'static str>,
 }
 
@@ -23,9 +25,12 @@ impl Pins {
     /// The version of the server itself.
     pub(super) fn version(&self) -> Result<&'static str> {
         let first = self.requirements.first().and_then(|first| first.split_once("=="));
-        first
-            .map(|(_, version)| version)
-            .ok_or_else(|| Failure::failed("`xtask/testbed/versions.txt` has a section without a server"))
+        self.module.or(first.map(|(_, version)| version)).ok_or_else(without_server)
+    }
+
+    /// The first requirement.
+    pub(super) fn requirement(&self) -> Result<&'static str> {
+        self.requirements.first().copied().ok_or_else(without_server)
     }
 
     /// The requirements as the text of a file.
@@ -68,6 +73,10 @@ impl Pins {
                 let (_, version) = requirement.split_once("==")?;
                 is_exact(version).then(|| self.requirements.push(requirement))?;
             }
+            ("module", module) => {
+                let (_, version) = module.rsplit_once("@v")?;
+                is_exact(version).then(|| self.module = Some(version))?;
+            }
             ("image", image) => {
                 let (_, version) = image.rsplit_once(':')?;
                 is_exact(version).then(|| self.images.push(image))?;
@@ -76,6 +85,10 @@ impl Pins {
         }
         Some(())
     }
+}
+
+fn without_server() -> Failure {
+    Failure::failed("`xtask/testbed/versions.txt` has a section without a server")
 }
 
 fn is_exact(version: &str) -> bool {
@@ -105,6 +118,13 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_is_built_of_a_module_has_the_version_of_the_module() {
+        let pins = Pins::parse("[a]\nmodule a.b/c@v1.2.3\npip go==4.5\n", "a").unwrap();
+        assert_eq!(pins.version().unwrap(), "1.2.3");
+        assert_eq!(pins.requirement().unwrap(), "go==4.5");
+    }
+
+    #[test]
     fn what_is_not_exact_is_refused() {
         for line in [
             "pip a>=1.2",
@@ -112,6 +132,9 @@ mod tests {
             "pip a==1.*",
             "image a",
             "image a:latest",
+            "module a.b/c",
+            "module a.b/c@1.2",
+            "module a.b/c@latest",
             "python 3",
             "npm a==1.2",
         ] {

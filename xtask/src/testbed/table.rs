@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::identity::Signal;
+use super::kubernetes::Kubernetes;
 use super::localstack::LocalStack;
 use super::moto::Moto;
 use super::openbao::OpenBao;
@@ -19,11 +20,13 @@ pub(super) const SERVERS: &[&dyn Server] = &[
     &OpenBao::Tls,
     &PostgreSql::Plain,
     &PostgreSql::Tls,
+    &Kubernetes,
 ];
 
 /// Which servers the tests of a package speak to. A package that is not in the list needs none.
 const NEEDS: &[(&str, Needs)] = &[
     ("keyfob-aws", Needs::These(&["localstack", "moto"])),
+    ("keyfob-kubernetes", Needs::These(&["kubernetes"])),
     ("keyfob-sql", Needs::These(&["postgres", "postgres-tls"])),
     ("keyfob-vault", Needs::These(&["openbao", "openbao-tls", "postgres"])),
     ("keyfob-cli", Needs::All),
