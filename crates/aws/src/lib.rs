@@ -24,6 +24,7 @@ pub const BACKEND: Backend = Backend {
     summary: "AWS Secrets Manager",
     url_help: "aws://REGION",
     parameters: AwsConfig::PARAMETERS,
+    identity: None,
     connect: |url, environment| {
         Box::pin(async move {
             let store = AwsStore::connect(&AwsConfig::from_url(&url, environment)?).await?;

@@ -16,6 +16,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Opens a store.
 pub type Connect = for<'a> fn(StoreUrl, &'a Environment) -> BoxFuture<'a, Result<Connected>>;
 
+/// As whom a store would be asked and what made it so, in one line that is safe to show, for example
+/// "workload identity `0b1c…` (the variable `AZURE_FEDERATED_TOKEN_FILE`)". Asks nobody and opens no connection, so that
+/// `keyfob explain` can say it.
+pub type Identity = fn(&StoreUrl, &Environment) -> Result<String>;
+
 /// A store that a backend has opened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -57,6 +62,7 @@ impl Connected {
 ///     summary: "secrets that last as long as the process",
 ///     url_help: "memory:",
 ///     parameters: &[],
+///     identity: None,
 ///     connect: |url, _env| Box::pin(async move {
 ///         url.parameters().finish()?;
 ///         Ok(Connected::new(MemoryStore::new()))
@@ -76,6 +82,8 @@ pub struct Backend {
     pub url_help: &'static str,
     /// The parameters that its URL takes after `?`.
     pub parameters: &'static [Parameter],
+    /// As whom the store would be asked, and why so. `None` where there is nobody to be, as in a file.
+    pub identity: Option<Identity>,
     /// Opens the store. Refuses what it does not understand as `InvalidConfig`, best before any I/O.
     pub connect: Connect,
 }

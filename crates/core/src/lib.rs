@@ -24,7 +24,7 @@ mod trace;
 mod url;
 mod value;
 
-pub use backend::{Backend, BoxFuture, Connect, Connected, Parameter};
+pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter};
 pub use cache::CacheLayer;
 pub use capabilities::{Capabilities, NameRule};
 pub use changes::{ChangeSource, ChangeStream, StoreChange};

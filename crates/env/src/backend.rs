@@ -11,6 +11,7 @@ pub const BACKEND_ENV: Backend = Backend {
     summary: "environment variables, read-only",
     url_help: "env:",
     parameters: &[],
+    identity: None,
     connect: |url, environment| {
         Box::pin(async move {
             url.parameters().finish()?;
@@ -31,6 +32,7 @@ pub const BACKEND_DOTENV: Backend = Backend {
     summary: "variables in a `.env` file, not encrypted",
     url_help: "dotenv:FILE",
     parameters: &[],
+    identity: None,
     connect: |url, environment| {
         Box::pin(async move {
             url.parameters().finish()?;

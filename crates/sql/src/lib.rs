@@ -71,6 +71,7 @@ pub const BACKEND: Backend = Backend {
     summary: "keyfob's own encrypted store in a SQLite file",
     url_help: "sqlite:FILE",
     parameters: SqlConfig::PARAMETERS,
+    identity: None,
     connect: |url, environment| {
         Box::pin(async move {
             let store = SqlStore::open(SqlConfig::from_url(&url, environment)?).await?;
@@ -87,6 +88,7 @@ pub const BACKEND_POSTGRES: Backend = Backend {
     summary: "keyfob's own encrypted store in PostgreSQL",
     url_help: "postgres://USER@HOST/DATABASE",
     parameters: PostgresConfig::PARAMETERS,
+    identity: None,
     connect: |url, environment| {
         Box::pin(async move {
             let store = PostgresStore::open(PostgresConfig::from_url(&url, environment)?).await?;
