@@ -106,8 +106,8 @@ impl Server for Kubernetes {
             command
         };
         certificates::make(openssl)?;
-        let curve = "ec_paramgen_curve:P-256";
-        certificates::run(openssl().args(["genpkey", "-algorithm", "EC", "-pkeyopt", curve, "-out", "accounts.key"]))?;
+        // In the older format: of a key of a curve it reads no other.
+        certificates::run(openssl().args(["ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "accounts.key"]))?;
         let authority = certificates::run(openssl().args(["base64", "-A", "-in", "ca.pem"]))?;
         write("tokens.csv", &format!("{token},keyfob,keyfob,system:masters\n"))?;
         let url = format!("https://127.0.0.1:{port}");
