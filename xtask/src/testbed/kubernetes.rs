@@ -190,7 +190,58 @@ fn token(config: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::os::unix::net::UnixListener;
+    use std::os::unix::process::CommandExt as _;
+    use std::time::{Duration, Instant};
+
     use super::*;
+    use crate::testbed::identity::Process;
+
+    /// Runs the script with `etcd`, a shell script, as etcd, and `server` as the API server. Gives the processes that are
+    /// left a little after the shell has ended: of those that wrote their number into a file.
+    fn left_of(name: &str, etcd: &str, server: &str) -> Vec<Process> {
+        let dir = std::env::temp_dir().join(format!("keyfob-xtask-kubernetes-{name}-{}", std::process::id()));
+        fs::create_dir(&dir).unwrap();
+        let _socket = UnixListener::bind(dir.join("etcd:1")).unwrap();
+        let program = dir.join("etcd");
+        fs::write(&program, format!("#!/bin/sh\n{etcd}\n")).unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap());
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", SCRIPT, "sh", "sh", "-c", server])
+            .env("PATH", path)
+            .current_dir(&dir);
+        let mut child = command.process_group(0).spawn().unwrap();
+        assert!(!child.wait().unwrap().success());
+        let numbers = fs::read_to_string(dir.join("numbers")).unwrap();
+        let numbers: Vec<u32> = numbers.lines().map(|line| line.parse().unwrap()).collect();
+        assert!(!numbers.is_empty());
+        let left = || numbers.iter().filter_map(|pid| Process::at(*pid)).collect::<Vec<_>>();
+        let end = Instant::now() + Duration::from_secs(5);
+        while !left().is_empty() && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let left = left();
+        fs::remove_dir_all(&dir).unwrap();
+        left
+    }
+
+    #[test]
+    fn when_the_api_server_ends_so_does_etcd() {
+        let etcd = "echo $$ >> numbers; exec sleep 600";
+        assert_eq!(
+            left_of("server", etcd, "until [ -e numbers ]; do sleep 0.01; done; exit 1"),
+            []
+        );
+    }
+
+    #[test]
+    fn when_etcd_ends_so_does_the_api_server() {
+        let etcd = "until [ -e numbers ]; do sleep 0.01; done; exit 1";
+        assert_eq!(left_of("etcd", etcd, "echo $$ >> numbers; exec sleep 600"), []);
+    }
 
     #[test]
     fn the_token_is_read_as_it_is_written() {
