@@ -20,23 +20,32 @@
 //! stops with everything that it holds when it is dropped. Requests are understood as HTTP/1.1. What begins otherwise
 //! (TLS, HTTP/2) passes as bytes: its line can be slow and its connections cut, rules don't see it.
 //!
+//! To see into TLS, the proxy ends it on both sides: `FaultProxy::to("https://...")?.trust(ca)?.tls()` gives a proxy at
+//! an `https` URL, for a client that trusts [`FaultProxy::ca`]. Without [`Builder::tls`] the client speaks plain HTTP to it,
+//! and without [`Builder::trust`] the proxy does to the server. A client's own certificate does not reach the server.
+//!
 //! Header values and bodies are kept in memory, for assertions, and never printed.
 
 mod connection;
 mod http;
 mod line;
 mod rule;
+mod stream;
+mod tls;
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs as _};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
+use tokio_rustls::rustls::ClientConfig;
 
 pub use http::Request;
 pub use line::Line;
@@ -48,12 +57,40 @@ const BACKLOG: u32 = 1024;
 /// What a proxy is made from; see [`FaultProxy::to`].
 #[derive(Debug, Clone)]
 pub struct Builder {
-    upstream: Option<SocketAddr>,
+    upstream: Option<Upstream>,
     line: Line,
     opaque: bool,
+    tls: bool,
+    trust: Option<Arc<ClientConfig>>,
 }
 
 impl Builder {
+    fn new(upstream: Option<Upstream>) -> Self {
+        Self {
+            upstream,
+            line: Line::default(),
+            opaque: false,
+            tls: false,
+            trust: None,
+        }
+    }
+
+    /// Speaks TLS with the client, which has to trust [`FaultProxy::ca`].
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Speaks TLS with the server, whose authority is in the file `ca`, in PEM.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn trust(mut self, ca: impl AsRef<Path>) -> io::Result<Self> {
+        self.trust = Some(tls::client(ca.as_ref())?);
+        Ok(self)
+    }
+
     /// Makes the line to the client so slow.
     #[must_use]
     pub fn line(mut self, line: Line) -> Self {
@@ -71,8 +108,22 @@ impl Builder {
     /// Listens.
     ///
     /// # Errors
-    /// When no port or thread is to be had.
+    /// When no port or thread is to be had, or no certificate; with TLS towards one side only where both have to have it.
     pub fn start(self) -> io::Result<FaultProxy> {
+        let encrypted = self.upstream.as_ref().is_some_and(|upstream| upstream.encrypted);
+        if self.tls && encrypted && self.trust.is_none() {
+            let message = "a proxy that ends TLS needs the authority of the server that speaks it: `trust`";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, message));
+        }
+        let identity = if self.tls { Some(tls::identity()?) } else { None };
+        let ca = match identity {
+            Some(identity) => {
+                let mut file = NamedTempFile::new()?;
+                file.write_all(identity.authority.as_bytes())?;
+                Some(file)
+            }
+            None => None,
+        };
         let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -83,6 +134,8 @@ impl Builder {
             upstream: self.upstream,
             line: self.line,
             opaque: self.opaque,
+            identity,
+            trust: self.trust,
             cut: watch::channel(0).0,
             connections: AtomicUsize::new(0),
             rules: Mutex::default(),
@@ -95,6 +148,7 @@ impl Builder {
         Ok(FaultProxy {
             shared,
             address,
+            ca,
             refuse,
             stop,
             tell: Mutex::new(tell),
@@ -107,6 +161,7 @@ impl Builder {
 pub struct FaultProxy {
     shared: Arc<Shared>,
     address: SocketAddr,
+    ca: Option<NamedTempFile>,
     refuse: watch::Sender<bool>,
     stop: watch::Sender<bool>,
     /// Says that a change between refusing and accepting has happened.
@@ -120,33 +175,25 @@ impl FaultProxy {
     /// # Errors
     /// When that has no address.
     pub fn to(upstream: &str) -> io::Result<Builder> {
-        let (port, rest) = match upstream.split_once("://") {
-            Some(("https", rest)) => (443, rest),
-            Some((_, rest)) => (80, rest),
-            None => (80, upstream),
-        };
+        let (scheme, rest) = upstream.split_once("://").unwrap_or(("http", upstream));
+        let encrypted = scheme == "https";
         let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let mut addresses = if authority.contains(':') {
-            authority.to_socket_addrs()?
-        } else {
-            (authority, port).to_socket_addrs()?
+        let port = if encrypted { 443 } else { 80 };
+        let (host, mut addresses) = match authority.rsplit_once(':') {
+            Some((host, _)) => (host, authority.to_socket_addrs()?),
+            None => (authority, (authority, port).to_socket_addrs()?),
         };
-        let upstream = addresses.next().ok_or(io::ErrorKind::AddrNotAvailable)?;
-        Ok(Builder {
-            upstream: Some(upstream),
-            line: Line::default(),
-            opaque: false,
-        })
+        Ok(Builder::new(Some(Upstream {
+            address: addresses.next().ok_or(io::ErrorKind::AddrNotAvailable)?,
+            host: host.trim_matches(['[', ']']).to_owned(),
+            encrypted,
+        })))
     }
 
     /// A listener with no server behind it: what no rule answers is reset.
     #[must_use]
     pub fn alone() -> Builder {
-        Builder {
-            upstream: None,
-            line: Line::default(),
-            opaque: false,
-        }
+        Builder::new(None)
     }
 
     /// Where it listens.
@@ -155,10 +202,20 @@ impl FaultProxy {
         self.address
     }
 
-    /// The same as a URL, `http://127.0.0.1:PORT`.
+    /// The same as a URL, `http://127.0.0.1:PORT`, or `https` when it speaks [TLS](Builder::tls).
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.ca.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// The file with the authority that its clients have to trust, in PEM. It is there for as long as the proxy.
+    ///
+    /// # Panics
+    /// When the proxy speaks no [TLS](Builder::tls).
+    #[must_use]
+    pub fn ca(&self) -> &Path {
+        self.ca.as_ref().expect("a proxy that speaks TLS").path()
     }
 
     /// Adds a rule. Of several that fit a request the first one added acts.
@@ -238,11 +295,24 @@ impl Drop for FaultProxy {
     }
 }
 
+/// The server behind a proxy.
+#[derive(Debug, Clone)]
+struct Upstream {
+    address: SocketAddr,
+    /// The name that its certificate has to have.
+    host: String,
+    encrypted: bool,
+}
+
 /// What the caller's side and the proxy's thread share.
 struct Shared {
-    upstream: Option<SocketAddr>,
+    upstream: Option<Upstream>,
     line: Line,
     opaque: bool,
+    /// Shown to clients, when they are to speak TLS.
+    identity: Option<&'static tls::Identity>,
+    /// How to speak TLS with the server, when it is to be.
+    trust: Option<Arc<ClientConfig>>,
     /// Counts up when all connections are to be reset.
     cut: watch::Sender<u64>,
     connections: AtomicUsize,

@@ -2,12 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use keyfob_integration_tests::fault_proxy::{Answer, Fault, FaultProxy, Line, Rule};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// Long beside what the machine needs, short beside a test's patience.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -114,11 +121,26 @@ fn refusing_cuts_what_is_open_and_ends_on_the_same_port() {
 fn each_fault_looks_to_the_client_as_it_should() {
     let server = Server::start();
     let proxy = FaultProxy::to(&server.url()).unwrap().start().unwrap();
+    each_fault_looks_as_it_should(&server, &proxy);
+}
+
+#[test]
+fn each_fault_looks_to_a_client_of_tls_as_it_should() {
+    let server = Server::start();
+    let secure = secured(&server);
+    for line in [Line::default(), Line::round_trip(Duration::from_millis(2))] {
+        let builder = FaultProxy::to(&secure.url()).unwrap().line(line);
+        let proxy = builder.trust(secure.ca()).unwrap().tls().start().unwrap();
+        each_fault_looks_as_it_should(&server, &proxy);
+    }
+}
+
+fn each_fault_looks_as_it_should(server: &Server, proxy: &FaultProxy) {
     let faulted = |fault: Fault| {
         proxy.clear();
         proxy.add(Rule::new(fault));
         let before = server.requests();
-        let mut client = Client::connect(&proxy);
+        let mut client = Client::connect(proxy);
         let answer = client.ask("POST /", "0123456789");
         // The server counts before it answers, so what was asked of it is known when its answer is.
         (answer, client.read.clone(), server.requests() - before)
@@ -152,6 +174,107 @@ fn each_fault_looks_to_the_client_as_it_should() {
     assert_eq!((answer.ends_with("\r\n\r\nwait"), asked), (true, 0));
     let (answer, _, _) = faulted(Answer::redirect("http://127.0.0.1:9/").into());
     assert!(answer.unwrap().contains("location: http://127.0.0.1:9/\r\n"));
+}
+
+#[test]
+fn requests_inside_tls_are_kept_and_go_on_inside_tls() {
+    let server = Server::start();
+    let secure = secured(&server);
+    let to_secure = || FaultProxy::to(&secure.url()).unwrap().trust(secure.ca()).unwrap();
+    // TLS on both sides, and only towards the server.
+    for proxy in [to_secure().tls().start().unwrap(), to_secure().start().unwrap()] {
+        secure.forget();
+        let mut client = Client::connect(&proxy);
+        let body = "b".repeat(1 << 20);
+        for index in 0..2 {
+            let said = client.ask(&format!("POST /{index}"), &body).unwrap();
+            assert!(said.ends_with(&format!("POST /{index} {body}")));
+        }
+        let paths = |proxy: &FaultProxy| -> Vec<String> {
+            let requests = proxy.requests();
+            requests.iter().map(|request| request.path().to_owned()).collect()
+        };
+        assert_eq!(
+            (paths(&proxy), paths(&secure)),
+            (vec!["/0".to_owned(), "/1".to_owned()], paths(&proxy))
+        );
+        assert_eq!((proxy.connections(), secure.connections()), (1, 1));
+
+        proxy.cut();
+        // TLS of the client may have seen the reset already, and then it tells of what comes after.
+        let cut = client.ask("GET /", "").unwrap_err();
+        assert!(matches!(cut, ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "{cut}");
+        Client::connect(&proxy).ask("GET /", "").unwrap();
+    }
+}
+
+#[test]
+fn tls_needs_the_right_authority_and_http_1() {
+    let server = Server::start();
+    let secure = secured(&server);
+    let stranger = tempfile::NamedTempFile::new().unwrap();
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+        ])
+        .args(["-subj", "/CN=stranger", "-keyout", "/dev/null", "-out"])
+        .arg(stranger.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success());
+
+    // The proxy doesn't trust the server, whose client learns nothing but that.
+    let distrustful = FaultProxy::to(&secure.url()).unwrap().trust(stranger.path()).unwrap();
+    let distrustful = distrustful.tls().start().unwrap();
+    let refused = Client::connect(&distrustful).ask("GET /", "");
+    assert_eq!((refused, server.requests()), (Err(ErrorKind::ConnectionReset), 0));
+    let no_certificate = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    assert!(FaultProxy::to(&secure.url()).unwrap().trust(no_certificate).is_err());
+    // Bytes of HTTP would go to a server that speaks TLS.
+    assert!(FaultProxy::to(&secure.url()).unwrap().tls().start().is_err());
+
+    let shake = |ca: &Path, protocols: &[&[u8]]| {
+        let mut connection = tls(ca, protocols);
+        let mut stream = TcpStream::connect(secure.address()).unwrap();
+        while connection.is_handshaking() {
+            connection.complete_io(&mut stream)?;
+        }
+        std::io::Result::Ok(connection.alpn_protocol().map(<[u8]>::to_vec))
+    };
+    let http = Some(b"http/1.1".to_vec());
+    assert_eq!(shake(secure.ca(), &[b"h2", b"http/1.1"]).unwrap(), http);
+    assert_eq!(shake(secure.ca(), &[]).unwrap(), None);
+    assert!(shake(secure.ca(), &[b"h2"]).is_err(), "it can't see into HTTP/2");
+    assert!(shake(stranger.path(), &[b"http/1.1"]).is_err(), "nobody else vouches for it");
+}
+
+#[test]
+fn a_handshake_takes_two_round_trips_and_costs_them_once() {
+    let server = Server::start();
+    let builder = FaultProxy::to(&server.url()).unwrap();
+    let proxy = builder
+        .line(Line::round_trip(Duration::from_millis(60)))
+        .tls()
+        .start()
+        .unwrap();
+    let start = Instant::now();
+    let mut client = Client::connect(&proxy);
+    client.ask("GET /", "").unwrap();
+    let first = start.elapsed();
+    let start = Instant::now();
+    client.ask("GET /", "").unwrap();
+    let second = start.elapsed();
+    assert!(first >= Duration::from_millis(180), "{first:?}");
+    assert!(
+        second >= Duration::from_millis(60) && second < first,
+        "{second:?} after {first:?}"
+    );
 }
 
 #[test]
@@ -239,19 +362,19 @@ fn everything_stops_when_it_is_dropped() {
 /// A server that answers each request with its head line and its body, on connections that stay open.
 struct Server {
     address: SocketAddr,
-    requests: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    requests: Arc<AtomicUsize>,
 }
 
 impl Server {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let requests = std::sync::Arc::<std::sync::atomic::AtomicUsize>::default();
-        let counter = std::sync::Arc::clone(&requests);
+        let requests = Arc::<AtomicUsize>::default();
+        let counter = Arc::clone(&requests);
         // Ends with the process.
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let counter = std::sync::Arc::clone(&counter);
+                let counter = Arc::clone(&counter);
                 thread::spawn(move || serve(stream.unwrap(), &counter));
             }
         });
@@ -265,13 +388,13 @@ impl Server {
     /// How many came, a moment later: one whose answer nobody waits for may still be on its way.
     fn requests(&self) -> usize {
         thread::sleep(Duration::from_millis(20));
-        self.requests.load(std::sync::atomic::Ordering::SeqCst)
+        self.requests.load(Ordering::SeqCst)
     }
 }
 
-fn serve(mut stream: TcpStream, counter: &std::sync::atomic::AtomicUsize) {
+fn serve(mut stream: TcpStream, counter: &AtomicUsize) {
     while let Ok((head, body)) = message(&mut stream, &mut String::new()) {
-        counter.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        counter.fetch_add(1, Ordering::SeqCst);
         let line = head.lines().next().unwrap().trim_end_matches(" HTTP/1.1");
         let answer = format!("{line} {body}");
         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", answer.len());
@@ -281,17 +404,32 @@ fn serve(mut stream: TcpStream, counter: &std::sync::atomic::AtomicUsize) {
     }
 }
 
+/// A server that speaks TLS: a proxy that does, in front of `server`.
+fn secured(server: &Server) -> FaultProxy {
+    FaultProxy::to(&server.url()).unwrap().tls().start().unwrap()
+}
+
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
 struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     /// What came, whole or not.
     read: String,
 }
 
 impl Client {
+    /// Speaks what the proxy does.
     fn connect(proxy: &FaultProxy) -> Self {
         let stream = TcpStream::connect(proxy.address()).unwrap();
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(SILENCE)).unwrap();
+        let stream: Box<dyn Stream> = if proxy.url().starts_with("https") {
+            Box::new(StreamOwned::new(tls(proxy.ca(), &[b"h2", b"http/1.1"]), stream))
+        } else {
+            Box::new(stream)
+        };
         Self {
             stream,
             read: String::new(),
@@ -304,13 +442,26 @@ impl Client {
         let request = format!("{line} HTTP/1.1\r\nX-Test: kfcanary-inaheader1\r\ncontent-length: {length}\r\n\r\n{body}");
         self.stream.write_all(request.as_bytes()).map_err(|error| error.kind())?;
         self.read.clear();
-        let (head, body) = message(&mut self.stream, &mut self.read)?;
+        let (head, body) = message(&mut *self.stream, &mut self.read)?;
         Ok(head + &body)
     }
 }
 
+/// TLS of a client that trusts `ca` and speaks these protocols.
+fn tls(ca: &Path, protocols: &[&[u8]]) -> ClientConnection {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+    ClientConnection::new(Arc::new(config), "127.0.0.1".try_into().unwrap()).unwrap()
+}
+
 /// One request or answer; what came of it is in `read` whatever happens.
-fn message(stream: &mut TcpStream, read: &mut String) -> Result<(String, String), ErrorKind> {
+fn message(stream: &mut dyn Stream, read: &mut String) -> Result<(String, String), ErrorKind> {
     let mut buffer = [0; 4096];
     loop {
         if let Some((head, body)) = read.split_once("\r\n\r\n") {

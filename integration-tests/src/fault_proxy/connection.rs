@@ -4,15 +4,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 use tokio::sync::watch;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::Shared;
 use super::http::{Parsed, end_of_head, parse};
 use super::line::Outlet;
 use super::rule::{Answer, Fault};
+use super::stream::{Inlet, Stream};
 
 const BUFFER_BYTES: usize = 64 << 10;
 /// What was sent must have left the machine's buffers before a reset throws them away.
@@ -23,7 +24,7 @@ const MOST_CONNECT_TIME: Duration = Duration::from_secs(5);
 pub(super) async fn serve(shared: Arc<Shared>, mut client: TcpStream, number: usize, mut cut: watch::Receiver<u64>) {
     // Fails only on connections that are gone.
     let _ = client.set_nodelay(true);
-    if shared.opaque && shared.line.is_fast() {
+    if shared.opaque && shared.line.is_fast() && shared.identity.is_none() && shared.trust.is_none() {
         let ended = tokio::select! {
             spliced = splice(&shared, &mut client) => spliced.is_ok(),
             _ = cut.changed() => false,
@@ -33,7 +34,14 @@ pub(super) async fn serve(shared: Arc<Shared>, mut client: TcpStream, number: us
         }
         return;
     }
-    let (inlet, outlet) = client.into_split();
+    let encrypted = shared.identity.is_some();
+    let accepted = tokio::select! {
+        accepted = accept(&shared, client) => accepted,
+        _ = cut.changed() => return,
+    };
+    // A client that trusts somebody else, or speaks no TLS.
+    let Ok(client) = accepted else { return };
+    let (inlet, outlet) = client.split();
     let mut connection = Connection {
         foreign: shared.opaque,
         outlet: Outlet::new(outlet, shared.line),
@@ -43,7 +51,8 @@ pub(super) async fn serve(shared: Arc<Shared>, mut client: TcpStream, number: us
         server: None,
         pending: Vec::new(),
         answering: Answering::Pass,
-        opening: true,
+        // The handshake took the time already.
+        opening: !encrypted,
         continued: false,
     };
     let end = tokio::select! {
@@ -54,13 +63,34 @@ pub(super) async fn serve(shared: Arc<Shared>, mut client: TcpStream, number: us
 }
 
 async fn splice(shared: &Shared, client: &mut TcpStream) -> io::Result<()> {
-    let mut server = connect(shared).await?;
+    let mut server = reach(shared).await?;
     copy_bidirectional(client, &mut server).await.map(|_| ())
 }
 
-async fn connect(shared: &Shared) -> io::Result<TcpStream> {
-    let upstream = shared.upstream.ok_or(io::ErrorKind::ConnectionRefused)?;
-    let server = tokio::time::timeout(MOST_CONNECT_TIME, TcpStream::connect(upstream)).await??;
+/// Shakes hands with a client that is to use TLS.
+async fn accept(shared: &Shared, client: TcpStream) -> io::Result<Stream> {
+    let Some(identity) = shared.identity else {
+        return Ok(Stream::Plain(client));
+    };
+    tokio::time::sleep(shared.line.handshake()).await;
+    let client = TlsAcceptor::from(Arc::clone(&identity.config)).accept(client).await?;
+    Ok(Stream::Tls(Box::new(client.into())))
+}
+
+async fn connect(shared: &Shared) -> io::Result<Stream> {
+    let server = reach(shared).await?;
+    let (Some(trust), Some(upstream)) = (&shared.trust, &shared.upstream) else {
+        return Ok(Stream::Plain(server));
+    };
+    let name = upstream.host.clone().try_into().map_err(io::Error::other)?;
+    let handshake = TlsConnector::from(Arc::clone(trust)).connect(name, server);
+    let server = tokio::time::timeout(MOST_CONNECT_TIME, handshake).await??;
+    Ok(Stream::Tls(Box::new(server.into())))
+}
+
+async fn reach(shared: &Shared) -> io::Result<TcpStream> {
+    let upstream = shared.upstream.as_ref().ok_or(io::ErrorKind::ConnectionRefused)?;
+    let server = tokio::time::timeout(MOST_CONNECT_TIME, TcpStream::connect(upstream.address)).await??;
     server.set_nodelay(true)?;
     Ok(server)
 }
@@ -68,7 +98,7 @@ async fn connect(shared: &Shared) -> io::Result<TcpStream> {
 struct Connection {
     shared: Arc<Shared>,
     number: usize,
-    inlet: OwnedReadHalf,
+    inlet: Inlet,
     outlet: Outlet,
     server: Option<Server>,
     /// What came from the client and is no whole request yet.
@@ -83,7 +113,7 @@ struct Connection {
 }
 
 struct Server {
-    inlet: OwnedReadHalf,
+    inlet: Inlet,
     outlet: Outlet,
 }
 
@@ -241,7 +271,7 @@ impl Connection {
         let server = match &mut self.server {
             Some(server) => server,
             none => {
-                let (inlet, outlet) = connect(&self.shared).await?.into_split();
+                let (inlet, outlet) = connect(&self.shared).await?.split();
                 let outlet = Outlet::new(outlet, self.shared.line);
                 none.insert(Server { inlet, outlet })
             }
@@ -299,13 +329,11 @@ impl Connection {
         // The server is told that its client has gone, whatever the client is told.
         self.server = None;
         match end {
-            End::Reset => {
-                let _ = self.inlet.as_ref().set_zero_linger();
-            }
+            End::Reset => self.inlet.reset(),
             End::FlushAndReset => {
                 let half = self.outlet.finish(false).await;
                 tokio::time::sleep(BEFORE_RESET).await;
-                let _ = self.inlet.as_ref().set_zero_linger();
+                self.inlet.reset();
                 drop(half);
             }
             End::Close => {
@@ -327,13 +355,13 @@ async fn read(server: &mut Option<Server>, buffer: &mut [u8]) -> io::Result<usiz
 }
 
 /// Reads what the client still sends until it goes: closing on unread bytes would reset the connection.
-async fn drain(inlet: &mut OwnedReadHalf, cut: &mut watch::Receiver<u64>) {
+async fn drain(inlet: &mut Inlet, cut: &mut watch::Receiver<u64>) {
     let mut sink = vec![0; BUFFER_BYTES];
     loop {
         tokio::select! {
             read = inlet.read(&mut sink) => if !matches!(read, Ok(1..)) { return },
             _ = cut.changed() => {
-                let _ = inlet.as_ref().set_zero_linger();
+                inlet.reset();
                 return;
             }
         }

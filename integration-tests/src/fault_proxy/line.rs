@@ -3,11 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::tcp::OwnedWriteHalf;
 use tokio::sync::mpsc;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
+
+use super::stream::Quiet;
 
 /// How many pieces may be under way at once, so that a reader that doesn't read stops the writer.
 const MOST_UNDER_WAY: usize = 256;
@@ -16,7 +16,7 @@ const MOST_UNDER_WAY: usize = 256;
 ///
 /// Half of the round-trip time is added to each direction, so a request and its answer cost one. A connection costs one more, as
 /// a handshake over a real network would: connecting itself can't be delayed from user space, so what a client sends
-/// before it got its first byte is held back instead. Timers are a millisecond coarse, and never early.
+/// before it got its first byte is held back instead. With TLS it costs two more, one of them for the handshake. Timers are a millisecond coarse, and never early.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Line {
     round_trip: Duration,
@@ -44,6 +44,11 @@ impl Line {
         self == Self::default()
     }
 
+    /// How long it takes until both sides have shaken hands over TLS, and the connection that it needs.
+    pub(super) fn handshake(self) -> Duration {
+        self.round_trip * 2
+    }
+
     /// How long bytes are under way from the server to the client.
     pub(super) fn down(self) -> Duration {
         self.round_trip / 2
@@ -64,8 +69,7 @@ pub(super) enum Outlet {
 }
 
 impl Outlet {
-    pub(super) fn new(half: OwnedWriteHalf, line: Line) -> Self {
-        let half = Quiet(Some(half));
+    pub(super) fn new(half: Quiet, line: Line) -> Self {
         if line.is_fast() {
             return Self::Direct(half);
         }
@@ -157,33 +161,4 @@ async fn deliver(mut half: Quiet, mut parcels: mpsc::Receiver<Parcel>, bytes_per
         }
     }
     half
-}
-
-/// A half that says nothing when it is dropped: the usual one sends FIN, and then no RST would be the first thing that
-/// the other side sees.
-#[derive(Debug)]
-pub(super) struct Quiet(Option<OwnedWriteHalf>);
-
-impl Quiet {
-    async fn end(&mut self) {
-        if let Some(half) = &mut self.0 {
-            // The other side may be gone already, which is as good.
-            let _ = half.shutdown().await;
-        }
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.0 {
-            Some(half) => half.write_all(bytes).await,
-            None => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        if let Some(half) = self.0.take() {
-            half.forget();
-        }
-    }
 }
