@@ -30,6 +30,9 @@ pub(crate) enum Found {
     Chain(SharedCredentialsProvider),
 }
 
+/// Either is set in a container that has a role.
+const CONTAINER: [&str; 2] = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
+
 /// The places in which credentials are looked for, for the user.
 pub(crate) const LOOKED_FOR: &str = "looked for `AWS_ACCESS_KEY_ID` and `AWS_SECRET_ACCESS_KEY`, the profile in `~/.aws`, a web identity \
     (`AWS_WEB_IDENTITY_TOKEN_FILE`), a container's and a machine's role: set one, or log in with `aws sso login`";
@@ -59,8 +62,7 @@ pub(crate) fn find(config: &AwsConfig, providers: &ProviderConfig) -> Result<Fou
             .build();
         chain = chain.or_else("WebIdentityToken", provider);
     }
-    let container = ["AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"];
-    if container.iter().any(|variable| environment.has_var(variable)) {
+    if CONTAINER.iter().any(|variable| environment.has_var(variable)) {
         chain = chain.or_else("EcsContainer", EcsCredentialsProvider::builder().configure(providers).build());
     }
     if let Some(client) = machine(environment, providers)? {
@@ -71,6 +73,56 @@ pub(crate) fn find(config: &AwsConfig, providers: &ProviderConfig) -> Result<Fou
         chain = chain.or_else("Ec2InstanceMetadata", provider);
     }
     Ok(Found::Chain(SharedCredentialsProvider::new(chain)))
+}
+
+/// Whose credentials [`find`] would take, and what made it so. Asks nobody.
+///
+/// # Errors
+/// Those of [`find`].
+pub(crate) fn identity(config: &AwsConfig) -> Result<String> {
+    let environment = &config.environment;
+    let found = if let Some(profile) = &config.profile {
+        format!("the profile `{profile}` (the URL names it)")
+    } else if let Some(key) = in_variables(environment)? {
+        format!("the access key `{}` (the variable `AWS_ACCESS_KEY_ID`)", key.access_key_id())
+    } else {
+        let mut candidates = Vec::new();
+        let files = [
+            ("AWS_CONFIG_FILE", "~/.aws/config"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        ];
+        for (name, default) in files {
+            let file = variable(environment, name)?.unwrap_or_else(|| default.to_owned());
+            if environment.is_file(&file) {
+                let profile = profile_name(environment)?;
+                candidates.push(format!("the profile `{profile}` (if the file `{file}` has it)"));
+                break;
+            }
+        }
+        if let Some(identity) = web_identity(environment)? {
+            candidates.push(format!(
+                "the role `{}` by a web identity (the variable `AWS_WEB_IDENTITY_TOKEN_FILE`)",
+                identity.role_arn
+            ));
+        }
+        for name in CONTAINER {
+            if environment.has_var(name) {
+                candidates.push(format!("the container's role (the variable `{name}`)"));
+            }
+        }
+        let disabled = variable(environment, "AWS_EC2_METADATA_DISABLED")?;
+        if disabled.is_none_or(|text| !text.eq_ignore_ascii_case("true")) {
+            candidates.push("the machine's role".to_owned());
+        }
+        match candidates.as_slice() {
+            [] => return Err(Error::new(ErrorKind::Unauthenticated, "there are no AWS credentials").with_hint(LOOKED_FOR)),
+            _ => candidates.join(", else "),
+        }
+    };
+    Ok(match &config.role_arn {
+        Some(role) => format!("the role `{role}` (the URL names it), assumed by {found}"),
+        None => found,
+    })
 }
 
 /// The region of the profile, else of the machine.
@@ -151,3 +203,50 @@ fn machine(environment: &Environment, providers: &ProviderConfig) -> Result<Opti
 }
 
 const MACHINE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyfob_core::StoreUrl;
+
+    fn identity_of(url: &str, variables: &[&str], files: &[&str]) -> Result<String> {
+        let fake = variables.iter().fold(Environment::fake(), |fake, name| fake.var(*name, "x"));
+        let fake = files.iter().fold(fake, |fake, file| fake.file(*file, ""));
+        let environment = fake.var("AWS_EC2_METADATA_DISABLED", "true").build();
+        identity(&AwsConfig::from_url(&StoreUrl::parse(url).unwrap(), &environment)?)
+    }
+
+    #[test]
+    fn the_credentials_that_would_be_taken_are_named_with_what_made_it_so() {
+        let key: &[&str] = &["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        let web: &[&str] = &["AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"];
+        for (url, variables, files, expected) in [
+            (
+                "aws://r",
+                key,
+                &[][..],
+                "the access key `x` (the variable `AWS_ACCESS_KEY_ID`)",
+            ),
+            ("aws://r?profile=p", key, &[], "the profile `p` (the URL names it)"),
+            (
+                "aws://r?role_arn=arn:aws:iam::123456789012:role/a",
+                key,
+                &[],
+                "the role `arn:aws:iam::123456789012:role/a` (the URL names it), assumed by the access key `x` (the variable `AWS_ACCESS_KEY_ID`)",
+            ),
+            (
+                "aws://r",
+                web,
+                &["~/.aws/config"],
+                "the profile `default` (if the file `~/.aws/config` has it), else the role `x` by a web identity (the variable \
+                 `AWS_WEB_IDENTITY_TOKEN_FILE`)",
+            ),
+        ] {
+            assert_eq!(identity_of(url, variables, files).unwrap(), expected);
+        }
+        assert_eq!(
+            identity_of("aws://r", &[], &[]).unwrap_err().kind(),
+            ErrorKind::Unauthenticated
+        );
+    }
+}

@@ -24,7 +24,7 @@ pub const BACKEND: Backend = Backend {
     summary: "AWS Secrets Manager",
     url_help: "aws://REGION",
     parameters: AwsConfig::PARAMETERS,
-    identity: None,
+    identity: Some(|url, environment| credentials::identity(&AwsConfig::from_url(url, environment)?)),
     connect: |url, environment| {
         Box::pin(async move {
             let store = AwsStore::connect(&AwsConfig::from_url(&url, environment)?).await?;

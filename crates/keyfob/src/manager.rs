@@ -174,6 +174,23 @@ impl SecretManager {
         }
     }
 
+    /// As whom the store of `scheme` would be asked, and why so; `None` where there is nobody to be. Connects nothing.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when the scheme means nothing, why the store can't be chosen, or what is wrong with its
+    /// configuration.
+    pub fn identity_of(&self, scheme: &str) -> Result<Option<String>> {
+        let slot = self.0.schemes.get(scheme).and_then(|index| self.0.slots.get(*index));
+        match &slot.ok_or_else(|| self.unknown(scheme))?.opening {
+            Opening::Given(_) => Ok(None),
+            Opening::Url(url) => match backends::find(url.scheme())?.identity {
+                Some(identity) => identity(url, &self.0.environment).map(Some),
+                None => Ok(None),
+            },
+            Opening::Never(error) => Err(error.clone()),
+        }
+    }
+
     /// Which store and which settings apply, and why.
     #[must_use]
     pub fn selection(&self) -> &Selection {

@@ -174,6 +174,30 @@ impl AuthConfig {
     }
 
     /// What the method is called in URLs.
+    /// How it logs in and as whom, safe to show.
+    pub(crate) fn described(&self) -> String {
+        let from = |source: &SecretSource| match source {
+            SecretSource::Value(_) => String::new(),
+            SecretSource::File(path) => format!(" of the file `{}`", path.display()),
+        };
+        match self {
+            Self::Token(source) => format!("the token{} that was given", from(source)),
+            Self::AppRole { mount, role_id, .. } => format!("the AppRole `{role_id}` (log-in at `{mount}`)"),
+            Self::Jwt { mount, role, jwt } => {
+                let role = role
+                    .as_ref()
+                    .map_or("its default role".to_owned(), |role| format!("the role `{role}`"));
+                format!("{role} by the JSON Web Token{} (log-in at `{mount}`)", from(jwt))
+            }
+            Self::Kubernetes { mount, role, jwt } => {
+                format!(
+                    "the role `{role}` by the pod's service account{} (log-in at `{mount}`)",
+                    from(jwt)
+                )
+            }
+        }
+    }
+
     pub(crate) fn method(&self) -> &'static str {
         match self {
             Self::Token(_) => "token",

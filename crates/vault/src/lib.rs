@@ -33,7 +33,7 @@ pub const BACKEND: Backend = Backend {
     summary: "HashiCorp Vault or OpenBao, KV version 1 or 2",
     url_help: "vault://HOST[:PORT][/MOUNT], or vault:[MOUNT] with `VAULT_ADDR`",
     parameters: VaultConfig::PARAMETERS,
-    identity: None,
+    identity: Some(|url, environment| Ok(VaultConfig::from_url(url, environment)?.auth.described())),
     connect: |url, environment| {
         Box::pin(async move {
             let store = VaultStore::connect(&VaultConfig::from_url(&url, environment)?).await?;

@@ -59,7 +59,7 @@ fn explain_says_who_decides_and_keeps_its_shape() {
         keys(&json),
         ["store", "error", "considered", "environment", "allowed_schemes", "references"]
     );
-    assert_eq!(keys(&json["store"]), ["url", "name", "decided_by", "reason"]);
+    assert_eq!(keys(&json["store"]), ["url", "name", "decided_by", "reason", "identity"]);
     assert_eq!(json["store"]["decided_by"], "the variable `SECRET_PROVIDER`");
     assert_eq!(keys(&json["considered"][0]), ["source", "decided", "outcome"]);
     assert_eq!(json["references"].as_array().unwrap().len(), 3);
@@ -74,7 +74,14 @@ fn explain_says_who_decides_and_keeps_its_shape() {
     );
     assert_eq!(empty.sh("keyfob explain '${secret:x'").code, Some(1));
     assert_eq!(empty.sh("keyfob explain '${secret:a b}'").code, Some(2));
-    assert_eq!(empty.sh("VAULT_ADDR=https://v keyfob explain").code, Some(0));
+    assert_has(
+        &empty.sh("VAULT_ADDR=https://v keyfob explain").ok(),
+        &["vault", "but it can't be asked: "],
+    );
+    let as_whom = empty.sh("VAULT_ADDR=https://v VAULT_TOKEN=kfcanary-explain01 keyfob explain").ok();
+    assert_has(&as_whom, &["as the token that was given"]);
+    let json = empty.sh("VAULT_ADDR=https://v VAULT_ROLE_ID=web VAULT_SECRET_ID=kfcanary-explain02 keyfob explain --json");
+    assert_eq!(json.json()["store"]["identity"], "the AppRole `web` (log-in at `approle`)");
     assert_eq!(empty.sh("AZURE_KEYVAULT_URL=https://v keyfob explain").code, Some(1));
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use keyfob::format::Format;
-use keyfob::{Error, ErrorKind, FILE_SCHEME, Occurrence, Reference, Result, SecretManager, Selection};
+use keyfob::{DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, Occurrence, Reference, Result, SecretManager};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -24,7 +24,7 @@ Examples:
   keyfob explain '${team:db/password}'       of a store that `keyfob.toml` names
   keyfob explain app.yaml
 
-JSON: {store: {url, name, decided_by, reason} | null, error, considered: [{source, decided, outcome}],
+JSON: {store: {url, name, decided_by, reason, identity} | null, error, considered: [{source, decided, outcome}],
 environment, allowed_schemes, references: [{reference, location, store, error}]}")]
 pub(crate) struct Args {
     /// References (`${...}`) and files
@@ -52,9 +52,9 @@ impl Args {
             references.extend(self.explained(&manager, subject)?);
         }
         if self.json {
-            printer.json(&ExplainJson::new(manager.selection(), &references))?;
+            printer.json(&ExplainJson::new(&manager, &references))?;
         } else {
-            tell(printer, manager.selection(), &references)?;
+            tell(printer, &manager, &references)?;
         }
         let is_fine = references.iter().all(|explained| explained.store.is_ok());
         let needs_default = self.subjects.is_empty();
@@ -111,7 +111,8 @@ fn store_of(manager: &SecretManager, reference: &Reference) -> Result<String> {
     manager.location_of(&reference.scheme)
 }
 
-fn tell(printer: &Printer, selection: &Selection, references: &[Explained]) -> Result<(), Failure> {
+fn tell(printer: &Printer, manager: &SecretManager, references: &[Explained]) -> Result<(), Failure> {
+    let selection = manager.selection();
     match &selection.store {
         Ok(choice) => {
             printer.line(format_args!(
@@ -119,6 +120,19 @@ fn tell(printer: &Printer, selection: &Selection, references: &[Explained]) -> R
                 escape_untrusted(&choice.url.to_string())
             ))?;
             printer.line(format_args!("  because {}", escape_untrusted(&choice.reason)))?;
+            match manager.identity_of(DEFAULT_SCHEME) {
+                Ok(None) => {}
+                Ok(Some(identity)) => printer.line(format_args!("  as {}", escape_untrusted(&identity)))?,
+                Err(error) => {
+                    printer.line(format_args!(
+                        "  but it can't be asked: {}",
+                        escape_untrusted(&error.to_string())
+                    ))?;
+                    if let Some(hint) = error.hint() {
+                        printer.line(format_args!("  {}", escape_untrusted(hint)))?;
+                    }
+                }
+            }
         }
         Err(error) => {
             printer.line(format_args!(
@@ -170,6 +184,8 @@ struct ChoiceJson {
     name: Option<String>,
     decided_by: String,
     reason: String,
+    /// As whom it is asked, where there is somebody to be.
+    identity: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -188,7 +204,8 @@ struct ReferenceJson {
 }
 
 impl ExplainJson {
-    fn new(selection: &Selection, references: &[Explained]) -> Self {
+    fn new(manager: &SecretManager, references: &[Explained]) -> Self {
+        let selection = manager.selection();
         let allowed = match &selection.allowed.value {
             keyfob::AllowedSchemes::All => None,
             keyfob::AllowedSchemes::Only(schemes) => Some(schemes.iter().cloned().collect()),
@@ -199,6 +216,7 @@ impl ExplainJson {
                 name: choice.name.clone(),
                 decided_by: choice.source.to_string(),
                 reason: choice.reason.clone(),
+                identity: manager.identity_of(DEFAULT_SCHEME).ok().flatten(),
             }),
             error: selection.store.as_ref().err().map(Error::to_string),
             considered: selection

@@ -110,6 +110,8 @@ async fn store(manager: &SecretManager, scheme: &str, url: &StoreUrl, checks: &m
     } else {
         format!("{scheme} = {url}")
     };
+    // What is wrong with it is told when the store is opened.
+    let identity = manager.identity_of(scheme).ok().flatten();
     let begin = Instant::now();
     let health = match manager.store_of(scheme).await {
         Ok(store) => store.health().await,
@@ -118,6 +120,9 @@ async fn store(manager: &SecretManager, scheme: &str, url: &StoreUrl, checks: &m
     match health {
         Ok(health) => {
             let mut check = Check::ok("store", subject.clone(), "can serve").since(begin);
+            if let Some(identity) = identity {
+                check = check.detail("as", identity);
+            }
             for (name, value) in health.details {
                 check = check.detail(name, value);
             }
@@ -131,7 +136,11 @@ async fn store(manager: &SecretManager, scheme: &str, url: &StoreUrl, checks: &m
             true
         }
         Err(error) => {
-            checks.push(Check::failed("store", subject, &error).since(begin));
+            let mut check = Check::failed("store", subject, &error).since(begin);
+            if let Some(identity) = identity {
+                check = check.detail("as", identity);
+            }
+            checks.push(check);
             false
         }
     }
