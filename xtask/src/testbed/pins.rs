@@ -78,7 +78,9 @@ impl Pins {
                 is_exact(version).then(|| self.module = Some(version))?;
             }
             ("image", image) => {
-                let (_, version) = image.rsplit_once(':')?;
+                let (_, tag) = image.rsplit_once(':')?;
+                let version = tag.strip_prefix('v').unwrap_or(tag);
+                let version = version.split_once('-').map_or(version, |(version, _)| version);
                 is_exact(version).then(|| self.images.push(image))?;
             }
             _ => return None,
@@ -132,6 +134,8 @@ mod tests {
             "pip a==1.*",
             "image a",
             "image a:latest",
+            "image a:v1",
+            "image a:latest-1.2",
             "module a.b/c",
             "module a.b/c@1.2",
             "module a.b/c@latest",
@@ -169,6 +173,14 @@ mod tests {
         pinned.sort_unstable();
         images.sort_unstable();
         assert_eq!(images, pinned);
+    }
+
+    #[test]
+    fn docker_compose_has_the_kubernetes_that_is_built_without_it() {
+        let version = Pins::of("kubernetes").unwrap().version().unwrap();
+        let images = Pins::of("docker-compose").unwrap().images;
+        let tag = images.iter().find_map(|image| image.strip_prefix("rancher/k3s:v")).unwrap();
+        assert_eq!(tag.split_once('-').unwrap().0, version);
     }
 
     #[test]
