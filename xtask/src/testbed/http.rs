@@ -111,9 +111,12 @@ fn authority(url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader};
     use std::net::TcpListener;
 
     use super::*;
+    use crate::process::output;
+    use crate::testbed::certificates;
 
     fn answered_with(answer: &'static str) -> Result<String> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -136,6 +139,52 @@ mod tests {
         for answer in ["HTTP/1.1 503 No\r\n\r\nready", "ready\r\n\r\n", "HTTP/1.0 200 OK\r\n", ""] {
             assert!(answered_with(answer).is_err(), "{answer}");
         }
+    }
+
+    #[test]
+    fn over_tls_the_authority_that_is_given_must_vouch_for_the_server() {
+        let version = output(Command::new("openssl").arg("version")).unwrap_or_default();
+        if !version.starts_with("OpenSSL ") {
+            keyfob_testkit::skip(
+                "over_tls_the_authority_that_is_given_must_vouch_for_the_server",
+                "there is no OpenSSL (on Debian: `apt-get install openssl`)",
+            );
+            return;
+        }
+        let dir = std::env::temp_dir().join(format!("keyfob-xtask-http-{}", std::process::id()));
+        let openssl = |dir: &Path| {
+            std::fs::create_dir_all(dir).unwrap();
+            let mut command = Command::new("openssl");
+            command.current_dir(dir);
+            command
+        };
+        let others = dir.join("others");
+        certificates::make(|| openssl(&dir)).unwrap();
+        certificates::make(|| openssl(&others)).unwrap();
+        let mut command = openssl(&dir);
+        command.args([
+            "s_server",
+            "-accept",
+            "127.0.0.1:0",
+            "-cert",
+            "server.pem",
+            "-key",
+            "server.key",
+            "-www",
+        ]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut server = command.spawn().unwrap();
+        let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+        let address = lines.find_map(|line| Some(line.unwrap().strip_prefix("ACCEPT ")?.to_owned()));
+        let base = format!("https://{}", address.unwrap());
+
+        let answer = get_tls(&base, "/", &dir.join("ca.pem"), "t");
+        let by_another = get_tls(&base, "/", &others.join("ca.pem"), "t");
+        server.kill().unwrap();
+        server.wait().unwrap();
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert!(answer.unwrap().contains("s_server"));
+        assert!(by_another.is_err());
     }
 
     #[test]

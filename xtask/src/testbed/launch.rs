@@ -300,6 +300,7 @@ mod tests {
             "Error initializing listener of type tcp: listen tcp 127.0.0.1:1: bind: address already in use",
             "Address already in use\nPort 5000 is in use by another program.",
             "could not bind IPv4 address \"127.0.0.1\": Address already in use",
+            "\"command failed\" err=\"failed to create listener: listen tcp 127.0.0.1:1: bind: address already in use\"",
             "CannotListenError: Couldn't listen on 127.0.0.1:4566: [Errno 98] Address already in use.",
         ] {
             assert!(says_port_taken(log), "{log}");
