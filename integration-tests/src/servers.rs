@@ -1,12 +1,14 @@
 //! The servers of the test bed, as variables for a program that is started.
 
+mod kubernetes;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What a program needs to use a server, under a prefix that nobody else has; `None`, after
-/// [`keyfob_testkit::skip`], when there is no such server.
+/// What a program needs to use a server, in a place there that nobody else has; `None`, after
+/// [`keyfob_testkit::skip`], when there is no such server. [`remove`] takes the place away, when it is empty.
 ///
 /// # Panics
 /// With `CI` set and no such server.
@@ -22,14 +24,34 @@ pub fn variables(test: &str, provider: Provider) -> Option<Vec<(&'static str, St
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
             ("AWS_SECRET_PREFIX", format!("{prefix}/")),
         ],
-        Provider::Vault => vec![
-            ("VAULT_ADDR", server("KEYFOB_TEST_OPENBAO_URL")?),
-            ("VAULT_TOKEN", server("KEYFOB_TEST_OPENBAO_TOKEN")?),
-            ("VAULT_PREFIX", prefix),
-        ],
+        Provider::Vault | Provider::VaultKv1 => {
+            let address = server("KEYFOB_TEST_OPENBAO_URL")?;
+            let token = server("KEYFOB_TEST_OPENBAO_TOKEN")?;
+            let mount = match provider {
+                Provider::VaultKv1 => {
+                    let (url, header) = (
+                        format!("{address}/v1/sys/mounts/{prefix}"),
+                        [("X-Vault-Token", token.as_str())],
+                    );
+                    let _ = send("POST", &url, &header, r#"{"type":"kv","options":{"version":"1"}}"#);
+                    ("VAULT_PATH", prefix)
+                }
+                _ => ("VAULT_PREFIX", prefix),
+            };
+            vec![("VAULT_ADDR", address), ("VAULT_TOKEN", token), mount]
+        }
         Provider::Postgres => {
             let (server, schema) = (server("KEYFOB_TEST_POSTGRES_URL")?, prefix.replace('-', "_"));
             vec![("POSTGRES_URL", format!("{server}?schema={schema}"))]
+        }
+        Provider::Kubernetes | Provider::KubernetesObject => {
+            let kubeconfig = server("KEYFOB_TEST_KUBECONFIG")?;
+            kubernetes::make_namespace(&kubeconfig, &prefix);
+            let mut variables = vec![("KUBECONFIG", kubeconfig), ("K8S_SECRET_NAMESPACE", prefix)];
+            if provider == Provider::KubernetesObject {
+                variables.push(("K8S_SECRET_NAME", "app".to_owned()));
+            }
+            variables
         }
     })
 }
@@ -41,31 +63,67 @@ pub enum Provider {
     Aws,
     /// Vault: OpenBao, its mount `secret`.
     Vault,
-    /// The encrypted store in PostgreSQL. `keyfob init` makes it, [`remove_schema`] removes it.
+    /// Vault: OpenBao, a mount of version 1.
+    VaultKv1,
+    /// The encrypted store in PostgreSQL. `keyfob init` makes it.
     Postgres,
+    /// Kubernetes, an object for each secret.
+    Kubernetes,
+    /// Kubernetes, one object whose keys are the secrets.
+    KubernetesObject,
 }
 
 impl Provider {
+    /// Every one.
+    pub const ALL: [Self; 6] = [
+        Self::Aws,
+        Self::Vault,
+        Self::VaultKv1,
+        Self::Postgres,
+        Self::Kubernetes,
+        Self::KubernetesObject,
+    ];
+
     /// The name in `SECRET_PROVIDER`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Aws => "aws",
-            Self::Vault => "vault",
+            Self::Vault | Self::VaultKv1 => "vault",
             Self::Postgres => "postgres",
+            Self::Kubernetes | Self::KubernetesObject => "k8s",
         }
     }
 }
 
-/// Removes the schema that the [`variables`] name, if they do: it goes as a whole.
+/// Removes the place that these variables of [`variables`] name, where it is not only a prefix.
 ///
 /// # Panics
 /// When the server can't be reached or refuses.
-pub fn remove_schema(variables: &[(&'static str, String)]) {
-    let Some((_, url)) = variables.iter().find(|(name, _)| *name == "POSTGRES_URL") else {
-        return;
+pub fn remove(variables: &[(&'static str, String)]) {
+    let value = |wanted: &str| {
+        variables
+            .iter()
+            .find(|(name, _)| *name == wanted)
+            .map(|(_, value)| value.as_str())
     };
-    let (server, schema) = url.split_once("?schema=").expect("a schema in the URL");
+    if let (Some(address), Some(token), Some(mount)) = (value("VAULT_ADDR"), value("VAULT_TOKEN"), value("VAULT_PATH")) {
+        let _ = send(
+            "DELETE",
+            &format!("{address}/v1/sys/mounts/{mount}"),
+            &[("X-Vault-Token", token)],
+            "",
+        );
+    }
+    if let Some((server, schema)) = value("POSTGRES_URL").and_then(|url| url.split_once("?schema=")) {
+        remove_schema(server, schema);
+    }
+    if let (Some(kubeconfig), Some(namespace)) = (value("KUBECONFIG"), value("K8S_SECRET_NAMESPACE")) {
+        kubernetes::remove_namespace(kubeconfig, namespace);
+    }
+}
+
+fn remove_schema(server: &str, schema: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("an event loop").block_on(async {
         let connected = tokio_postgres::connect(server, tokio_postgres::NoTls).await;

@@ -113,6 +113,6 @@ fn to_postgres() {
 
 impl Drop for World {
     fn drop(&mut self) {
-        servers::remove_schema(&self.variables);
+        servers::remove(&self.variables);
     }
 }

@@ -4,8 +4,8 @@
 //!
 //! - `console`: lines that begin with `$ ` are run by `sh` in the page's own scratch directory, one after the other;
 //!   the lines below are what standard output and standard error say, `[..]` standing for anything within a line and
-//!   `...` alone on a line for any lines. A command that fails is followed by `[exit 1]`. With `on=aws` or `on=vault`
-//!   the commands find that server of the test bed in their variables, under a prefix of the page's own.
+//!   `...` alone on a line for any lines. A command that fails is followed by `[exit 1]`. With `on=aws`, `on=vault`, ... (a
+//!   provider) the commands find that server of the test bed in their variables, under a prefix of the page's own.
 //! - `yaml`, `toml`, `json`, `dotenv`, ... with `file=NAME`: the file is written before the commands below it run.
 //!   Without `file=`, `json` and `toml` must at least parse.
 //! - `hcl`: a policy, which the tests of the store that it is for load into a server.
@@ -16,7 +16,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -104,39 +105,37 @@ fn links(text: &str) -> Vec<String> {
 /// Where a page's blocks run.
 struct Place {
     sandbox: Sandbox,
-    aws: OnceCell<Option<Vec<(&'static str, String)>>>,
-    vault: OnceCell<Option<Vec<(&'static str, String)>>>,
-    postgres: OnceCell<Option<Vec<(&'static str, String)>>>,
+    /// What is known of the servers that blocks have named.
+    servers: RefCell<BTreeMap<&'static str, Option<Variables>>>,
 }
+
+type Variables = Vec<(&'static str, String)>;
 
 impl Place {
     fn new() -> Self {
         Self {
             sandbox: Sandbox::new(),
-            aws: OnceCell::new(),
-            vault: OnceCell::new(),
-            postgres: OnceCell::new(),
+            servers: RefCell::default(),
         }
     }
 
     /// The variables of the server that a block names; `None` when it can't run here.
-    fn variables(&self, on: Option<&str>) -> Result<Option<&[(&'static str, String)]>, String> {
-        let (cell, provider) = match on {
-            None => return Ok(Some(&[])),
-            Some("aws") => (&self.aws, Provider::Aws),
-            Some("vault") => (&self.vault, Provider::Vault),
-            Some("postgres") => (&self.postgres, Provider::Postgres),
-            Some(other) => return Err(format!("there is no server `{other}`")),
-        };
-        let test = "every_block_of_every_page_works";
-        Ok(cell.get_or_init(|| servers::variables(test, provider)).as_deref())
+    fn variables(&self, on: Option<&str>) -> Result<Option<Variables>, String> {
+        let Some(on) = on else { return Ok(Some(Vec::new())) };
+        let provider = Provider::ALL.into_iter().find(|provider| provider.name() == on);
+        let provider = provider.ok_or_else(|| format!("there is no server `{on}`"))?;
+        let mut servers = self.servers.borrow_mut();
+        let variables = servers
+            .entry(provider.name())
+            .or_insert_with(|| servers::variables("every_block_of_every_page_works", provider));
+        Ok(variables.clone())
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(Some(variables)) = self.postgres.get() {
-            servers::remove_schema(variables);
+        for variables in self.servers.borrow().values().flatten() {
+            servers::remove(variables);
         }
     }
 }
@@ -182,7 +181,7 @@ fn run_block(place: &Place, info: &str, block: &[&str]) -> Result<usize, String>
     }
     match language {
         "console" => match place.variables(on)? {
-            Some(variables) => run_commands(&place.sandbox, variables, block),
+            Some(variables) => run_commands(&place.sandbox, &variables, block),
             None => Ok(0),
         },
         "json" => serde_json::from_str::<serde_json::Value>(&content())

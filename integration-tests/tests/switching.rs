@@ -7,7 +7,7 @@ use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use keyfob_integration_tests::sandbox::{Sandbox, said};
-use keyfob_integration_tests::servers::{Provider, remove_schema, variables};
+use keyfob_integration_tests::servers::{Provider, remove, variables};
 use serde_json::Value;
 
 /// The secrets, as somebody has set them, and what else is said about them.
@@ -166,7 +166,7 @@ impl Drop for World {
             );
             let _ = self.command(&line).output();
         }
-        remove_schema(&self.variables);
+        remove(&self.variables);
     }
 }
 
