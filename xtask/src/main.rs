@@ -42,8 +42,8 @@ Tasks:
                           variables for a shell, `eval \"$(cargo xtask testbed env)\"`
   demo                    Show the main job in a scratch directory: store, resolve, run, report
   check-deps              Check Cargo.lock: one TLS stack, one HTTP stack, not too many packages
-  check-features [--test] Compile the facade without a backend and with each alone, without warnings;
-                          --test also runs its tests so
+  check-features [--test] Compile the facade without a backend and with each alone, without warnings,
+                          and test it without; --test also tests it with each
   docs [--check]          Write the generated pages of docs/; --check only compares
   bench [--write] [--quick] [--no-peers] [--only-clouds]
                           Run the measurements of benches/ in release mode; --write writes the page of

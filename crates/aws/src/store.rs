@@ -7,7 +7,6 @@ mod extras;
 mod labels;
 mod limits;
 mod listing;
-mod locks;
 mod metadata;
 mod reading;
 mod versions;
@@ -20,6 +19,7 @@ use std::time::Duration;
 
 use aws_sdk_secretsmanager::Client;
 use aws_sdk_secretsmanager::config::Builder;
+use keyfob_core::adapter::NameLocks;
 use keyfob_core::{
     Capabilities, DeleteOptions, GetOptions, GetRequest, Health, ListOptions, Metadata, NameRule, Page, PageRequest, PutRequest,
     Result, Secret, SecretName, SecretStore, StoreInfo, VersionInfo, async_trait,
@@ -27,7 +27,6 @@ use keyfob_core::{
 use tracing::instrument::WithSubscriber as _;
 
 pub use self::extras::{ReplicaStatus, Rotation};
-use self::locks::NameLocks;
 use crate::client::{hide_bodies, sdk_config};
 use crate::config::AwsConfig;
 use crate::error::{Failed, failed, interrupted};

@@ -103,6 +103,7 @@ mod tests {
         }
     }
 
+    #[cfg(not(feature = "gcp"))]
     #[test]
     fn an_absent_backend_says_what_there_is() {
         let error = find("gcp").unwrap_err();

@@ -2,13 +2,13 @@
 
 mod entry;
 mod history;
-mod lanes;
 mod records;
 mod write;
 
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use keyfob_core::adapter::NameLocks;
 use keyfob_core::{
     Capabilities, DeleteMode, Error, ErrorKind, Expired, GetOptions, Metadata, NameRule, Result, Secret, SecretName,
     VersionSelector,
@@ -19,7 +19,6 @@ use serde_json::value::RawValue;
 use self::entry::{Custom, Entry};
 pub(crate) use self::history::{History, State};
 use self::history::{metadata, no_such_version, number, state, time};
-pub(crate) use self::lanes::Lanes;
 use self::records::{Patch, Records, with};
 use crate::client::Vault;
 use crate::kv::{MAX_VALUE_BYTES, Place, check_name, not_found, value_of};
@@ -28,7 +27,7 @@ use crate::kv::{MAX_VALUE_BYTES, Place, check_name, not_found, value_of};
 pub(crate) struct Kv2<'a> {
     pub(crate) vault: &'a Vault,
     pub(crate) place: &'a Place,
-    pub(crate) lanes: &'a Lanes,
+    pub(crate) locks: &'a NameLocks,
 }
 
 pub(crate) fn capabilities() -> Capabilities {
@@ -152,7 +151,7 @@ impl Kv2<'_> {
     }
 
     pub(crate) async fn delete(&self, name: &SecretName, mode: DeleteMode) -> Result<()> {
-        let _lane = self.lanes.of(name).write().await;
+        let _alone = self.locks.of(name).write_owned().await;
         let history = self.history(name).await?.ok_or_else(|| not_found(name))?;
         if mode == DeleteMode::Permanent {
             self.vault.delete(&self.place.endpoint("metadata", name)?).await?.written()?;
@@ -190,7 +189,7 @@ impl Kv2<'_> {
     }
 
     pub(crate) async fn restore(&self, name: &SecretName) -> Result<Metadata> {
-        let _lane = self.lanes.of(name).write().await;
+        let _alone = self.locks.of(name).write_owned().await;
         let history = self.history(name).await?.ok_or_else(|| not_found(name))?;
         match history.state() {
             State::Live => return history.metadata(name),

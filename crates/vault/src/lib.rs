@@ -10,7 +10,6 @@ mod kv1;
 mod kv2;
 mod lease;
 mod listing;
-mod ramp;
 mod store;
 mod transit;
 

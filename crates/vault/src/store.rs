@@ -7,6 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::future::join;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use keyfob_core::adapter::{NameLocks, Ramp};
 use keyfob_core::{
     Capabilities, DeleteOptions, Deleted, Error, ErrorKind, GetOptions, GetRequest, Health, ListOptions, Metadata, Page,
     PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, VersionInfo,
@@ -17,9 +18,8 @@ use crate::client::{ApiPath, Vault};
 use crate::config::{KvVersion, VaultConfig};
 use crate::kv::{Place, SCHEME, not_found, version_of};
 use crate::kv1::{self, Kv1};
-use crate::kv2::{self, History, Kv2, Lanes, State};
+use crate::kv2::{self, History, Kv2, State};
 use crate::listing::{Found, Wanted, folder, number_below, path_after, token_after, token_below};
-use crate::ramp;
 
 /// So many secrets' metadata are read at once for a listing.
 const LISTED_AT_ONCE: usize = 64;
@@ -39,7 +39,7 @@ struct Inner {
     vault: Vault,
     place: Place,
     version: OnceCell<KvVersion>,
-    lanes: Lanes,
+    locks: NameLocks,
 }
 
 impl VaultStore {
@@ -81,7 +81,7 @@ impl VaultStore {
             vault,
             place,
             version: OnceCell::new_with(config.kv_version),
-            lanes: Lanes::new(),
+            locks: NameLocks::default(),
         })))
     }
 
@@ -106,7 +106,7 @@ impl VaultStore {
         Kv2 {
             vault: &self.0.vault,
             place: &self.0.place,
-            lanes: &self.0.lanes,
+            locks: &self.0.locks,
         }
     }
 
@@ -146,7 +146,7 @@ impl VaultStore {
         for request in requests {
             reads.push(self.read(version, &request.name, &request.options));
         }
-        ramp::all(reads).await
+        Ramp::HTTP1.all(reads).await
     }
 
     /// Reads as KV 2 without waiting for the look-up that goes on at the same time, and hands nothing out before it said

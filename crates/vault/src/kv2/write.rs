@@ -67,15 +67,15 @@ impl Kv2<'_> {
         let changes_metadata = !(request.description.is_keep() && request.tags.is_keep() && request.expires_at.is_keep());
         match &request.value {
             Some(value) if changes_metadata => {
-                let _lane = self.lanes.of(name).write().await;
+                let _alone = self.locks.of(name).write_owned().await;
                 self.put_both(name, value, request).await
             }
             Some(value) => {
-                let _lane = self.lanes.of(name).read().await;
+                let _shared = self.locks.of(name).read_owned().await;
                 self.put_value(name, value, &request.mode).await
             }
             None => {
-                let _lane = self.lanes.of(name).write().await;
+                let _alone = self.locks.of(name).write_owned().await;
                 self.put_metadata(name, request).await
             }
         }

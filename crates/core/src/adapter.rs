@@ -1,0 +1,7 @@
+//! What several stores need in the same way. For those who write a store; an application needs none of it.
+
+mod locks;
+mod ramp;
+
+pub use locks::NameLocks;
+pub use ramp::Ramp;
