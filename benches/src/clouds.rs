@@ -4,24 +4,30 @@
 //! can do the job, concurrently, on connections of its own.
 
 mod contestant;
+mod front;
 mod http;
+mod secrets;
 mod service;
 mod table;
+mod tls;
+mod tunnel;
+mod way;
 
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use keyfob_integration_tests::fault_proxy::{FaultProxy, Line};
+use keyfob_integration_tests::fault_proxy::Line;
 use tokio::runtime::Runtime;
 
 use crate::Outcome;
 use crate::report::{Report, say, shown};
 use crate::sample::{Effort, Samples};
 use contestant::{Contestant, Ready};
-use http::Endpoint;
-use service::{Kind, SECRETS, Service};
+use secrets::SECRETS;
+use service::{Kind, Service};
 use table::{Cell, Side};
+use way::Way;
 
 /// Milliseconds that are added to the round-trip time.
 const ROUND_TRIPS: [u64; 2] = [0, 20];
@@ -36,7 +42,7 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
     }
     let mut cells = Vec::new();
     let mut failed = Vec::new();
-    for kind in [Kind::OpenBao, Kind::LocalStack] {
+    for kind in Kind::ALL {
         let service = match runtime.block_on(Service::prepare(kind))? {
             Ok(service) => service,
             Err(variable) if std::env::var_os("CI").is_some_and(|value| !value.is_empty()) => {
@@ -55,7 +61,8 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
     }
     notes.push(
         "floor: a client in the process that measures, so without starting a process and without reading any configuration; \
-         it sends the fewest requests that can do the job, as plain HTTP/1.1 on fresh connections at the same time"
+         it sends the fewest requests that can do the job, on fresh connections at the same time, with credentials that it has \
+         at hand (it logs in only at Key Vault)"
             .to_owned(),
     );
     report.section(table::section(&cells, &notes));
@@ -77,25 +84,24 @@ fn of_service(
     let mut cells = Vec::new();
     for millis in ROUND_TRIPS {
         let round_trip = Duration::from_millis(millis);
-        let proxy = FaultProxy::to(&service.url)?.line(Line::round_trip(round_trip)).start()?;
+        let way = Way::to(service, Some(Line::round_trip(round_trip)))?;
         let homes = tempfile::tempdir()?;
         let mut racers = Vec::new();
-        let endpoint = Endpoint::parse(&proxy.url())?;
-        for connections in widths(service) {
+        for floor in service.floors() {
+            let way = &way;
             let racer = Racer::new(
-                format!("floor, {connections} connections"),
+                floor.to_string(),
                 Side::Floor,
-                Box::new(move || runtime.block_on(service.fetch(endpoint, connections))),
+                Box::new(move || runtime.block_on(service.fetch(way, floor))),
             );
             racers.push(racer);
         }
         for (index, contestant) in contestants.iter().enumerate() {
             let home = homes.path().join(index.to_string());
-            let ready = contestant.prepare(service, &proxy.url(), &home)?;
-            match check(&ready, service, &home) {
-                Ok(()) => {}
+            let ready = match prepared(contestant, service, &way, &home) {
+                Ok(ready) => ready,
                 Err(error) => {
-                    let note = format!("not measured, {} on {}: {error}", contestant.name, service.name());
+                    let note = format!("not measured, {} on {}: {error}", contestant.name, service.name);
                     say(&note);
                     if contestant.is_keyfob() {
                         failed.push(note.clone());
@@ -105,16 +111,16 @@ fn of_service(
                     }
                     continue;
                 }
-            }
+            };
             let side = if contestant.is_keyfob() { Side::Keyfob } else { Side::Peer };
             let start = move || started(&ready, &["/bin/true"]);
             racers.push(Racer::new(contestant.name.clone(), side, Box::new(start)));
         }
-        race(&mut racers, effort, &proxy)?;
+        race(&mut racers, effort, &way)?;
         let cell = Cell {
-            server: format!("{} {}", service.name(), service.version),
+            server: service.name.clone(),
             round_trip,
-            goal: goal(service.kind, round_trip),
+            goal: (!round_trip.is_zero()).then(|| service.goal()),
             results: racers.into_iter().map(Racer::result).collect(),
         };
         for result in &cell.results {
@@ -131,22 +137,11 @@ fn of_service(
     Ok(cells)
 }
 
-/// How many connections the floor opens. Where there is a choice, several are tried, and the
-/// lowest counts: more cost the machine more, fewer wait.
-fn widths(service: &Service) -> Vec<usize> {
-    match service.kind {
-        Kind::OpenBao => vec![SECRETS, 50, 25, 10],
-        Kind::LocalStack => vec![service.fewest_requests()],
-    }
-}
-
-/// How often keyfob must be faster than the fastest peer.
-fn goal(kind: Kind, round_trip: Duration) -> Option<f64> {
-    match kind {
-        _ if round_trip.is_zero() => None,
-        Kind::OpenBao => Some(3.0),
-        Kind::LocalStack => Some(2.0),
-    }
+/// The contestant, after it has shown that it can.
+fn prepared<'a>(contestant: &'a Contestant, service: &Service, way: &Way, home: &Path) -> Outcome<Ready<'a>> {
+    let ready = contestant.prepare(service, way, home)?;
+    check(&ready, service, home)?;
+    Ok(ready)
 }
 
 /// A measurement of a command that did nothing would be worth nothing: the child must see all values.
@@ -155,7 +150,7 @@ fn check(ready: &Ready<'_>, service: &Service, home: &Path) -> Outcome {
     let seen = home.join("seen");
     let path = seen.to_string_lossy();
     started(ready, &["/bin/sh", "-c", "/usr/bin/env > \"$0\"", &path])?;
-    let right = service.right(&fs::read_to_string(&seen)?);
+    let right = service.secrets.right(&fs::read_to_string(&seen)?);
     fs::remove_file(seen)?;
     if right == SECRETS {
         Ok(())
@@ -179,8 +174,8 @@ struct Racer<'a> {
     side: Side,
     run: Box<dyn FnMut() -> Outcome + 'a>,
     times: Vec<Duration>,
-    connections: Vec<usize>,
-    requests: Vec<usize>,
+    connections: Vec<Option<usize>>,
+    requests: Vec<Option<usize>>,
     failures: usize,
 }
 
@@ -198,15 +193,15 @@ impl<'a> Racer<'a> {
     }
 
     /// Runs it once, and says how long it took.
-    fn run(&mut self, proxy: &FaultProxy) -> Outcome<Duration> {
+    fn run(&mut self, way: &Way) -> Outcome<Duration> {
         for _ in 1..=MOST_ATTEMPTS {
-            proxy.forget();
+            way.forget();
             let start = Instant::now();
             match (self.run)() {
                 Ok(()) => {
                     let time = start.elapsed();
-                    self.connections.push(proxy.connections());
-                    self.requests.push(proxy.requests().len());
+                    self.connections.push(way.connections());
+                    self.requests.push(way.requests());
                     return Ok(time);
                 }
                 Err(error) => {
@@ -231,11 +226,11 @@ impl<'a> Racer<'a> {
 }
 
 /// Everyone once a round, in an order that rotates, after one uncounted run of each. Who is slow takes part in fewer rounds.
-fn race(racers: &mut [Racer<'_>], effort: Effort, proxy: &FaultProxy) -> Outcome {
+fn race(racers: &mut [Racer<'_>], effort: Effort, way: &Way) -> Outcome {
     let rounds = effort.samples(31);
     let mut pauses = Vec::new();
     for racer in racers.iter_mut() {
-        pauses.push(match racer.run(proxy)? {
+        pauses.push(match racer.run(way)? {
             _ if effort == Effort::Quick => 1,
             time if time < Duration::from_secs(1) => 1,
             time if time < Duration::from_secs(4) => 3,
@@ -246,7 +241,7 @@ fn race(racers: &mut [Racer<'_>], effort: Effort, proxy: &FaultProxy) -> Outcome
         for position in 0..racers.len() {
             let index = (position + round) % racers.len();
             if round % pauses[index] == 0 {
-                let time = racers[index].run(proxy)?;
+                let time = racers[index].run(way)?;
                 racers[index].times.push(time);
             }
         }
@@ -256,29 +251,23 @@ fn race(racers: &mut [Racer<'_>], effort: Effort, proxy: &FaultProxy) -> Outcome
 
 /// The floor without the proxy beside the floor through it.
 fn share_of_the_proxy(runtime: &Runtime, effort: Effort, service: &Service) -> Outcome<String> {
-    let proxy = FaultProxy::to(&service.url)?.start()?;
+    let line = Line::default();
+    let (direct, proxied) = (Way::to(service, None)?, Way::to(service, Some(line))?);
     let mut notes = Vec::new();
-    for connections in widths(service) {
-        let through = |url: &str| -> Outcome<_> {
-            let endpoint = Endpoint::parse(url)?;
-            Ok(move || runtime.block_on(service.fetch(endpoint, connections)))
-        };
+    for floor in service.floors() {
+        let through = |way| move || runtime.block_on(service.fetch(way, floor));
         let (direct, proxied): (Samples, Samples) =
-            crate::sample::pairs(effort.samples(31), through(&service.url)?, through(&proxy.url())?)?;
+            crate::sample::pairs(effort.samples(31), through(&direct), through(&proxied))?;
         notes.push(format!(
-            "{} with {connections} connections and {} through it",
+            "{floor}: {} and {} through it",
             shown(direct.median()),
             shown(proxied.median())
         ));
     }
-    Ok(format!(
-        "{} without the proxy, the floor: {}",
-        service.name(),
-        notes.join("; ")
-    ))
+    Ok(format!("{} without the proxy: {}", service.name, notes.join("; ")))
 }
 
-fn median(numbers: &mut [usize]) -> usize {
+fn median<T: Ord + Copy>(numbers: &mut [T]) -> T {
     numbers.sort_unstable();
     numbers[numbers.len() / 2]
 }

@@ -6,7 +6,14 @@ use crate::process::{Result, cargo, in_ci, run};
 use crate::testbed::Session;
 
 /// The measurements need the servers that the tests of these packages need.
-const SERVERS_OF: [&str; 2] = ["keyfob-aws", "keyfob-vault"];
+const SERVERS_OF: [&str; 6] = [
+    "keyfob-aws",
+    "keyfob-azure",
+    "keyfob-gcp",
+    "keyfob-kubernetes",
+    "keyfob-sql",
+    "keyfob-vault",
+];
 
 pub(crate) fn main(arguments: &[String]) -> Result {
     let plan = Plan::parse(arguments);

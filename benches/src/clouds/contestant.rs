@@ -1,5 +1,11 @@
 //! Who is measured, and how each is told where the secrets are: the way its own documentation says.
 
+mod fnox;
+mod keyfob;
+mod secretspec;
+mod vals;
+mod varlock;
+
 use std::env;
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -7,7 +13,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::service::{Kind, SECRETS, Service, name_of};
+use super::secrets::{SECRETS, lower_case, variable};
+use super::service::{Place, Service};
+use super::way::Way;
 use crate::{Outcome, start};
 
 /// What `cargo xtask bench` found: a line `NAME VERSION = PATH` or `NAME VERSION ! REASON` for each peer.
@@ -78,52 +86,26 @@ impl Contestant {
         self.program == Program::Keyfob
     }
 
-    /// Writes in `home`, which is made, what it needs to start a process with the secrets of `service` through `url`.
-    pub(super) fn prepare(&self, service: &Service, url: &str, home: &Path) -> Outcome<Ready<'_>> {
+    /// Writes in `home`, which is made, what it needs to start a process with the secrets of `service`. The error of one that
+    /// can't get them from there says why not.
+    pub(super) fn prepare(&self, service: &Service, way: &Way, home: &Path) -> Outcome<Ready<'_>> {
         fs::create_dir_all(home)?;
         let mut ready = Ready {
             contestant: self,
             home: home.to_owned(),
             arguments: Vec::new(),
-            variables: variables(service, url),
+            variables: Vec::new(),
         };
+        ready.common(service, way)?;
         match self.program {
-            Program::Keyfob => ready.keyfob(service)?,
-            Program::SecretSpec => ready.secretspec(service, url)?,
+            Program::Keyfob => ready.keyfob(service, way)?,
+            Program::SecretSpec => ready.secretspec(service, way)?,
             Program::Vals => ready.vals(service)?,
             Program::Fnox => ready.fnox(service)?,
-            Program::Varlock => ready.varlock(service, url)?,
+            Program::Varlock => ready.varlock(service, way)?,
         }
         Ok(ready)
     }
-}
-
-/// The clients' own variables, the same for everyone.
-fn variables(service: &Service, url: &str) -> Vec<(&'static str, String)> {
-    let named: &[(&'static str, &str)] = match service.kind {
-        Kind::OpenBao => &[
-            ("BAO_ADDR", url),
-            ("BAO_TOKEN", &service.token),
-            ("VAULT_ADDR", url),
-            ("VAULT_TOKEN", &service.token),
-        ],
-        Kind::LocalStack => &[
-            ("AWS_ACCESS_KEY_ID", "test"),
-            ("AWS_EC2_METADATA_DISABLED", "true"),
-            ("AWS_ENDPOINT_URL", url),
-            ("AWS_REGION", "us-east-1"),
-            ("AWS_SECRET_ACCESS_KEY", "test"),
-        ],
-    };
-    named.iter().map(|(name, value)| (*name, (*value).to_owned())).collect()
-}
-
-/// A line for each secret.
-fn lines(line: impl Fn(&str) -> String) -> String {
-    (0..SECRETS).fold(String::new(), |mut text, index| {
-        let _ = writeln!(text, "{}", line(&name_of(index)));
-        text
-    })
 }
 
 impl Ready<'_> {
@@ -149,85 +131,72 @@ impl Ready<'_> {
         command
     }
 
-    fn keyfob(&mut self, service: &Service) -> Outcome {
-        let (provider, prefix) = match service.kind {
-            Kind::OpenBao => ("vault", ("VAULT_PREFIX", format!("{}/", service.prefix))),
-            Kind::LocalStack => ("aws", ("AWS_SECRET_PREFIX", format!("{}/", service.prefix))),
-        };
-        self.variables.extend([("SECRET_PROVIDER", provider.to_owned()), prefix]);
-        fs::write(self.home.join("app.env"), lines(|name| format!("{name}=${{secret:{name}}}")))?;
-        self.arguments = ["run", "--env-file", "app.env", "--"].map(OsString::from).into();
+    /// The clients' own variables, the same for everyone.
+    fn common(&mut self, service: &Service, way: &Way) -> Outcome {
+        let shown = |path: &Path| path.to_string_lossy().into_owned();
+        match &service.place {
+            Place::OpenBao(place) => {
+                self.set("BAO_ADDR", &way.url);
+                self.set("BAO_TOKEN", &place.token);
+                self.set("VAULT_ADDR", &way.url);
+                self.set("VAULT_TOKEN", &place.token);
+            }
+            Place::LocalStack(_) => {
+                self.set("AWS_ACCESS_KEY_ID", "test");
+                self.set("AWS_EC2_METADATA_DISABLED", "true");
+                self.set("AWS_ENDPOINT_URL", &way.url);
+                self.set("AWS_REGION", "us-east-1");
+                self.set("AWS_SECRET_ACCESS_KEY", "test");
+            }
+            Place::SecretManager(place) => self.set("GOOGLE_APPLICATION_CREDENTIALS", shown(&place.key)),
+            Place::KeyVault(place) => {
+                self.set("AZURE_TENANT_ID", &place.tenant);
+                self.set("AZURE_CLIENT_ID", &place.client);
+                self.set("AZURE_CLIENT_SECRET", &place.client_secret);
+            }
+            Place::Kubernetes(place) => {
+                let file = self.home.join("kubeconfig");
+                way.kubeconfig(&place.kubeconfig, &place.url, &file)?;
+                self.set("KUBECONFIG", shown(&file));
+            }
+            Place::Postgres(_) => {}
+        }
+        if let (Some(ca), Some(tunnel)) = (&way.ca, &way.tunnel) {
+            self.set("SSL_CERT_FILE", shown(ca));
+            // keyfob can be told where the service is; the others have its public name built in.
+            if !self.contestant.is_keyfob() {
+                self.set("HTTPS_PROXY", tunnel);
+            }
+        }
         Ok(())
     }
 
-    fn secretspec(&mut self, service: &Service, url: &str) -> Outcome {
-        let head = format!(
-            "[project]\nname = \"{}\"\nrevision = \"1.0\"\n\n[profiles.default]\n",
-            service.project
-        );
-        let secrets = lines(|name| format!("{name} = {{ description = \"{name}\", required = true }}"));
-        fs::write(self.home.join("secretspec.toml"), head + &secrets)?;
-        let provider = match service.kind {
-            Kind::OpenBao => format!("openbao://{}/secret?tls=false", url.trim_start_matches("http://")),
-            Kind::LocalStack => "awssm://us-east-1".to_owned(),
-        };
-        self.arguments = ["run", "--provider", &provider, "--"].map(OsString::from).into();
-        Ok(())
+    fn set(&mut self, name: &'static str, value: impl Into<String>) {
+        self.variables.push((name, value.into()));
     }
 
-    fn vals(&mut self, service: &Service) -> Outcome {
-        let prefix = &service.prefix;
-        // Its provider for OpenBao does the same requests and takes longer.
-        let references = lines(|name| match service.kind {
-            Kind::OpenBao => format!("{name}: ref+vault://secret/{prefix}/{name}#/value"),
-            Kind::LocalStack => format!("{name}: ref+awssecrets://{prefix}/{name}"),
-        });
-        fs::write(self.home.join("app.yaml"), references)?;
-        self.arguments = ["exec", "-f", "app.yaml", "--"].map(OsString::from).into();
-        Ok(())
+    fn write(&self, file: &str, text: &str) -> Outcome {
+        Ok(fs::write(self.home.join(file), text)?)
     }
 
-    fn fnox(&mut self, service: &Service) -> Outcome {
-        let prefix = &service.prefix;
-        let (provider, field) = match service.kind {
-            Kind::OpenBao => (format!("type = \"vault\", path = \"secret/{prefix}\""), "/value"),
-            Kind::LocalStack => (
-                format!("type = \"aws-sm\", region = \"us-east-1\", prefix = \"{prefix}/\""),
-                "",
-            ),
-        };
-        let secrets = lines(|name| format!("{name} = {{ provider = \"store\", value = \"{name}{field}\" }}"));
-        let file = format!("[providers]\nstore = {{ {provider} }}\n\n[secrets]\n{secrets}");
-        fs::write(self.home.join("fnox.toml"), file)?;
-        // It starts `vault` for each secret, which lies beside it.
-        let programs = self.contestant.path.parent().unwrap_or(Path::new("/"));
-        self.variables.push(("PATH", programs.to_string_lossy().into_owned()));
-        // Cold: nothing that an earlier run has left behind may answer.
-        self.arguments = ["--no-daemon", "exec", "--"].map(OsString::from).into();
-        Ok(())
+    fn arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(OsString::from).collect();
     }
+}
 
-    fn varlock(&mut self, service: &Service, url: &str) -> Outcome {
-        let prefix = &service.prefix;
-        let schema = match service.kind {
-            Kind::OpenBao => format!(
-                "# @plugin(@varlock/hashicorp-vault-plugin)\n\
-                 # @initHcpVault(url=\"{url}\", token=$VAULT_TOKEN, pathPrefix=\"secret/{prefix}\")\n# ---\n\
-                 # @type=vaultToken @sensitive @internal\nVAULT_TOKEN=\n{}",
-                lines(|name| format!("{name}=vaultSecret(\"{name}#value\")"))
-            ),
-            Kind::LocalStack => format!(
-                "# @plugin(@varlock/aws-secrets-plugin)\n\
-                 # @initAws(region=us-east-1, namePrefix=\"{prefix}/\")\n# ---\n{}",
-                lines(|name| format!("{name}=awsSecret(\"{name}\")"))
-            ),
-        };
-        fs::write(self.home.join(".env.schema"), schema)?;
-        // It looks for its plugins where a JavaScript project has them.
-        fs::write(self.home.join("package.json"), "{\"name\":\"app\",\"version\":\"1.0.0\"}")?;
-        std::os::unix::fs::symlink(self.contestant.path.join("node_modules"), self.home.join("node_modules"))?;
-        self.variables.push(("VARLOCK_TELEMETRY_DISABLED", "1".to_owned()));
-        self.arguments = ["run", "--"].map(OsString::from).into();
-        Ok(())
+/// What the service calls a secret, behind what stands in front of all.
+fn name_of(service: &Service, index: usize) -> String {
+    match &service.place {
+        Place::KeyVault(_) => lower_case(index),
+        Place::Kubernetes(place) if place.shape == super::service::Shape::Objects => lower_case(index),
+        _ => variable(index),
     }
+}
+
+/// A line for each secret, from its variable and what the service calls it.
+fn lines(service: &Service, line: impl Fn(&str, &str) -> String) -> String {
+    (0..SECRETS).fold(String::new(), |mut text, index| {
+        let _ = writeln!(text, "{}", line(&variable(index), &name_of(service, index)));
+        text
+    })
 }

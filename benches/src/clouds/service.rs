@@ -1,194 +1,184 @@
-//! The two servers, and the secrets in them.
+//! The services, each with the secrets of this run in it.
 
-use std::env;
-use std::hash::{BuildHasher as _, RandomState};
+mod aws;
+mod azure;
+mod gcp;
+mod kubernetes;
+mod openbao;
+mod postgres;
+
+use std::fmt;
 
 use futures_util::future::try_join_all;
 
+pub(super) use azure::KeyVault;
+pub(super) use gcp::SecretManager;
+pub(super) use kubernetes::{Kubernetes, Shape};
+pub(super) use openbao::OpenBao;
+pub(super) use postgres::Postgres;
+
+use self::aws::LocalStack;
 use super::http::{Connection, Endpoint};
+use super::secrets::Secrets;
+use super::way::Way;
 use crate::Outcome;
 
-/// How many secrets a process is started with.
-pub(super) const SECRETS: usize = 100;
-/// The most that AWS gives for one request.
-const BATCH: usize = 20;
 /// Connections that write the data.
 const WRITERS: usize = 4;
 
+/// The services that are measured.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     OpenBao,
     LocalStack,
+    SecretManager,
+    KeyVault,
+    Kubernetes(Shape),
+    Postgres,
 }
 
-/// A server that runs, with the secrets of this run in it.
-pub(super) struct Service {
-    pub(super) kind: Kind,
-    pub(super) url: String,
-    pub(super) version: String,
-    /// OpenBao's; empty for LocalStack.
-    pub(super) token: String,
-    /// What everyone's secrets lie under: `secretspec/{project}/{profile}`. It is secretspec's own convention; all others
-    /// take any place.
-    pub(super) prefix: String,
-    /// Their project there, which nobody else has.
-    pub(super) project: String,
-    values: Vec<String>,
+impl Kind {
+    pub(super) const ALL: [Self; 7] = [
+        Self::OpenBao,
+        Self::LocalStack,
+        Self::SecretManager,
+        Self::KeyVault,
+        Self::Kubernetes(Shape::Objects),
+        Self::Kubernetes(Shape::Keys),
+        Self::Postgres,
+    ];
 }
+
+/// A service that runs, with the secrets of this run in it.
+pub(super) struct Service {
+    pub(super) place: Place,
+    pub(super) secrets: Secrets,
+    /// Its name and version.
+    pub(super) name: String,
+}
+
+/// Where the secrets are.
+pub(super) enum Place {
+    OpenBao(OpenBao),
+    LocalStack(LocalStack),
+    SecretManager(SecretManager),
+    KeyVault(KeyVault),
+    Kubernetes(Kubernetes),
+    Postgres(Postgres),
+}
+
+/// How a bare client gets all values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Floor {
+    /// Over so many connections of its own at the same time, one request after the other on each.
+    Connections(usize),
+    /// All requests at the same time over one connection, with HTTP/2.
+    Multiplexed,
+    /// With one query.
+    Query,
+}
+
+impl fmt::Display for Floor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connections(1) => f.write_str("floor, 1 connection"),
+            Self::Connections(number) => write!(f, "floor, {number} connections"),
+            Self::Multiplexed => f.write_str("floor, HTTP/2"),
+            Self::Query => f.write_str("floor, one query"),
+        }
+    }
+}
+
+/// Where there is a choice, several are tried, and the lowest counts: more connections cost the machine more, fewer wait.
+const WIDTHS: [Floor; 4] = [
+    Floor::Connections(100),
+    Floor::Connections(50),
+    Floor::Connections(25),
+    Floor::Connections(10),
+];
 
 impl Service {
-    /// Writes the secrets to the server that the environment names; or says which variable is missing.
+    /// Writes the secrets to the service that the environment names; or says which variable is missing.
     pub(super) async fn prepare(kind: Kind) -> Outcome<Result<Self, &'static str>> {
-        let (url, token) = match kind {
-            Kind::OpenBao => ("KEYFOB_TEST_OPENBAO_URL", Some("KEYFOB_TEST_OPENBAO_TOKEN")),
-            Kind::LocalStack => ("KEYFOB_TEST_LOCALSTACK_URL", None),
+        let secrets = Secrets::new();
+        let found = match kind {
+            Kind::OpenBao => OpenBao::find().map(Place::OpenBao),
+            Kind::LocalStack => LocalStack::find().map(Place::LocalStack),
+            Kind::SecretManager => SecretManager::find().await?.map(Place::SecretManager),
+            Kind::KeyVault => KeyVault::find()?.map(Place::KeyVault),
+            Kind::Kubernetes(shape) => Kubernetes::find(shape)?.map(Place::Kubernetes),
+            Kind::Postgres => Postgres::find(&secrets)?.map(Place::Postgres),
         };
-        let variable = |name: &'static str| env::var(name).ok().filter(|value| !value.is_empty()).ok_or(name);
-        let (url, token) = match (variable(url), token.map_or(Ok(String::new()), variable)) {
-            (Ok(url), Ok(token)) => (url, token),
-            (Err(missing), _) | (_, Err(missing)) => return Ok(Err(missing)),
+        let place = match found {
+            Ok(place) => place,
+            Err(missing) => return Ok(Err(missing)),
         };
-        let number = RandomState::new().hash_one(std::process::id());
-        let project = format!("keyfob-bench-{number:x}");
-        let service = Self {
-            kind,
-            version: version(kind, Endpoint::parse(&url)?).await?,
-            url,
-            token,
-            prefix: format!("secretspec/{project}/default"),
-            project,
-            values: (0..SECRETS)
-                .map(|index| format!("kfcanary-{number:016x}{index:07}"))
-                .collect(),
+        let name = match &place {
+            Place::OpenBao(place) => place.name().await?,
+            Place::LocalStack(place) => place.name().await?,
+            Place::SecretManager(_) => "Secret Manager (double)".to_owned(),
+            Place::KeyVault(_) => "Key Vault (double)".to_owned(),
+            Place::Kubernetes(place) => place.name().await?,
+            Place::Postgres(place) => place.name().await?,
         };
-        if let Err(error) = service.each(Change::Create).await {
+        let service = Self { place, secrets, name };
+        let written = match &service.place {
+            Place::OpenBao(place) => place.write(&service.secrets).await,
+            Place::LocalStack(place) => place.write(&service.secrets).await,
+            Place::SecretManager(place) => place.write(&service.secrets).await,
+            Place::KeyVault(place) => place.write(&service.secrets).await,
+            Place::Kubernetes(place) => place.write(&service.secrets).await,
+            Place::Postgres(place) => place.write(&service.secrets).await,
+        };
+        if let Err(error) = written {
             service.remove().await?;
-            return Err(error);
+            return Err(format!("{}: {error}", service.name).into());
         }
         Ok(Ok(service))
     }
 
     /// Removes what [`Self::prepare`] wrote.
     pub(super) async fn remove(&self) -> Outcome {
-        self.each(Change::Remove).await
-    }
-
-    pub(super) fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::OpenBao => "OpenBao",
-            Kind::LocalStack => "LocalStack",
+        match &self.place {
+            Place::OpenBao(place) => place.remove(&self.secrets).await,
+            Place::LocalStack(place) => place.remove(&self.secrets).await,
+            Place::SecretManager(place) => place.remove(&self.secrets).await,
+            Place::KeyVault(place) => place.remove(&self.secrets).await,
+            Place::Kubernetes(place) => place.remove(&self.secrets).await,
+            Place::Postgres(place) => place.remove().await,
         }
     }
 
-    /// How many of these lines, a child's environment, are right.
-    pub(super) fn right(&self, environment: &str) -> usize {
-        let right = |line: &&str| {
-            line.split_once('=').is_some_and(|(name, value)| {
-                let index: Option<usize> = name.strip_prefix("VALUE_").and_then(|index| index.parse().ok());
-                index
-                    .and_then(|index| self.values.get(index))
-                    .is_some_and(|right| right == value)
-            })
-        };
-        environment.lines().filter(right).count()
-    }
-
-    /// The fewest requests that give all values.
-    pub(super) fn fewest_requests(&self) -> usize {
-        match self.kind {
-            Kind::OpenBao => SECRETS,
-            Kind::LocalStack => SECRETS.div_ceil(BATCH),
+    /// What a bare client can do.
+    pub(super) fn floors(&self) -> Vec<Floor> {
+        match &self.place {
+            Place::OpenBao(_) | Place::KeyVault(_) => WIDTHS.to_vec(),
+            Place::LocalStack(_) => vec![Floor::Connections(aws::REQUESTS)],
+            Place::SecretManager(_) => [&[Floor::Multiplexed], &WIDTHS[..]].concat(),
+            Place::Kubernetes(place) => place.floors(),
+            Place::Postgres(_) => vec![Floor::Query],
         }
     }
 
-    /// Sends those requests through `endpoint` over so many connections of their own, all at once, and compares the values.
-    pub(super) async fn fetch(&self, endpoint: Endpoint, connections: usize) -> Outcome {
-        let work = (0..connections).map(|first| async move {
-            let mut connection = endpoint.connect().await?;
-            for request in (first..self.fewest_requests()).step_by(connections) {
-                let (indices, answer) = match self.kind {
-                    Kind::OpenBao => {
-                        let path = format!("/v1/secret/data/{}/{}", self.prefix, name_of(request));
-                        let headers = format!("X-Vault-Token: {}\r\n", self.token);
-                        (request..request + 1, connection.send("GET", &path, &headers, "").await?)
-                    }
-                    Kind::LocalStack => {
-                        let indices = request * BATCH..SECRETS.min((request + 1) * BATCH);
-                        let names: Vec<_> = indices
-                            .clone()
-                            .map(|index| format!("\"{}\"", self.secret_id(index)))
-                            .collect();
-                        let body = format!("{{\"SecretIdList\":[{}]}}", names.join(","));
-                        (indices, aws(&mut connection, "BatchGetSecretValue", &body).await?)
-                    }
-                };
-                let (status, body) = answer;
-                if status != 200 || !self.values[indices].iter().all(|value| body.contains(value)) {
-                    return Err(format!("the floor's own request was answered with status {status}").into());
-                }
-            }
-            Ok(())
-        });
-        try_join_all(work).await.map(|_: Vec<()>| ())
-    }
-
-    async fn each(&self, change: Change) -> Outcome {
-        let endpoint = Endpoint::parse(&self.url)?;
-        let work = (0..WRITERS).map(|first| async move {
-            let mut connection = endpoint.connect().await?;
-            for index in (first..SECRETS).step_by(WRITERS) {
-                self.change(&mut connection, index, change).await?;
-            }
-            Ok(())
-        });
-        try_join_all(work).await.map(|_: Vec<()>| ())
-    }
-
-    async fn change(&self, connection: &mut Connection, index: usize, change: Change) -> Outcome {
-        let (id, value) = (self.secret_id(index), &self.values[index]);
-        let (status, _) = match self.kind {
-            Kind::OpenBao => {
-                let (method, kind, body) = match change {
-                    Change::Create => ("POST", "data", format!("{{\"data\":{{\"value\":\"{value}\"}}}}")),
-                    Change::Remove => ("DELETE", "metadata", String::new()),
-                };
-                let headers = format!("X-Vault-Token: {}\r\nContent-Type: application/json\r\n", self.token);
-                connection
-                    .send(method, &format!("/v1/secret/{kind}/{id}"), &headers, &body)
-                    .await?
-            }
-            Kind::LocalStack => {
-                let (operation, body) = match change {
-                    Change::Create => {
-                        let token = format!("{}-{index:020}", self.project);
-                        let token = format!("\"ClientRequestToken\":\"{token}\"");
-                        (
-                            "CreateSecret",
-                            format!("{{\"Name\":\"{id}\",\"SecretString\":\"{value}\",{token}}}"),
-                        )
-                    }
-                    Change::Remove => (
-                        "DeleteSecret",
-                        format!("{{\"SecretId\":\"{id}\",\"ForceDeleteWithoutRecovery\":true}}"),
-                    ),
-                };
-                aws(connection, operation, &body).await?
-            }
-        };
-        match (status, change) {
-            (200 | 204, _) | (404 | 400, Change::Remove) => Ok(()),
-            _ => Err(format!("{} answered with status {status} when the data was written", self.name()).into()),
+    /// Gets all values through `way` as `floor` says, and compares them.
+    pub(super) async fn fetch(&self, way: &Way, floor: Floor) -> Outcome {
+        match &self.place {
+            Place::OpenBao(place) => place.fetch(&self.secrets, way, floor).await,
+            Place::LocalStack(place) => place.fetch(&self.secrets, way, floor).await,
+            Place::SecretManager(place) => place.fetch(&self.secrets, way, floor).await,
+            Place::KeyVault(place) => place.fetch(&self.secrets, way, floor).await,
+            Place::Kubernetes(place) => place.fetch(&self.secrets, way, floor).await,
+            Place::Postgres(place) => place.fetch(way).await,
         }
     }
 
-    fn secret_id(&self, index: usize) -> String {
-        format!("{}/{}", self.prefix, name_of(index))
+    /// How often keyfob must be faster than the fastest peer, where the service is far.
+    pub(super) fn goal(&self) -> f64 {
+        match self.place {
+            Place::LocalStack(_) => 2.0,
+            _ => 3.0,
+        }
     }
-}
-
-/// The name of a secret, and of the variable that a child sees.
-pub(super) fn name_of(index: usize) -> String {
-    format!("VALUE_{index}")
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -197,52 +187,54 @@ enum Change {
     Remove,
 }
 
-async fn version(kind: Kind, endpoint: Endpoint) -> Outcome<String> {
-    let path = match kind {
-        Kind::OpenBao => "/v1/sys/health",
-        Kind::LocalStack => "/_localstack/health",
-    };
-    let (_, body) = endpoint.connect().await?.send("GET", path, "", "").await?;
-    let version = body.split_once("\"version\":").and_then(|(_, rest)| rest.split('"').nth(1));
-    Ok(version.ok_or("the server did not say its version")?.to_owned())
+/// The value of a variable, or its name when there is none.
+fn variable(name: &'static str) -> Result<String, &'static str> {
+    std::env::var(name).ok().filter(|value| !value.is_empty()).ok_or(name)
 }
 
-/// LocalStack wants a signature of the right form, and checks none.
-async fn aws(connection: &mut Connection, operation: &str, body: &str) -> Outcome<(u16, String)> {
-    let headers = format!(
-        "Content-Type: application/x-amz-json-1.1\r\nX-Amz-Target: secretsmanager.{operation}\r\n\
-         X-Amz-Date: 20260101T000000Z\r\nAuthorization: AWS4-HMAC-SHA256 \
-         Credential=test/20260101/us-east-1/secretsmanager/aws4_request, SignedHeaders=host;x-amz-date, Signature={:064}\r\n",
-        0
-    );
-    connection.send("POST", "/", &headers, body).await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_right_value_under_the_right_name_counts() {
-        let service = Service {
-            kind: Kind::OpenBao,
-            url: String::new(),
-            version: String::new(),
-            token: String::new(),
-            prefix: String::new(),
-            project: String::new(),
-            values: vec!["kfcanary-a".to_owned(), "kfcanary-b".to_owned()],
-        };
-        assert_eq!(service.right("PATH=/bin\nVALUE_1=kfcanary-b\nVALUE_0=kfcanary-a\n"), 2);
-        for wrong in [
-            "VALUE_0=kfcanary-b",
-            "VALUE_0=kfcanary-a ",
-            "VALUE_0=",
-            "VALUE_2=kfcanary-a",
-            "VALUE_0=${secret:VALUE_0}",
-            "0=kfcanary-a",
-        ] {
-            assert_eq!(service.right(wrong), 0, "{wrong}");
+/// Does `work` with each number below `count`, over so many connections of their own at the same time.
+async fn each(
+    endpoint: &Endpoint,
+    connections: usize,
+    count: usize,
+    work: impl AsyncFn(&mut Connection, usize) -> Outcome,
+) -> Outcome {
+    let work = &work;
+    let lines = (0..connections).map(|first| async move {
+        let mut connection = endpoint.connect().await?;
+        for index in (first..count).step_by(connections) {
+            work(&mut connection, index).await?;
         }
+        Ok(())
+    });
+    try_join_all(lines).await.map(|_: Vec<()>| ())
+}
+
+/// Whether a change happened, or was not needed.
+fn confirm(status: u16, change: Change) -> Outcome {
+    match (status, change) {
+        (200..=204, _) | (404 | 400, Change::Remove) => Ok(()),
+        _ => Err(format!("it answered with status {status} when the data was written").into()),
     }
+}
+
+fn confirm_values(status: u16, are_there: bool) -> Outcome {
+    match status == 200 && are_there {
+        true => Ok(()),
+        false => Err(format!("the floor's own request was answered with status {status}").into()),
+    }
+}
+
+/// How many connections the floor opens.
+fn width(floor: Floor) -> usize {
+    match floor {
+        Floor::Connections(number) => number,
+        Floor::Multiplexed | Floor::Query => 1,
+    }
+}
+
+/// A member of the JSON text `body` that is a string without escapes.
+fn member<'a>(body: &'a str, name: &str) -> Option<&'a str> {
+    let (_, rest) = body.split_once(&format!("\"{name}\":"))?;
+    rest.split('"').nth(1)
 }

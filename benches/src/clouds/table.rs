@@ -1,9 +1,9 @@
-//! The table of what starting a process cost everyone, and how keyfob stands in it.
+//! The tables of what starting a process cost everyone, and how keyfob stands in them.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::service::SECRETS;
+use super::secrets::SECRETS;
 use crate::report::shown;
 use crate::sample::Samples;
 
@@ -31,8 +31,9 @@ pub(super) struct Result {
     pub(super) name: String,
     pub(super) side: Side,
     pub(super) times: Samples,
-    pub(super) connections: usize,
-    pub(super) requests: usize,
+    /// `None`: nobody could count them.
+    pub(super) connections: Option<usize>,
+    pub(super) requests: Option<usize>,
     /// Runs that ended with an error and were done again.
     pub(super) failures: usize,
 }
@@ -40,6 +41,10 @@ pub(super) struct Result {
 impl Cell {
     pub(super) fn title(&self) -> String {
         format!("{}, {} ms more", self.server, self.round_trip.as_millis())
+    }
+
+    fn distance(&self) -> String {
+        format!("{} ms more", self.round_trip.as_millis())
     }
 
     fn best(&self, side: Side) -> Option<&Result> {
@@ -80,10 +85,27 @@ pub(super) fn section(cells: &[Cell], notes: &[String]) -> String {
          Each contestant starts `/bin/true` with the same {SECRETS} values of 32 bytes, cold, in the way its own documentation \
          says; all go through the same proxy, which counts, and which adds the round-trip time (and once more for each new \
          connection). Rounds in which everyone runs once, in rotated order. Medians, 10th to 90th percentile; \
-         connections / requests; number of runs.\n\n|"
+         connections / requests (`-` where TLS hides them); number of runs.\n"
     );
+    for cells in cells.chunk_by(|one, other| one.server == other.server) {
+        text.push('\n');
+        text.push_str(&table(cells));
+    }
+    text.push_str("\n| keyfob | figure | |\n|---|---|---|\n");
+    text.extend(cells.iter().map(Cell::standing));
+    text.push('\n');
+    for note in notes {
+        let _ = writeln!(text, "- {note}");
+    }
+    text
+}
+
+/// Of one server at all distances.
+fn table(cells: &[Cell]) -> String {
+    let server = cells.first().map_or("", |cell| &cell.server);
+    let mut text = format!("| {server}");
     for cell in cells {
-        let _ = write!(text, " | {}", cell.title());
+        let _ = write!(text, " | {}", cell.distance());
     }
     text.push_str(" |\n|---");
     text.push_str(&"|---".repeat(cells.len()));
@@ -102,12 +124,6 @@ pub(super) fn section(cells: &[Cell], notes: &[String]) -> String {
         }
         text.push_str(" |\n");
     }
-    text.push_str("\n| keyfob | figure | |\n|---|---|---|\n");
-    text.extend(cells.iter().map(Cell::standing));
-    text.push('\n');
-    for note in notes {
-        let _ = writeln!(text, "- {note}");
-    }
     text
 }
 
@@ -117,13 +133,14 @@ fn figures(result: &Result) -> String {
         0 => String::new(),
         failures => format!(", {failures} more failed"),
     };
+    let count = |number: Option<usize>| number.map_or("-".to_owned(), |number| number.to_string());
     format!(
         "{} ({} to {}); {} / {}; {}{failures}",
         shown(result.times.median()),
         shown(low),
         shown(high),
-        result.connections,
-        result.requests,
+        count(result.connections),
+        count(result.requests),
         result.times.count()
     )
 }
@@ -137,8 +154,8 @@ mod tests {
             name: name.to_owned(),
             side,
             times: vec![Duration::from_millis(millis)].into(),
-            connections: 1,
-            requests: 5,
+            connections: Some(1),
+            requests: None,
             failures: 0,
         }
     }
@@ -175,16 +192,25 @@ mod tests {
     }
 
     #[test]
-    fn everyone_has_a_row_and_every_cell_a_column() {
-        let mut other = cell(60);
-        other.results.pop();
-        let section = section(&[cell(60), other], &["vals: no Go".to_owned()]);
+    fn everyone_has_a_row_and_every_server_a_table() {
+        let near = Cell {
+            round_trip: Duration::ZERO,
+            ..cell(60)
+        };
+        let mut far = cell(60);
+        far.results.pop();
+        let other = Cell {
+            server: "OpenBao".to_owned(),
+            ..cell(60)
+        };
+        let section = section(&[near, far, other], &["vals: no Go".to_owned()]);
         assert!(
-            section.contains("| | LocalStack, 20 ms more | LocalStack, 20 ms more |\n|---|---|---|\n"),
+            section.contains("\n\n| LocalStack | 0 ms more | 20 ms more |\n|---|---|---|\n"),
             "{section}"
         );
+        assert!(section.contains("\n\n| OpenBao | 20 ms more |\n|---|---|\n"), "{section}");
         assert!(
-            section.contains("| quick | 120 ms (120 ms to 120 ms); 1 / 5; 1 | - |\n"),
+            section.contains("| quick | 120 ms (120 ms to 120 ms); 1 / -; 1 | - |\n"),
             "{section}"
         );
         assert!(section.ends_with("\n- vals: no Go\n"), "{section}");
