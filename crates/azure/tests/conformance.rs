@@ -8,16 +8,16 @@ use keyfob_testkit::{CapturedLogs, RunOptions, run, server};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn key_vault_conforms() {
-    conforms("key_vault_conforms", "").await;
+    conforms("key_vault_conforms", "", RunOptions::new().title("Azure Key Vault")).await;
 }
 
 /// A prefix whose end changes how the names behind it are spelled.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn key_vault_conforms_behind_a_prefix() {
-    conforms("key_vault_conforms_behind_a_prefix", "&prefix=Team-ABC-").await;
+    conforms("key_vault_conforms_behind_a_prefix", "&prefix=Team-ABC-", RunOptions::new()).await;
 }
 
-async fn conforms(test: &str, prefix: &str) {
+async fn conforms(test: &str, prefix: &str, options: RunOptions) {
     let variables = [
         "AZURE_URL",
         "AZURE_CA",
@@ -47,8 +47,7 @@ async fn conforms(test: &str, prefix: &str) {
         .await
         .unwrap()
         .store;
-    let options = RunOptions::new()
-        .title("Azure Key Vault")
+    let options = options
         .known_deviation(
             "list::names_come_in_byte_order",
             "Azure's own order, as the adapter's page says",
