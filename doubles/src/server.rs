@@ -59,8 +59,8 @@ impl Request {
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
     pub(crate) body: Vec<u8>,
+    headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 impl Response {
@@ -68,8 +68,8 @@ impl Response {
     pub(crate) fn empty(status: u16) -> Self {
         Self {
             status,
-            headers: HeaderMap::new(),
             body: Vec::new(),
+            headers: Vec::new(),
         }
     }
 
@@ -85,9 +85,17 @@ impl Response {
     /// Sets a header. One that can't be sent is left out.
     pub(crate) fn with(mut self, name: &'static str, value: &str) -> Self {
         if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(HeaderName::from_static(name), value);
+            self.headers.retain(|(other, _)| other != name);
+            self.headers.push((HeaderName::from_static(name), value));
         }
         self
+    }
+
+    /// The value of a header.
+    #[cfg(test)]
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(other, _)| other == name)?;
+        value.to_str().ok()
     }
 }
 
@@ -181,6 +189,6 @@ async fn read(request: hyper::Request<Incoming>) -> Result<Request, u16> {
 fn into_hyper(response: Response) -> hyper::Response<Full<Bytes>> {
     let mut answer = hyper::Response::new(Full::new(Bytes::from(response.body)));
     *answer.status_mut() = hyper::StatusCode::from_u16(response.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
-    *answer.headers_mut() = response.headers;
+    answer.headers_mut().extend(response.headers);
     answer
 }

@@ -97,7 +97,7 @@ impl Directory {
             let known = [("x5t", &self.certificate.sha1), ("x5t#S256", &self.certificate.sha256)];
             if !known
                 .into_iter()
-                .any(|(name, print)| text(name).map(without_padding) == Some(print))
+                .any(|(name, print)| text(name).map(url_safe).as_ref() == Some(print))
             {
                 return Err(Doubt::UnknownCertificate);
             }
@@ -123,8 +123,9 @@ impl Directory {
     }
 }
 
-fn without_padding(base64: &str) -> &str {
-    base64.trim_end_matches('=')
+/// RFC 7515 has thumbprints in the alphabet for URLs and without padding; MSAL for Go writes the other one.
+fn url_safe(base64: &str) -> String {
+    base64.trim_end_matches('=').replace('+', "-").replace('/', "_")
 }
 
 #[cfg(test)]
@@ -184,6 +185,12 @@ pub(super) mod tests {
         let assertion = issuer.sign(&claims).unwrap();
         let doubt = directory.verify_assertion(principal, &assertion, "https://login/token", 150);
         assert_eq!(doubt, Err(Doubt::UnknownCertificate));
+    }
+
+    #[test]
+    fn a_thumbprint_is_the_same_in_both_alphabets() {
+        assert_eq!(url_safe("a+b/c="), "a-b_c");
+        assert_eq!(url_safe("a-b_c"), "a-b_c");
     }
 
     #[test]

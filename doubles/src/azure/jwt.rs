@@ -44,9 +44,11 @@ impl<'a> Token<'a> {
         self.claims.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A claim that is a number of seconds since 1970.
+    /// A claim that is a number of seconds since 1970. It may have a fraction (RFC 7519, section 2): MSAL for Python
+    /// writes one.
     pub(super) fn seconds(&self, name: &str) -> Option<i64> {
-        self.claims.get(name).and_then(Value::as_i64)
+        let number = self.claims.get(name)?.as_f64()?;
+        Some(number.floor() as i64)
     }
 
     fn algorithm(&self) -> &str {
@@ -136,6 +138,13 @@ mod tests {
             (token.claim("sub"), token.seconds("exp"), token.claim("aud")),
             ("me", Some(7), "")
         );
+    }
+
+    #[test]
+    fn a_time_may_have_a_fraction() {
+        let text = ProcessKey([0; 32]).sign(&json!({ "exp": 1_795_000_000.75, "nbf": "7" }));
+        let token = Token::parse(&text).unwrap();
+        assert_eq!((token.seconds("exp"), token.seconds("nbf")), (Some(1_795_000_000), None));
     }
 
     #[test]

@@ -14,16 +14,6 @@ pub(super) enum Action {
 }
 
 impl Action {
-    pub(super) const ALL: [Self; 7] = [
-        Self::Get,
-        Self::Set,
-        Self::Update,
-        Self::Delete,
-        Self::Recover,
-        Self::Purge,
-        Self::ReadMetadata,
-    ];
-
     /// Its name in role definitions.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -81,9 +71,19 @@ impl Role {
 mod tests {
     use super::*;
 
+    const ACTIONS: [Action; 7] = [
+        Action::Get,
+        Action::Set,
+        Action::Update,
+        Action::Delete,
+        Action::Recover,
+        Action::Purge,
+        Action::ReadMetadata,
+    ];
+
     #[test]
     fn each_role_allows_what_it_lists() {
-        let allowed = |role: Role| Action::ALL.into_iter().filter(|action| role.allows(*action)).count();
+        let allowed = |role: Role| ACTIONS.into_iter().filter(|action| role.allows(*action)).count();
         assert_eq!(Role::ALL.map(allowed), [7, 2, 1, 1, 0]);
         assert!(!Role::ListOnly.allows(Action::Get));
         assert!(!Role::GetOnly.allows(Action::ReadMetadata));
