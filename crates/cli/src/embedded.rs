@@ -65,7 +65,7 @@ impl OwnConfig {
         }
     }
 
-    /// Makes the store, or brings its tables up to date. `AlreadyExists` when there is nothing to do.
+    /// Makes the store. `AlreadyExists` when there is one.
     pub(crate) async fn create(mut self, environment: &Environment) -> Result<()> {
         self.set_key(key_sources::connected(self.key().clone(), environment).await?);
         match self {

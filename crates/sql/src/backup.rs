@@ -61,6 +61,7 @@ pub(crate) fn reading_of_copy<'t>(tables: &'t dyn RootTables, ring: &'t Keyring,
         tables,
         ring,
         now: Time::now(),
+        server_time: None,
         scheme,
     })
 }

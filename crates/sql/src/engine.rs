@@ -212,6 +212,7 @@ impl Engine {
             catalog: self.kept_catalog(&verified),
             verified,
             now: Time::now(),
+            server_time: None,
             scheme: &self.scheme,
         })
     }

@@ -21,6 +21,8 @@ pub(crate) struct Reading<'t> {
     pub(crate) ring: &'t Keyring,
     pub(crate) verified: Arc<Verified>,
     pub(crate) now: Time,
+    /// The time by the clock of the database, if it has one of its own.
+    pub(crate) server_time: Option<Time>,
     /// What metadata calls the store.
     pub(crate) scheme: &'t Arc<str>,
     /// Every secret at this root, if a listing has found it authentic already.
@@ -238,10 +240,18 @@ pub(crate) fn at(name: &str, number: u64) -> At<'_> {
 }
 
 pub(crate) fn version_missing(name: &str, entry: &Entry) -> Error {
-    corrupt("a version's row was deleted from outside")
+    corrupt(VERSION_MISSING)
         .with("name", name)
         .with("version", entry.number.to_string())
 }
+
+/// Whether an error says that a version which must be there is not.
+#[cfg(feature = "postgres")]
+pub(crate) fn is_version_missing(error: &Error) -> bool {
+    error.message() == VERSION_MISSING
+}
+
+const VERSION_MISSING: &str = "a version's row was deleted from outside";
 
 fn version_edited(name: &str, entry: &Entry) -> Error {
     corrupt("a version's row was edited from outside")

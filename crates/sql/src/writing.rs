@@ -83,7 +83,9 @@ impl<'t> Writing<'t> {
             return Err(not_found(name).with_hint("it is deleted already; `keyfob restore` brings it back"));
         }
         row.deleted_at = Some(self.reading.now);
-        row.purge_at = Some(self.reading.now.plus(window));
+        // By the later clock: the window is not cut short by one that is behind.
+        let now = self.reading.server_time.map_or(self.reading.now, |time| time.max(self.reading.now));
+        row.purge_at = Some(now.plus(window));
         self.set_secret(&row)
     }
 
@@ -122,7 +124,8 @@ impl<'t> Writing<'t> {
     /// Deletes for good what was deleted long enough ago in one bucket.
     #[cfg(feature = "postgres")]
     pub(crate) fn purge_bucket(&mut self, bucket: u16) -> Result<()> {
-        let now = self.reading.now;
+        // By the earlier clock: one that is ahead destroys nothing.
+        let now = self.reading.server_time.map_or(self.reading.now, |time| time.min(self.reading.now));
         let rows = self.open(bucket)?.rows.values();
         let due: Vec<String> = rows.filter(|row| row.is_due(now)).map(|row| row.name.clone()).collect();
         due.iter().try_for_each(|name| self.remove_secret(name))

@@ -25,7 +25,8 @@ use crate::prompt;
 /// Where nothing says yet that commands in this directory use that store, a `keyfob.toml` is written that says so. It
 /// holds no secrets.
 ///
-/// What is there already is left as it is: a second `keyfob init` changes nothing.
+/// What is there already is left as it is: a second `keyfob init` changes nothing, but that it brings the tables that an older
+/// keyfob made in PostgreSQL up to date.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -60,6 +61,12 @@ impl Args {
         let url = self.with_key_source(self.url(&selection, context)?)?;
         let mut config = OwnConfig::from_url(&url, environment)?;
         if !self.make(context, &mut config)? {
+            if let OwnConfig::Postgres(config) = &config
+                && context.block_on(PostgresStore::upgrade(config))?
+            {
+                let store = config.location();
+                context.printer().note(format_args!("brought the tables of `{store}` up to date"));
+            }
             context.block_on(open_existing(&mut config, self.passphrase, environment))?;
             context.printer().note(format_args!("the store `{config}` exists and opens"));
         }
@@ -192,7 +199,7 @@ fn say_how_to_use(printer: &Printer, url: &StoreUrl, selection: &Selection) {
     ));
 }
 
-/// Whether there is a store already. One whose tables are of an older keyfob counts as none: making it completes them.
+/// Whether there is a store already, of whatever keyfob.
 async fn exists(config: &OwnConfig, environment: &Environment) -> Result<bool> {
     match config {
         OwnConfig::File(config) => Ok(environment.status(&config.path).is_ok()),

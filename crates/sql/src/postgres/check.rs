@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use keyfob_core::{Error, ErrorKind, Result};
 
-use super::connection::{COMMIT, Connection, Query, READ};
+use super::connection::{COMMIT, Connection, LONG, Query, READ, lasting};
 use super::engine::{Fetched, within};
+use super::error::of_reading;
 use super::fetch;
-use super::store::{LONG, PostgresStore};
+use super::snapshot::hidden;
+use super::store::PostgresStore;
 use crate::blocking::blocking;
 use crate::error::corrupt;
 use crate::integrity::BUCKETS;
 use crate::keyring::{Keyring, MAX_UNLOCKS};
+use crate::reading::is_version_missing;
 use crate::verify::{VerifyReport, verify};
 
 impl PostgresStore {
@@ -45,18 +48,18 @@ impl PostgresStore {
         ];
         let rows = within(LONG, async {
             let mut connection = Connection::take(&engine.pool).await?;
-            let begin = format!("{READ}; SET LOCAL statement_timeout = 0");
-            connection.read(Some(&begin), &queries, Some(COMMIT)).await
+            connection.read(Some(&lasting(READ)), &queries, Some(COMMIT)).await
         })
-        .await?;
+        .await
+        .map_err(of_reading)?;
         let (engine, ring) = (Arc::clone(&self.engine), Arc::clone(ring));
         blocking(move || {
             let [head, slots, buckets, secrets, versions] = rows.as_slice() else {
                 return Err(corrupt("a read went unanswered"));
             };
-            let (head, slots) = (fetch::head(head)?, fetch::slots(slots)?);
-            let head = engine.check_head(head, &slots, &known, &ring)?;
-            let mut fetched = Fetched::new(head, slots);
+            let (circumstances, slots) = (fetch::circumstances(head), fetch::slots(slots)?);
+            let head = engine.check_head(fetch::head(head)?, &slots, &known, &ring)?;
+            let mut fetched = Fetched::new(head, slots, circumstances?);
             let records = fetch::buckets(buckets)?;
             if records.len() > usize::from(BUCKETS) {
                 return Err(corrupt("there are records of buckets that no store has"));
@@ -72,6 +75,12 @@ impl PostgresStore {
                 Err(error) if error.kind() == ErrorKind::Unauthenticated => return Err(error),
                 Err(error) => VerifyReport::of_problem(error),
             };
+            // What this role does not get to see it can't check.
+            let (missing, damaged): (Vec<&Error>, Vec<&Error>) =
+                report.problems.iter().partition(|error| is_version_missing(error));
+            if fetched.snapshot.is_filtered() && damaged.is_empty() && !missing.is_empty() {
+                return Err(hidden());
+            }
             report.generation = generation;
             Ok(report)
         })

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
-use futures_util::future::{join_all, join3, try_join_all};
+use futures_util::future::{join_all, join3};
 use keyfob_core::{Error, ErrorKind, Result};
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{NoTls, Row, Statement};
 
 use super::config::{PostgresConfig, PostgresTls};
-use super::error::{from_pool, from_postgres, is_consequence, not_written, unknown_outcome};
+use super::error::{from_pool, from_postgres, is_consequence, not_written, of_beginning, unknown_outcome};
 use super::schema::Parameter;
 use super::tls;
 
@@ -21,6 +21,19 @@ pub(super) const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// Writes see what is committed at the time of each statement: after the wait for a lock, what its owner has left.
 pub(super) const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
 pub(super) const COMMIT: &str = "COMMIT";
+
+/// How long the check of everything, or a step of a change of the key or of the tables, may take.
+pub(super) const LONG: Duration = Duration::from_secs(600);
+
+/// The beginning of a transaction with statements that may take so long.
+pub(super) fn lasting(begin: &str) -> String {
+    format!("{begin}; {}", for_long())
+}
+
+/// What lets the statements of the rest of a transaction take so long.
+pub(super) fn for_long() -> String {
+    format!("SET LOCAL statement_timeout = {}", LONG.as_millis())
+}
 
 /// A statement that reads, with its parameters.
 pub(super) type Query<'a> = (&'a str, Vec<Parameter<'a>>);
@@ -38,7 +51,11 @@ pub(super) fn pool(config: &PostgresConfig) -> Result<Pool> {
         .user(&config.user)
         .application_name("keyfob")
         .connect_timeout(CONNECT.min(config.timeout))
-        .keepalives_idle(Duration::from_secs(60));
+        // A server that went without a word, as behind a firewall that forgets, is noticed by idle connections too.
+        .keepalives_idle(Duration::from_secs(60))
+        .keepalives_interval(Duration::from_secs(10))
+        .keepalives_retries(3)
+        .tcp_user_timeout(config.timeout.max(CONNECT));
     if let Some(password) = &config.password {
         settings.password(password.expose_secret());
     }
@@ -59,7 +76,8 @@ pub(super) fn pool(config: &PostgresConfig) -> Result<Pool> {
     Pool::builder(manager)
         .max_size(config.max_connections)
         .runtime(Runtime::Tokio1)
-        .wait_timeout(Some(config.timeout))
+        // Before the call itself is given up, so that it says why.
+        .wait_timeout(Some(config.timeout * 3 / 4))
         .create_timeout(Some(CONNECT.min(config.timeout)))
         .post_create(Hook::async_fn(move |client, _| {
             let session = session.clone();
@@ -82,7 +100,8 @@ fn session(timeout: Duration) -> String {
     )
 }
 
-/// A connection that may have a transaction open. When it is dropped like that, it is closed, and the server rolls back.
+/// A connection that may have a transaction open, or a request without an answer. When it is dropped like that, it is closed,
+/// and the server rolls back.
 pub(super) struct Connection {
     client: Option<Object>,
     is_open: bool,
@@ -101,7 +120,7 @@ impl Connection {
     pub(super) async fn read(&mut self, begin: Option<&str>, queries: &[Query<'_>], end: Option<&str>) -> Result<Vec<Vec<Row>>> {
         let sql: Vec<&str> = queries.iter().map(|(sql, _)| *sql).collect();
         let statements = self.prepare(&sql).await?;
-        self.is_open |= begin.is_some();
+        let was_open = std::mem::replace(&mut self.is_open, true);
         let client = self.client()?;
         let rows = join_all(
             statements
@@ -110,6 +129,8 @@ impl Connection {
                 .map(|(statement, (_, parameters))| client.query(statement, parameters)),
         );
         let (begun, rows, ended) = join3(perform(client, begin), rows, perform(client, end)).await;
+        self.is_open = was_open || begin.is_some();
+        let begun = begun.map_err(of_beginning);
         let answers = first_cause(begun, rows.into_iter().map(|rows| rows.map_err(from_postgres)), ended)?;
         self.is_open &= end.is_none();
         Ok(answers)
@@ -140,7 +161,7 @@ impl Connection {
     /// Sends commands that have neither parameters nor answers.
     pub(super) async fn perform(&mut self, commands: &str) -> Result<()> {
         self.is_open |= commands.starts_with("BEGIN");
-        perform(self.client()?, Some(commands)).await
+        perform(self.client()?, Some(commands)).await.map_err(of_beginning)
     }
 
     /// What was changed stays. An error of the server's says that it does not; without an answer nobody knows.
@@ -167,11 +188,14 @@ impl Connection {
         }
     }
 
-    async fn prepare(&self, sql: &[&str]) -> Result<Vec<Statement>> {
+    async fn prepare(&mut self, sql: &[&str]) -> Result<Vec<Statement>> {
+        let was_open = std::mem::replace(&mut self.is_open, true);
         let client = self.client()?;
         // All but the first time they are there already, and nothing is sent.
         let prepared = sql.iter().map(|sql| client.prepare_cached(sql));
-        try_join_all(prepared).await.map_err(from_postgres)
+        let prepared = join_all(prepared).await;
+        self.is_open = was_open;
+        prepared.into_iter().collect::<Result<_, _>>().map_err(from_postgres)
     }
 
     fn client(&self) -> Result<&Object> {

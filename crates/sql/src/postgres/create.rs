@@ -1,4 +1,4 @@
-//! Making a store: its schema, its tables, its first rows, and tables of an older keyfob brought up to date.
+//! Making a store: its schema, its tables, its first rows; and bringing tables of an older keyfob up to date.
 
 use std::sync::Arc;
 
@@ -7,11 +7,13 @@ use keyfob_envelope::KeySlot;
 
 use super::columns::{SlotColumns, signed};
 use super::config::PostgresConfig;
-use super::connection::{Connection, Execution, WRITE, pool};
+use super::connection::{Connection, Execution, LONG, WRITE, lasting, pool};
 use super::engine::{Engine, lock_key, within};
+use super::error::{is_denied, of_reading};
 use super::fetch;
 use super::record::{BucketRow, sealed_head};
-use super::schema::{VERSION, missing};
+use super::schema::{MIGRATIONS, VERSION, layout_after, missing};
+use super::seen_store::SeenStore;
 use super::statements::{LOCK_ALONE, Statements};
 use crate::error::corrupt;
 use crate::integrity::{BUCKETS, Buckets};
@@ -19,58 +21,127 @@ use crate::keyring::Keyring;
 use crate::rows::Head;
 
 impl Engine {
-    /// Makes the tables and an empty store with a new key, protected by the configured one; or brings the tables of an
-    /// older keyfob up to date.
+    /// Makes the tables and an empty store with a new key, protected by the configured one.
     pub(super) async fn create(config: PostgresConfig) -> Result<Arc<Self>> {
         config.check()?;
-        let (ring, kek, slots) = Keyring::generate(&*config.key.source()?).await?;
+        let source = config.key.source()?;
+        let (ring, kek, slots) = Keyring::generate(&*source).await?;
         let head = sealed_head(ring.store, kek, 1, &slots, &ring)?;
         let (pool, statements) = (pool(&config)?, Statements::new(&config.schema));
         let made = async {
             let mut connection = Connection::take(&pool).await?;
             connection.perform(WRITE).await?;
-            let found = layout(&mut connection, &config.schema, true).await?;
-            if found == Some(VERSION) {
-                return Err(Error::new(ErrorKind::AlreadyExists, "there is a store already"));
+            if let Some(found) = layout(&mut connection, &config.schema, true).await? {
+                return Err(match other_layout(found, VERSION) {
+                    Some(error) if found > VERSION => error,
+                    _ => Error::new(ErrorKind::AlreadyExists, "there is a store already"),
+                });
             }
-            if let Some(newer) = found.filter(|found| *found > VERSION) {
-                return Err(newer_layout(newer));
-            }
-            let schema = format!("\"{}\"", config.schema);
-            for step in missing(found.unwrap_or(0)) {
-                connection.perform(&step.replace("SCHEMA", &schema)).await?;
-            }
-            match found {
-                None => fill(&mut connection, &statements, &head, &slots, &ring).await?,
-                Some(_) => {
-                    let sql = format!("UPDATE {schema}.store SET schema_version = {VERSION}");
-                    connection.perform(&sql).await?;
-                }
-            }
-            connection.commit(config.timeout).await
+            climb(&mut connection, &config.schema, MIGRATIONS, 0).await?;
+            fill(&mut connection, &statements, &head, &slots, &ring).await?;
+            Ok(connection)
         };
-        within(config.timeout, made)
-            .await
-            .map_err(|error| error.with("store", config.location()))?;
+        let locate = |error: Error| error.with("store", config.location());
+        let connection = within(config.timeout, made).await.map_err(of_making).map_err(locate)?;
+        connection.commit(config.timeout).await.map_err(locate)?;
+        if let Some(directory) = &config.state_dir {
+            // Whoever makes a store where another one was means to.
+            SeenStore::replace(directory, &config.location(), source.id(), ring.store)?;
+        }
         Self::open(config).await
     }
 
-    /// Whether there is a store of this layout or a newer one.
+    /// Takes the tables of an older keyfob up to the layout that all `steps` lead to, in one transaction and alone. The layout
+    /// before, if it was another one.
+    pub(super) async fn upgrade(config: &PostgresConfig, steps: &[&str]) -> Result<Option<i32>> {
+        config.check()?;
+        let newest = layout_after(steps);
+        let pool = pool(config)?;
+        let upgraded = async {
+            let mut connection = Connection::take(&pool).await?;
+            // Most often there is nothing to do, and then nobody is kept waiting.
+            let found = known_layout(&mut connection, &config.schema, newest, false).await?;
+            if found == newest {
+                return Ok(None);
+            }
+            connection.perform(&lasting(WRITE)).await?;
+            // Somebody else may have done it meanwhile.
+            let found = known_layout(&mut connection, &config.schema, newest, true).await?;
+            if found == newest {
+                connection.roll_back().await;
+                return Ok(None);
+            }
+            climb(&mut connection, &config.schema, steps, found).await?;
+            let sql = format!("UPDATE \"{}\".store SET schema_version = $1 WHERE id = 1", config.schema);
+            connection.write(&[(&sql, vec![&newest], Some(1))]).await?;
+            Ok(Some((connection, found)))
+        };
+        let locate = |error: Error| error.with("store", config.location());
+        let Some((connection, found)) = within(LONG, upgraded).await.map_err(locate)? else {
+            return Ok(None);
+        };
+        connection.commit(LONG).await.map_err(locate)?;
+        Ok(Some(found))
+    }
+
+    /// Whether there is a store, of whatever layout.
     pub(super) async fn exists(config: &PostgresConfig) -> Result<bool> {
         config.check()?;
         let pool = pool(config)?;
         let found = within(config.timeout, async {
             layout(&mut Connection::take(&pool).await?, &config.schema, false).await
         });
-        let found = found.await.map_err(|error| error.with("store", config.location()))?;
-        Ok(found.is_some_and(|found| found >= VERSION))
+        let found = found.await.map_err(of_reading);
+        Ok(found.map_err(|error| error.with("store", config.location()))?.is_some())
     }
 }
 
-/// The tables are those of a newer keyfob.
-pub(super) fn newer_layout(found: i32) -> Error {
-    let message = format!("the store has layout {found}, this keyfob knows {VERSION}");
-    Error::new(ErrorKind::InvalidConfig, message).with_hint("use the keyfob that wrote it, or a newer one")
+/// There are no tables.
+pub(super) fn no_store() -> Error {
+    Error::new(ErrorKind::NotFound, "there is no store in this schema").with_hint("make one with `keyfob init`")
+}
+
+/// The error for tables that are not of the layout `newest`, if they aren't.
+pub(super) fn other_layout(found: i32, newest: i32) -> Option<Error> {
+    let message = || format!("the store has layout {found}, this keyfob knows {newest}");
+    let error = |message: String, hint| Error::new(ErrorKind::InvalidConfig, message).with_hint(hint);
+    match found {
+        ..=0 => Some(corrupt("the store has a layout that there never was")),
+        _ if found < newest => Some(error(
+            message(),
+            "`keyfob init` brings the tables up to date, as the role that owns them",
+        )),
+        _ if found > newest => Some(error(message(), "use the keyfob that wrote it, or a newer one")),
+        _ => None,
+    }
+}
+
+/// The layout of a store that is there and that `newest` can be made of.
+async fn known_layout(connection: &mut Connection, schema: &str, newest: i32, prepare: bool) -> Result<i32> {
+    let found = layout(connection, schema, prepare).await?.ok_or_else(no_store)?;
+    match other_layout(found, newest) {
+        Some(error) if !(1..newest).contains(&found) => Err(error),
+        _ => Ok(found),
+    }
+}
+
+/// Goes the steps that a store of layout `from` lacks.
+async fn climb(connection: &mut Connection, schema: &str, steps: &[&str], from: i32) -> Result<()> {
+    let schema = format!("\"{schema}\"");
+    for step in missing(steps, from) {
+        connection.perform(&step.replace("SCHEMA", &schema)).await?;
+    }
+    Ok(())
+}
+
+/// Who makes tables needs other rights than who reads and writes rows.
+fn of_making(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::PermissionDenied if is_denied(&error) => {
+            error.with_hint("the role must be allowed to make the schema (`GRANT CREATE ON DATABASE ... TO ...`), or own it")
+        }
+        _ => error,
+    }
 }
 
 /// The layout of the tables in the schema; `None` when there is no store. With `prepare`, in a transaction: excludes
@@ -140,4 +211,147 @@ async fn fill(connection: &mut Connection, s: &Statements, head: &Head, slots: &
         (&s.insert_buckets, vec![&ids, &macs, &empty, &kek], Some(u64::from(BUCKETS))),
     ];
     connection.write(&changes).await
+}
+
+#[cfg(test)]
+mod tests {
+    use keyfob_core::{Environment, GetOptions, PutRequest, SecretName, SecretStore as _, StoreUrl};
+    use keyfob_envelope::RawKey;
+    use tokio_postgres::{Client, NoTls};
+
+    use super::*;
+    use crate::key_config::KeyConfig;
+    use crate::postgres::PostgresStore;
+
+    /// What a later keyfob may do to the tables.
+    const SECOND: &str = "ALTER TABLE SCHEMA.secret ADD COLUMN note text; CREATE INDEX ON SCHEMA.secret (last)";
+    const NEXT: &[&str] = &[MIGRATIONS[0], SECOND];
+
+    struct Place {
+        config: PostgresConfig,
+        administrator: Client,
+    }
+
+    impl Place {
+        async fn new(test: &str) -> Option<Self> {
+            let server = keyfob_testkit::server(test, "KEYFOB_TEST_POSTGRES_URL")?;
+            let schema = format!("kf_up_{}_{}", std::process::id(), test.len());
+            let url = StoreUrl::parse(&format!("{server}?schema={schema}&timeout=5")).unwrap();
+            let environment = Environment::fake().var("KEYFOB_KEY_FILE", "/nowhere").build();
+            let mut config = PostgresConfig::from_url(&url, &environment).unwrap();
+            config.key = KeyConfig::Source(Arc::new(RawKey::generate().unwrap()));
+            config.state_dir = None;
+            let (administrator, connection) = tokio_postgres::connect(&server, NoTls).await.unwrap();
+            tokio::spawn(connection);
+            let place = Self { config, administrator };
+            place.run("DROP SCHEMA IF EXISTS SCHEMA CASCADE").await;
+            Some(place)
+        }
+
+        async fn run(&self, sql: &str) {
+            let sql = sql.replace("SCHEMA.", &format!("{}.", self.config.schema));
+            let sql = sql.replace("EXISTS SCHEMA", &format!("EXISTS {}", self.config.schema));
+            self.administrator.batch_execute(&sql).await.unwrap();
+        }
+
+        async fn layout(&self) -> i32 {
+            let sql = format!("SELECT schema_version FROM {}.store", self.config.schema);
+            self.administrator.query_one(&sql, &[]).await.unwrap().get(0)
+        }
+
+        async fn remove(self) {
+            self.run("DROP SCHEMA IF EXISTS SCHEMA CASCADE").await;
+        }
+    }
+
+    fn name() -> SecretName {
+        SecretName::new("a").unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_older_layout_is_brought_up_to_date_once_and_keeps_its_secrets() {
+        let test = "an_older_layout_is_brought_up_to_date_once_and_keeps_its_secrets";
+        let Some(place) = Place::new(test).await else { return };
+        let running = PostgresStore::create(place.config.clone()).await.unwrap();
+        running.put(&name(), PutRequest::new("kfcanary-upgrade1")).await.unwrap();
+        assert!(
+            !PostgresStore::upgrade(&place.config).await.unwrap(),
+            "there is nothing to do yet"
+        );
+
+        let attempts: Vec<_> = (0..4)
+            .map(|_| {
+                let config = place.config.clone();
+                tokio::spawn(async move { Engine::upgrade(&config, NEXT).await.unwrap() })
+            })
+            .collect();
+        let mut done = Vec::new();
+        for attempt in attempts {
+            done.extend(attempt.await.unwrap());
+        }
+        assert_eq!(done, [1], "of several at once one does it");
+        assert_eq!(place.layout().await, 2);
+        place.run("SELECT note FROM SCHEMA.secret").await;
+
+        // This keyfob is the older one now: it refuses, and does not make a store over it.
+        let says_so = |error: Error| {
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+            assert!(error.hint().unwrap().contains("newer"), "{error:?}");
+        };
+        says_so(PostgresStore::open(place.config.clone()).await.unwrap_err());
+        says_so(PostgresStore::create(place.config.clone()).await.unwrap_err());
+        says_so(PostgresStore::upgrade(&place.config).await.unwrap_err());
+        says_so(running.get(&name(), &GetOptions::default()).await.unwrap_err());
+        says_so(running.put(&name(), PutRequest::new("kfcanary-upgrade2")).await.unwrap_err());
+
+        place.run("UPDATE SCHEMA.store SET schema_version = 1").await;
+        let secret = running.get(&name(), &GetOptions::default()).await.unwrap();
+        assert!(secret.value.expose_secret() == b"kfcanary-upgrade1");
+        assert!(running.verify().await.unwrap().problems.is_empty());
+        place.remove().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_step_that_fails_leaves_everything_as_it_was() {
+        let Some(place) = Place::new("a_step_that_fails_leaves_everything_as_it_was").await else {
+            return;
+        };
+        let store = PostgresStore::create(place.config.clone()).await.unwrap();
+        store.put(&name(), PutRequest::new("kfcanary-upgrade3")).await.unwrap();
+        let steps = [MIGRATIONS[0], SECOND, "DELETE FROM SCHEMA.version; SELECT 1 / 0"];
+        Engine::upgrade(&place.config, &steps).await.unwrap_err();
+        assert_eq!(place.layout().await, 1);
+        store.get(&name(), &GetOptions::default()).await.unwrap();
+        Engine::upgrade(&place.config, &steps[..2]).await.unwrap();
+        assert_eq!(place.layout().await, 2);
+        place.remove().await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_upgrade_waits_for_writers_and_not_for_good() {
+        let Some(mut place) = Place::new("an_upgrade_waits_for_writers_and_not_for_good").await else {
+            return;
+        };
+        place.config.timeout = std::time::Duration::from_secs(1);
+        PostgresStore::create(place.config.clone()).await.unwrap();
+        let lock = format!("SELECT pg_advisory_lock_shared({})", lock_key(&place.config.schema));
+        place.run(&lock).await;
+        let begin = std::time::Instant::now();
+        let error = Engine::upgrade(&place.config, NEXT).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(begin.elapsed().as_secs() < 3, "{:?}", begin.elapsed());
+        assert_eq!(place.layout().await, 1);
+        place.run(&lock.replace("_lock_", "_unlock_")).await;
+        assert_eq!(Engine::upgrade(&place.config, NEXT).await.unwrap(), Some(1));
+        place.remove().await;
+    }
+
+    #[test]
+    fn a_layout_is_older_newer_or_none_that_ever_was() {
+        let told = |found| other_layout(found, 2).map(|error| (error.kind(), error.hint().unwrap_or_default().to_owned()));
+        assert_eq!(told(2), None);
+        assert!(told(1).is_some_and(|(kind, hint)| kind == ErrorKind::InvalidConfig && hint.contains("keyfob init")));
+        assert!(told(3).is_some_and(|(kind, hint)| kind == ErrorKind::InvalidConfig && hint.contains("newer")));
+        assert!(told(0).is_some_and(|(kind, _)| kind == ErrorKind::Corrupt));
+    }
 }

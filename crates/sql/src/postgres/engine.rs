@@ -14,13 +14,14 @@ use super::SCHEME;
 use super::columns::apply;
 use super::config::PostgresConfig;
 use super::connection::{COMMIT, Connection, Query, READ, WRITE, pool};
-use super::create::{layout, newer_layout};
-use super::error::{is_collision, is_lost, is_other_layout, no_answer, not_written};
+use super::create::{layout, no_store, other_layout};
+use super::error::{is_collision, is_lost, is_other_layout, no_answer, not_written, of_reading};
 use super::fetch;
 use super::record::{BucketRow, check_head};
 use super::remembered::{HEAD, Known, Mark, Remembered};
 use super::schema::VERSION;
-use super::snapshot::{Change, Snapshot};
+use super::seen_store::SeenStore;
+use super::snapshot::{Change, Circumstances, Snapshot};
 use super::statements::{LOCK_SHARED, Statements};
 use super::wanted::Wanted;
 use crate::error::corrupt;
@@ -57,7 +58,7 @@ pub(super) struct Fetched {
 
 impl Fetched {
     /// Nothing yet but a head and key slots, which were found authentic.
-    pub(super) fn new(head: Head, slots: Vec<KeySlot>) -> Self {
+    pub(super) fn new(head: Head, slots: Vec<KeySlot>, circumstances: Circumstances) -> Self {
         Self {
             verified: Arc::new(Verified {
                 head,
@@ -65,7 +66,7 @@ impl Fetched {
                 buckets: Buckets::new(),
             }),
             records: BTreeMap::new(),
-            snapshot: Snapshot::default(),
+            snapshot: Snapshot::of(circumstances),
         }
     }
 }
@@ -85,6 +86,9 @@ impl Engine {
             opened => opened,
         }
         .map_err(|error| error.with("store", config.location()))?;
+        if let Some(directory) = &config.state_dir {
+            SeenStore::check(directory, &config.location(), config.key.source()?.id(), ring.store)?;
+        }
         let engine = Arc::new(Self {
             remembered: Remembered::open(config.state_dir.as_deref(), ring.store, &config.location())?,
             keys: Keys::new(config.key.clone(), ring),
@@ -109,7 +113,8 @@ impl Engine {
                 read => read,
             }
         })
-        .await?;
+        .await
+        .map_err(of_reading)?;
         // After the database: where there is no store, nobody should look for its key.
         let source = config.key.source()?;
         Keyring::unlock(&slots, &*source, head.store).await
@@ -257,7 +262,7 @@ impl Engine {
                 let rows = connection.read(Some(READ), &queries, Some(COMMIT)).await?;
                 self.decode(&rows, wanted, &known, ring)
             });
-            match fetched.await {
+            match fetched.await.map_err(of_reading) {
                 Err(error) if !is_second && (is_lost(&error) || is_collision(&error)) => is_second = true,
                 Ok(fetched) => {
                     let records: Vec<BucketRow> = fetched.records.values().copied().collect();
@@ -272,9 +277,10 @@ impl Engine {
     fn decode(&self, rows: &[Vec<Row>], wanted: &Wanted, known: &Known, ring: &Keyring) -> Result<Fetched> {
         let mut rows = rows.iter();
         let mut next = || rows.next().map(Vec::as_slice).unwrap_or_default();
-        let (head, slots) = (fetch::head(next())?, fetch::slots(next())?);
+        let (head, slots) = (next(), fetch::slots(next())?);
+        let (head, circumstances) = (fetch::head(head)?, fetch::circumstances(head)?);
         let head = self.check_head(head, &slots, known, ring)?;
-        let mut fetched = Fetched::new(head, slots);
+        let mut fetched = Fetched::new(head, slots, circumstances);
         if !wanted.buckets.is_empty() {
             self.add_records(&mut fetched, fetch::buckets(next())?, wanted.ids(), known, ring)?;
             fetch::add_secrets(&mut fetched.snapshot, next())?;
@@ -328,6 +334,7 @@ impl Engine {
             ring,
             verified: Arc::clone(&fetched.verified),
             now: Time::now(),
+            server_time: fetched.snapshot.server_time(),
             scheme: &self.scheme,
             catalog: None,
         }
@@ -365,9 +372,8 @@ impl Engine {
 /// Why the tables could not be read, by the layout that was found.
 fn explained(error: Error, found: Option<i32>) -> Error {
     match found {
-        None => Error::new(ErrorKind::NotFound, "there is no store in this schema").with_hint("make one with `keyfob init`"),
-        Some(found) if found > VERSION => newer_layout(found),
-        Some(_) => error,
+        None => no_store(),
+        Some(found) => other_layout(found, VERSION).unwrap_or(error),
     }
 }
 

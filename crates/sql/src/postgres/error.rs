@@ -67,7 +67,33 @@ pub(super) fn strange() -> Error {
 
 /// Nothing came of it: what was begun is rolled back.
 pub(super) fn no_answer() -> Error {
-    Error::new(ErrorKind::Unavailable, "the database did not answer in time").with_hint("try again; nothing was changed")
+    Error::new(ErrorKind::Unavailable, NO_ANSWER).with_hint("try again; nothing was changed")
+}
+
+/// What only reads and had no answer in time. Of a write, *timeout* would say that nobody knows what became of it.
+pub(super) fn of_reading(error: Error) -> Error {
+    let is_late =
+        error.kind() == ErrorKind::Unavailable && (error.message() == NO_ANSWER || has_code(&error, &["57014", "55P03"]));
+    if !is_late {
+        return error;
+    }
+    Error::new(ErrorKind::Timeout, NO_ANSWER)
+        .with_hint("try again; somebody may hold a lock on the store's tables, or the server is overloaded")
+        .with_source(error)
+}
+
+/// The beginning of a transaction that is to write.
+pub(super) fn of_beginning(error: Error) -> Error {
+    if has_code(&error, &["0A000"]) { read_only() } else { error }
+}
+
+/// The server is not the one that takes writes.
+fn read_only() -> Error {
+    Error::new(
+        ErrorKind::PermissionDenied,
+        "the server takes no writes: it is a standby, or read-only",
+    )
+    .with_hint("name the primary in the store's URL")
 }
 
 /// The answer to a commit did not come.
@@ -102,10 +128,16 @@ pub(super) fn is_other_layout(error: &Error) -> bool {
     has_code(error, &["42P01", "42703", "3F000"])
 }
 
+/// Whether the server said that the role may not do that.
+pub(super) fn is_denied(error: &Error) -> bool {
+    has_code(error, &["42501"])
+}
+
 fn has_code(error: &Error, codes: &[&str]) -> bool {
     error.context().any(|(key, value)| key == CODE && codes.contains(&value))
 }
 
+const NO_ANSWER: &str = "the database did not answer in time";
 const LOST: &str = "the connection to the database can't be made or was lost";
 
 fn lost() -> Error {
@@ -150,11 +182,7 @@ fn from_code(code: &SqlState) -> Error {
             "this role may not do that in the database",
             Some("the page of the PostgreSQL store has the grants that readers and writers need"),
         ),
-        "25006" => (
-            ErrorKind::PermissionDenied,
-            "the server takes no writes: it is a standby, or read-only",
-            Some("name the primary in the store's URL"),
-        ),
+        "25006" => return read_only(),
         "57014" => (
             ErrorKind::Unavailable,
             "the database gave the work up because it took too long",
@@ -177,13 +205,21 @@ fn from_code(code: &SqlState) -> Error {
         ),
         "53100" | "53200" | "53400" => (ErrorKind::Unavailable, "the server has no space or memory left", None),
         "54000" | "54001" | "54011" | "54023" => (ErrorKind::InvalidInput, "this is too large for the database", None),
+        "42P06" | "42P07" | "42710" => (
+            ErrorKind::InvalidConfig,
+            "the schema holds tables that are not this store's",
+            Some("name a schema of its own with `schema` in the store's URL"),
+        ),
         // A table or column is not there, has other columns, or holds what it must not.
         "42P01" | "42703" | "3F000" | "42804" | "42883" => {
             return corrupt("the store's tables are not those that were made");
         }
         code if code.starts_with("23") => return corrupt("a row stands where none was written"),
         code if code.starts_with("XX") => return corrupt("the database found its own files damaged"),
-        code if code.starts_with("08") || code.starts_with("57") => (ErrorKind::Unavailable, LOST, Some("try again")),
+        // The last two: the server's limits for a transaction that is left alone, or lasts.
+        code if code.starts_with("08") || code.starts_with("57") || matches!(code, "25P03" | "25P04") => {
+            (ErrorKind::Unavailable, LOST, Some("try again"))
+        }
         code if code.starts_with("22") => (ErrorKind::InvalidInput, "the database can't keep this text", None),
         _ => (ErrorKind::Other, "the database refused a request", None),
     };
@@ -191,5 +227,42 @@ fn from_code(code: &SqlState) -> Error {
     match hint {
         Some(hint) => error.with_hint(hint),
         None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn server_says(code: &str) -> Error {
+        from_code(&SqlState::from_code(code)).with(CODE, code)
+    }
+
+    #[test]
+    fn a_standby_says_that_it_takes_no_writes_already_at_the_beginning() {
+        // "cannot set transaction read-write mode during recovery" has this code, which others share.
+        let error = of_beginning(server_says("0A000"));
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+        assert_eq!(error.message(), server_says("25006").message());
+        assert_eq!(of_beginning(server_says("53300")).kind(), ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn only_a_read_times_out() {
+        for code in ["57014", "55P03"] {
+            assert_eq!(server_says(code).kind(), ErrorKind::Unavailable);
+            assert_eq!(of_reading(server_says(code)).kind(), ErrorKind::Timeout);
+        }
+        assert_eq!(of_reading(no_answer()).kind(), ErrorKind::Timeout);
+        assert_eq!(of_reading(lost()).kind(), ErrorKind::Unavailable);
+        assert_eq!(of_reading(server_says("42501")).kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn a_connection_that_the_server_ended_is_lost() {
+        for code in ["57P01", "57P02", "57P05", "25P03", "25P04", "08006"] {
+            assert!(is_lost(&server_says(code)), "{code}");
+        }
+        assert!(!is_lost(&server_says("57014")) && !is_lost(&server_says("40001")));
     }
 }

@@ -8,10 +8,11 @@ use keyfob_envelope::{KekId, KeySlot, StoreId};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
+use super::create::other_layout;
 use super::error::strange;
 use super::record::BucketRow;
 use super::schema::VERSION;
-use super::snapshot::{Snapshot, StoredSeal, StoredSecret, StoredVersion};
+use super::snapshot::{Circumstances, Snapshot, StoredSeal, StoredSecret, StoredVersion};
 use crate::error::corrupt;
 use crate::rows::{Facts, Head, Time};
 
@@ -21,17 +22,12 @@ pub(super) fn head(rows: &[Row]) -> Result<Head> {
         return Err(corrupt("the row that describes the store is missing"));
     };
     let (layout, format): (i32, i64) = (column(row, 0)?, column(row, 1)?);
-    if layout != VERSION || format != Head::FORMAT {
-        let message = format!(
-            "the store has layout {layout} and format {format}, this keyfob knows {VERSION} and {}",
-            Head::FORMAT
-        );
-        let hint = if layout < VERSION && format <= Head::FORMAT {
-            "`keyfob init` brings the tables up to date"
-        } else {
-            "use the keyfob that wrote it, or a newer one"
-        };
-        return Err(Error::new(ErrorKind::InvalidConfig, message).with_hint(hint));
+    if let Some(error) = other_layout(layout, VERSION) {
+        return Err(error);
+    }
+    if format != Head::FORMAT {
+        let message = format!("the store has format {format}, this keyfob knows {}", Head::FORMAT);
+        return Err(Error::new(ErrorKind::InvalidConfig, message).with_hint("use the keyfob that wrote it, or a newer one"));
     }
     Ok(Head {
         format,
@@ -41,6 +37,18 @@ pub(super) fn head(rows: &[Row]) -> Result<Head> {
         next_purge: None,
         mac: bytes(row, 5)?,
     })
+}
+
+/// The circumstances of a transaction, which are no part of the store. Nothing depends on them but what is said and when a
+/// deleted secret goes.
+pub(super) fn circumstances(rows: &[Row]) -> Result<Circumstances> {
+    match rows {
+        [row] => Ok(Circumstances {
+            server_time: Time(column(row, 6)?),
+            is_filtered: column(row, 7)?,
+        }),
+        _ => Err(strange()),
+    }
 }
 
 pub(super) fn slots(rows: &[Row]) -> Result<Vec<KeySlot>> {

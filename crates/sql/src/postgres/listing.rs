@@ -7,7 +7,7 @@ use keyfob_core::{Deleted, ErrorKind, ListOptions, Metadata, Page, Result, Secre
 
 use super::connection::{COMMIT, Connection, Query, READ};
 use super::engine::{Fetched, within};
-use super::error::is_lost;
+use super::error::{is_collision, is_lost, of_reading};
 use super::fetch;
 use super::store::PostgresStore;
 use super::wanted::{Places, Which};
@@ -29,14 +29,15 @@ impl PostgresStore {
                 self.engine.config.timeout,
                 self.list_with(&ring, options, limit, after.as_deref()),
             )
-            .await;
+            .await
+            .map_err(of_reading);
             match page {
                 Err(error) if error.kind() == ErrorKind::Unauthenticated && tries < MAX_UNLOCKS => {
                     if !self.engine.unlock_again(&ring).await? {
                         return Err(error);
                     }
                 }
-                Err(error) if is_lost(&error) && tries == 0 => {}
+                Err(error) if (is_lost(&error) || is_collision(&error)) && tries == 0 => {}
                 page => return page.map_err(|error| self.engine.locate(error)),
             }
             tries += 1;
@@ -55,9 +56,9 @@ impl PostgresStore {
         let [head, slots, buckets] = rows.as_slice() else {
             return Err(corrupt("a read went unanswered"));
         };
-        let (head, slots) = (fetch::head(head)?, fetch::slots(slots)?);
-        let head = engine.check_head(head, &slots, &known, ring)?;
-        let mut fetched = Fetched::new(head, slots);
+        let (circumstances, slots) = (fetch::circumstances(head), fetch::slots(slots)?);
+        let head = engine.check_head(fetch::head(head)?, &slots, &known, ring)?;
+        let mut fetched = Fetched::new(head, slots, circumstances?);
         engine.add_records(&mut fetched, fetch::buckets(buckets)?, 0..BUCKETS, &known, ring)?;
         let kept = engine.catalog.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let is_kept = |bucket: u16| {

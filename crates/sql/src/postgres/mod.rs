@@ -17,6 +17,7 @@ mod record;
 mod remembered;
 mod rotate;
 mod schema;
+mod seen_store;
 mod snapshot;
 mod statements;
 mod store;

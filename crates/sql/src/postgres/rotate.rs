@@ -12,13 +12,14 @@ use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KeySlot, KeySource, kek_of};
 
 use super::columns::{SlotColumns, signed};
-use super::connection::{COMMIT, Connection, Execution, Query, READ, WRITE};
+use super::connection::{COMMIT, Connection, Execution, LONG, Query, READ, WRITE, for_long, lasting};
 use super::engine::{Engine, lock_key, within};
 use super::fetch;
 use super::record::{BucketRow, sealed_head};
 use super::remembered::{HEAD, Mark};
+use super::seen_store::SeenStore;
 use super::statements::{LOCK_ALONE, LOCK_SHARED};
-use super::store::{LONG, PostgresStore};
+use super::store::PostgresStore;
 use super::wanted::Wanted;
 use crate::error::corrupt;
 use crate::integrity::BUCKETS;
@@ -61,6 +62,10 @@ impl PostgresStore {
             }
         }
         self.engine.keys.set_key(new);
+        let config = &self.engine.config;
+        if let Some(directory) = &config.state_dir {
+            SeenStore::replace(directory, &config.location(), source.id(), self.engine.keys.ring().store)?;
+        }
         step(RotateStep::Finished)
     }
 
@@ -148,7 +153,7 @@ impl PostgresStore {
         let rows = within(LONG, async {
             let mut connection = Connection::take(&engine.pool).await?;
             let query: Query<'_> = (&engine.statements.count_by_bucket, Vec::new());
-            connection.read(Some(READ), &[query], Some(COMMIT)).await
+            connection.read(Some(&lasting(READ)), &[query], Some(COMMIT)).await
         })
         .await?;
         let mut counts: BTreeMap<u16, usize> = BTreeMap::new();
@@ -263,6 +268,8 @@ impl PostgresStore {
         let s = &engine.statements;
         let finished = async {
             let (mut connection, verified) = self.lock(LOCK_ALONE, &ring).await?;
+            // It looks at every data key.
+            connection.perform(&for_long()).await?;
             target.check(&verified)?;
             let all: Vec<i16> = (0..BUCKETS).map(u16::cast_signed).collect();
             let queries: [Query<'_>; 2] = [(&s.all_buckets, Vec::new()), (&s.wrapped_keys, vec![&all])];

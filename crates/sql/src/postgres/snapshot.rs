@@ -16,7 +16,16 @@ pub(super) struct Snapshot {
     buckets: BTreeSet<u16>,
     secrets: BTreeMap<u16, Vec<StoredSecret>>,
     versions: BTreeMap<(u16, String, u64), StoredVersion>,
+    circumstances: Option<Circumstances>,
     changes: RefCell<Vec<Change>>,
+}
+
+/// What a transaction found around the store.
+#[derive(Clone, Copy)]
+pub(super) struct Circumstances {
+    pub(super) server_time: Time,
+    /// Whether policies decide which versions this role sees.
+    pub(super) is_filtered: bool,
 }
 
 /// A row of a secret, as it stands in its table.
@@ -51,6 +60,22 @@ pub(super) enum Change {
 }
 
 impl Snapshot {
+    pub(super) fn of(circumstances: Circumstances) -> Self {
+        Self {
+            circumstances: Some(circumstances),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn server_time(&self) -> Option<Time> {
+        self.circumstances.map(|circumstances| circumstances.server_time)
+    }
+
+    /// Whether a row that is missing may be one that this role does not get to see.
+    pub(super) fn is_filtered(&self) -> bool {
+        self.circumstances.is_some_and(|circumstances| circumstances.is_filtered)
+    }
+
     /// Says that all secrets of this bucket are here.
     pub(super) fn add_bucket(&mut self, bucket: u16) {
         self.buckets.insert(bucket);
@@ -76,8 +101,13 @@ impl Snapshot {
         self.changes.into_inner()
     }
 
-    fn find(&self, at: At<'_>) -> Option<&StoredVersion> {
-        self.versions.get(&(at.bucket, at.name.to_owned(), at.number))
+    /// A version that a secret's history names, so that it is there, hidden, or deleted from outside.
+    fn find(&self, at: At<'_>) -> Result<Option<&StoredVersion>> {
+        let found = self.versions.get(&(at.bucket, at.name.to_owned(), at.number));
+        match found {
+            None if self.is_filtered() => Err(hidden().with("name", at.name).with("version", at.number.to_string())),
+            found => Ok(found),
+        }
     }
 
     fn note(&self, change: Change) -> Result<()> {
@@ -105,7 +135,7 @@ impl Tables for Snapshot {
     }
 
     fn version(&self, at: At<'_>, show: &mut dyn FnMut(&VersionRow<'_>) -> Result<()>) -> Result<bool> {
-        match self.find(at) {
+        match self.find(at)? {
             None => Ok(false),
             Some(version) => show(&version.row()?).map(|()| true),
         }
@@ -113,7 +143,7 @@ impl Tables for Snapshot {
 
     fn facts(&self, at: At<'_>) -> Result<Option<(Facts<'static>, Digest)>> {
         Ok(self
-            .find(at)
+            .find(at)?
             .map(|version| (version.facts.clone(), version.ciphertext_digest)))
     }
 
@@ -204,6 +234,15 @@ impl StoredVersion {
             ciphertext: &sealed.ciphertext,
         })
     }
+}
+
+/// Which of both it is, the role that owns the tables sees.
+pub(super) fn hidden() -> Error {
+    Error::new(
+        ErrorKind::PermissionDenied,
+        "a policy of the database hides this from the role, or it was deleted from outside",
+    )
+    .with_hint("a listing works with a prefix of names that the role may read; `keyfob doctor` as the owner of the tables checks everything")
 }
 
 /// Never an answer about the store: who asks has not said before what it needs.

@@ -50,7 +50,12 @@ impl Statements {
              ORDER BY each.number DESC OFFSET wanted.skip LIMIT 1) AS v"
         );
         Self {
-            head: format!("SELECT schema_version, format, store_id, kek, generation, mac FROM {s}.store WHERE id = 1"),
+            // And the server's clock, and whether a policy may hide values from this role.
+            head: format!(
+                "SELECT schema_version, format, store_id, kek, generation, mac, \
+                 (extract(epoch FROM clock_timestamp()) * 1000000)::int8, row_security_active('{s}.version') \
+                 FROM {s}.store WHERE id = 1"
+            ),
             slots: format!("SELECT kek, source, wrapped FROM {s}.key_slot"),
             buckets: format!("{bucket} WHERE id = ANY($1::int2[])"),
             // In one order, so that two never wait for each other.
@@ -62,7 +67,10 @@ impl Statements {
             all_facts_of: format!("SELECT {facts} FROM {s}.version AS v WHERE v.bucket = $1 AND v.name = $2"),
             versions: format!("SELECT {facts}, v.wrapped_key, v.ciphertext {places}"),
             all_versions: format!("SELECT {facts}, v.wrapped_key, v.ciphertext FROM {s}.version AS v"),
-            due: format!("SELECT DISTINCT bucket FROM {s}.secret WHERE purge_at <= $1 ORDER BY bucket"),
+            due: format!(
+                "SELECT DISTINCT bucket FROM {s}.secret WHERE purge_at <= $1 \
+                 AND purge_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ORDER BY bucket"
+            ),
             wrapped_keys: format!("SELECT bucket, name, number, wrapped_key FROM {s}.version WHERE bucket = ANY($1::int2[])"),
             count_by_bucket: format!("SELECT bucket, count(*) FROM {s}.version GROUP BY bucket"),
             set_bucket: format!(

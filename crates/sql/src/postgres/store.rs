@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use keyfob_core::{
@@ -14,7 +13,9 @@ use super::SCHEME;
 use super::config::{PostgresConfig, PostgresTls};
 use super::connection::{COMMIT, Connection, Query, READ};
 use super::engine::{Engine, within};
+use super::error::of_reading;
 use super::fetch;
+use super::schema::MIGRATIONS;
 use super::wanted::{Places, Wanted, Which};
 use crate::error::{corrupt, not_found};
 use crate::integrity::bucket_of;
@@ -30,12 +31,9 @@ pub struct PostgresStore {
     pub(super) engine: Arc<Engine>,
 }
 
-/// How long the check of everything, or a step of a change of the key, may take.
-pub(super) const LONG: Duration = Duration::from_secs(600);
-
 impl PostgresStore {
-    /// Makes the tables of a new, empty store in the configured schema, and the schema if it is missing, and opens it. Tables
-    /// of an older keyfob are brought up to date. All of it happens in one transaction; of several at once one makes the store.
+    /// Makes the tables of a new, empty store in the configured schema, and the schema if it is missing, and opens it. All of it
+    /// happens in one transaction; of several at once one makes the store.
     ///
     /// # Errors
     /// `AlreadyExists` when there is a store, which is left alone; `PermissionDenied` when the role may not make tables; those
@@ -44,7 +42,20 @@ impl PostgresStore {
         Engine::create(config).await.map(Self::new)
     }
 
-    /// Whether there is a store in the configured schema whose tables are those of this keyfob, or newer. Needs no key.
+    /// Brings the tables of an older keyfob up to date, in one transaction, for which writers wait; of several at once one does
+    /// it. False when there is nothing to do. Needs no key; the role must own the tables.
+    ///
+    /// # Errors
+    /// - `NotFound`: there is no store.
+    /// - `InvalidConfig`: the tables are of a newer keyfob.
+    /// - `PermissionDenied`: the role does not own the tables.
+    /// - `Unavailable`: a table was in use for too long; nothing was changed.
+    pub async fn upgrade(config: &PostgresConfig) -> Result<bool> {
+        let before = Engine::upgrade(config, MIGRATIONS).await?;
+        Ok(before.is_some())
+    }
+
+    /// Whether there is a store in the configured schema, of whatever layout. Needs no key.
     ///
     /// # Errors
     /// Those of the connection, and `PermissionDenied` when the role may not read the tables.
@@ -77,7 +88,8 @@ impl PostgresStore {
             let query: Query<'_> = (&self.engine.statements.due, vec![&now]);
             connection.read(Some(READ), &[query], Some(COMMIT)).await
         })
-        .await?;
+        .await
+        .map_err(|error| self.engine.locate(of_reading(error)))?;
         let due = rows.first().map(Vec::as_slice).unwrap_or_default();
         for row in due {
             let bucket = fetch::bucket(row)?;
@@ -243,7 +255,8 @@ impl SecretStore for PostgresStore {
             let query: Query<'_> = (&self.engine.statements.health, Vec::new());
             connection.read(Some(READ), &[query], Some(COMMIT)).await
         })
-        .await?;
+        .await
+        .map_err(|error| self.engine.locate(of_reading(error)))?;
         let row = rows
             .first()
             .and_then(|rows| rows.first())

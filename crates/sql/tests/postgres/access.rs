@@ -1,6 +1,6 @@
 //! Roles with fewer rights, and the connection's protection. The grants are those of the store's documentation.
 
-use keyfob_core::{ErrorKind, GetOptions, ListOptions, PutRequest, SecretName, SecretStore, StoreUrl};
+use keyfob_core::{ErrorKind, GetOptions, ListOptions, PageRequest, PutRequest, SecretName, SecretStore, StoreUrl};
 use keyfob_sql::{PostgresConfig, PostgresStore, PostgresTls};
 
 use crate::support::{Place, SERVER};
@@ -141,10 +141,23 @@ async fn with_row_level_security_a_reader_does_not_write_whatever_was_granted() 
     place.tamper(&policies).await;
     place
         .tamper(&format!(
-            "GRANT ALL ON ALL TABLES IN SCHEMA {} TO {}",
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {} TO {}",
             place.schema, reader.name
         ))
         .await;
+    for table in ["store", "key_slot", "bucket", "secret", "version"] {
+        let mut client = place.administrator().await;
+        let transaction = client.transaction().await.unwrap();
+        transaction
+            .batch_execute(&format!("SET LOCAL ROLE {}", reader.name))
+            .await
+            .unwrap();
+        let table = format!("{}.{table}", place.schema);
+        let removed = transaction.execute(&format!("DELETE FROM {table}"), &[]).await.unwrap();
+        assert_eq!(removed, 0, "`{table}` is open to everybody with a grant");
+        let seen = transaction.query(&format!("SELECT FROM {table}"), &[]).await.unwrap();
+        assert!(!seen.is_empty(), "a reader sees `{table}`");
+    }
 
     let store = reader.open().await.unwrap();
     store.get(&name("a"), &GetOptions::default()).await.unwrap();
@@ -164,6 +177,88 @@ async fn with_row_level_security_a_reader_does_not_write_whatever_was_granted() 
             writer.remove(place).await;
         })
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_some_secrets_reads_these_and_no_other() {
+    let Some(place) = Place::new("a_reader_of_some_secrets_reads_these_and_no_other") else {
+        return;
+    };
+    let owner = place.create().await;
+    for (secret, value) in [
+        ("web/a", "kfcanary-access08"),
+        ("web/a", "kfcanary-access09"),
+        ("pay/b", "kfcanary-access10"),
+    ] {
+        owner.put(&name(secret), PutRequest::new(value)).await.unwrap();
+    }
+    let reader = Role::new(&place, "web").await;
+    let sql = documented("Readers of some secrets")
+        .replace("app_web", &reader.name)
+        .replace("keyfob.", &format!("{}.", place.schema))
+        .replace("SCHEMA keyfob", &format!("SCHEMA {}", place.schema));
+    place.tamper(&sql).await;
+
+    let store = reader.open().await.unwrap();
+    let permitted = store.get(&name("web/a"), &GetOptions::default()).await.unwrap();
+    assert!(permitted.value.expose_secret() == b"kfcanary-access09");
+    assert_eq!(
+        store
+            .versions(&name("web/a"), &PageRequest::default())
+            .await
+            .unwrap()
+            .items
+            .len(),
+        2
+    );
+    let mut options = ListOptions::default();
+    "web/".clone_into(&mut options.prefix);
+    assert_eq!(store.list(&options).await.unwrap().items.len(), 1);
+
+    let denied = |what: &str, kind: Option<ErrorKind>| assert_eq!(kind, Some(ErrorKind::PermissionDenied), "{what}");
+    let kind = |error: keyfob_core::Error| error.kind();
+    let other = name("pay/b");
+    denied("get", store.get(&other, &GetOptions::default()).await.err().map(kind));
+    denied(
+        "versions",
+        store.versions(&other, &PageRequest::default()).await.err().map(kind),
+    );
+    denied("list", store.list(&ListOptions::default()).await.err().map(kind));
+    denied("check of everything", store.verify().await.err().map(kind));
+    denied(
+        "put",
+        store
+            .put(&name("web/a"), PutRequest::new("kfcanary-access11"))
+            .await
+            .err()
+            .map(kind),
+    );
+    let missing = store.get(&name("web/none"), &GetOptions::default()).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound, "{missing}");
+    // Nor by any other program.
+    let mut client = place.administrator().await;
+    let transaction = client.transaction().await.unwrap();
+    transaction
+        .batch_execute(&format!("SET LOCAL ROLE {}", reader.name))
+        .await
+        .unwrap();
+    let sql = format!("SELECT DISTINCT name FROM {}.version", place.schema);
+    let seen: Vec<String> = transaction
+        .query(&sql, &[])
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert_eq!(seen, ["web/a"]);
+    drop(transaction);
+
+    // What is gone for the owner too is damage.
+    place.tamper("DELETE FROM S.version WHERE name = 'web/a'").await;
+    denied("get", store.get(&name("web/a"), &GetOptions::default()).await.err().map(kind));
+    let damaged = owner.get(&name("web/a"), &GetOptions::default()).await.unwrap_err();
+    assert_eq!(damaged.kind(), ErrorKind::Corrupt, "{damaged}");
+    place.remove_with(async |place| reader.remove(place).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,9 @@
 mod access;
 mod conformance;
 mod faults;
+mod limits;
+mod logs;
+mod names;
 mod proxy;
 mod rotation;
 mod round_trips;

@@ -175,6 +175,48 @@ async fn older_rows_are_noticed_by_everybody_who_saw_newer_ones() {
     place.remove().await;
 }
 
+/// Each is authentic in itself, and the same key opens both.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_store_of_the_same_key_is_not_taken_for_the_one_that_was_there() {
+    let Some(place) = Place::new("another_store_of_the_same_key_is_not_taken_for_the_one_that_was_there") else {
+        return;
+    };
+    let store = place.create().await;
+    store.put(&name("a"), PutRequest::new("kfcanary-tamper08")).await.unwrap();
+    let mut config = place.config();
+    config.schema = format!("{}_other", place.schema);
+    let other = PostgresStore::create(config.clone()).await.unwrap();
+    other.put(&name("a"), PutRequest::new("kfcanary-tamper09")).await.unwrap();
+    let exchange = format!(
+        "ALTER SCHEMA {0} RENAME TO {0}_aside; ALTER SCHEMA {0}_other RENAME TO {0}; ALTER SCHEMA {0}_aside RENAME TO {0}_other",
+        place.schema
+    );
+    place.tamper(&exchange).await;
+    let read = store.get(&name("a"), &GetOptions::default()).await;
+    assert_eq!(
+        read.err().map(|error| error.kind()),
+        Some(ErrorKind::Corrupt),
+        "a running process"
+    );
+    for config in [place.config(), config.clone()] {
+        let error = PostgresStore::open(config).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+        assert!(error.hint().unwrap().contains(".store"), "{error:?}");
+    }
+    // Who has never been here can't know; another key does not open it.
+    PostgresStore::open(place.config_on("stranger")).await.unwrap();
+    place.tamper(&exchange).await;
+    place.open().await.get(&name("a"), &GetOptions::default()).await.unwrap();
+
+    // Made anew on purpose.
+    place.tamper(&format!("DROP SCHEMA {} CASCADE", place.schema)).await;
+    place.create().await;
+    place.open().await;
+    place
+        .remove_with(async |place| place.tamper(&format!("DROP SCHEMA {}_other CASCADE", place.schema)).await)
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_place_is_remembered_without_a_state_directory_too() {
     let Some(place) = Place::new("one_place_is_remembered_without_a_state_directory_too") else {
