@@ -1,0 +1,438 @@
+//! Answers of the API server and errors of the client → our errors, by an allow-list: status, reason, field, our words.
+//!
+//! Never the message of an answer (admission webhooks quote the object there), and never an error of kube as it prints itself.
+
+use std::error::Error as StdError;
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use keyfob_core::{Error, ErrorKind, SecretName};
+use serde::Deserialize;
+
+use crate::store::SCHEME;
+
+/// What a request failed with: an error for the user, and what the code decides by.
+#[derive(Debug, Clone)]
+pub(crate) struct Failed {
+    status: u16,
+    reason: Reason,
+    /// What an answer is about: `secrets`, `namespaces`.
+    about: About,
+    error: Error,
+}
+
+/// The reasons that something depends on. Kubernetes: `StatusReason` in k8s.io/apimachinery/pkg/apis/meta/v1/types.go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    AlreadyExists,
+    Conflict,
+    Expired,
+    NotFound,
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    Secrets,
+    Namespaces,
+    Unknown,
+}
+
+impl Failed {
+    pub(crate) fn of(error: Error) -> Self {
+        Self {
+            status: 0,
+            reason: Reason::Other,
+            about: About::Unknown,
+            error,
+        }
+    }
+
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status.as_u16();
+        self.error = self.error.with("status", status.as_u16().to_string());
+        self
+    }
+
+    pub(crate) fn too_late() -> Self {
+        Self::of(Error::new(ErrorKind::Timeout, "no answer came in time"))
+    }
+
+    /// The request did not get there, or its answer not back.
+    pub(crate) fn undelivered(error: &kube::Error, writes: bool) -> Self {
+        if let Some(auth) = in_chain::<kube::client::AuthError>(error) {
+            return Self::of(crate::client::of_program(auth));
+        }
+        let is_unconnected = in_chain::<hyper_util::client::legacy::Error>(error).is_some_and(|below| below.is_connect());
+        Self::of(match writes && !is_unconnected {
+            true => write_unsettled(),
+            false => broken(error),
+        })
+    }
+
+    /// What a refusal says.
+    pub(crate) fn refused(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Self {
+        let said = Said::parse(body);
+        let reason = said
+            .as_ref()
+            .and_then(|said| said.reason.as_deref())
+            .filter(|reason| is_word(reason));
+        let (kind, words, hint) = words(status.as_u16(), said.as_ref());
+        let mut error = Error::new(kind, words).with("status", status.as_u16().to_string());
+        if let Some(reason) = reason {
+            error = error.with("reason", reason);
+        }
+        if let Some(field) = said.as_ref().and_then(Said::field) {
+            error = error.with("field", field);
+        }
+        if let Some(hint) = hint {
+            error = error.with_hint(hint);
+        }
+        if kind.is_retryable()
+            && let Some(wait) = retry_after(headers, said.as_ref())
+        {
+            error = error.with_retry_after(wait);
+        }
+        let details = said.as_ref().and_then(|said| said.details.as_ref());
+        Self {
+            status: status.as_u16(),
+            reason: match reason {
+                Some("AlreadyExists") => Reason::AlreadyExists,
+                Some("Conflict") => Reason::Conflict,
+                Some("Expired" | "Gone") => Reason::Expired,
+                Some("NotFound") => Reason::NotFound,
+                _ => Reason::Other,
+            },
+            about: match details.and_then(|details| details.kind.as_deref()) {
+                Some("secrets") => About::Secrets,
+                Some("namespaces") => About::Namespaces,
+                _ => About::Unknown,
+            },
+            error,
+        }
+    }
+
+    pub(crate) fn map(mut self, change: impl FnOnce(Error) -> Error) -> Self {
+        self.error = change(self.error);
+        self
+    }
+
+    /// The same for a request that changes something: when its answer did not come, nobody knows whether it was done.
+    pub(crate) fn settled(self, writes: bool) -> Self {
+        match writes && self.error.kind() == ErrorKind::Timeout {
+            true => self.map(|error| error.with_hint(SETTLE)),
+            false => self,
+        }
+    }
+
+    /// There is no such object. The API server says the same when the namespace is missing, as far as reads go.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.status == 404 && self.reason == Reason::NotFound && self.about == About::Secrets
+    }
+
+    pub(crate) fn lacks_namespace(&self) -> bool {
+        self.status == 404 && self.reason == Reason::NotFound && self.about == About::Namespaces
+    }
+
+    pub(crate) fn already_exists(&self) -> bool {
+        self.status == 409 && self.reason == Reason::AlreadyExists
+    }
+
+    /// Another version is there than the one that was expected, or another object has its name.
+    pub(crate) fn is_conflict(&self) -> bool {
+        let is_other = || self.error.context().any(|fact| fact == ("field", "metadata.uid"));
+        self.status == 409 && self.reason == Reason::Conflict || self.is_unprocessable() && is_other()
+    }
+
+    /// What was to be gone on with is no longer known.
+    pub(crate) fn is_expired(&self) -> bool {
+        self.status == 410 && self.reason == Reason::Expired
+    }
+
+    pub(crate) fn is_denied(&self) -> bool {
+        self.status == 403
+    }
+
+    /// The object, or the patch, is not as it must be.
+    pub(crate) fn is_unprocessable(&self) -> bool {
+        self.status == 422
+    }
+
+    /// The error about `name`.
+    pub(crate) fn about(self, name: &SecretName) -> Error {
+        match self.is_not_found() {
+            true => not_found(name),
+            false => self.error.with("name", name.as_str()),
+        }
+    }
+
+    /// The error about no single secret.
+    pub(crate) fn into_error(self) -> Error {
+        self.error
+    }
+}
+
+const SETTLE: &str = "read the secret to see whether it was written";
+
+pub(crate) fn not_found(name: &SecretName) -> Error {
+    Error::new(ErrorKind::NotFound, "no such secret")
+        .with("name", name.as_str())
+        .with("store", SCHEME)
+}
+
+/// The answer is not one of an API server, or not about what was asked.
+pub(crate) fn incomprehensible() -> Error {
+    Error::new(ErrorKind::Other, "the answer can't be understood").with_hint(
+        "check that the cluster's address is that of its API server and nothing stands between that answers in its place",
+    )
+}
+
+/// The connection broke after a write was sent.
+pub(crate) fn write_unsettled() -> Error {
+    Error::new(ErrorKind::Timeout, "the connection broke before the answer to a write came").with_hint(SETTLE)
+}
+
+/// No connection, or one that broke.
+pub(crate) fn broken(error: &kube::Error) -> Error {
+    let mapped = Error::new(ErrorKind::Unavailable, "the API server can't be reached");
+    match in_chain::<std::io::Error>(error) {
+        // The words of the operating system or of TLS about the connection.
+        Some(below) => mapped.with("cause", below.to_string()),
+        None => mapped,
+    }
+}
+
+/// Something else changed the object all the time.
+pub(crate) fn contended(name: &SecretName) -> Error {
+    Error::new(
+        ErrorKind::Conflict,
+        "somebody else changes the secret at the same time, again and again",
+    )
+    .with("name", name.as_str())
+    .with("store", SCHEME)
+}
+
+pub(crate) fn another_is_current(name: &SecretName) -> Error {
+    Error::new(ErrorKind::Conflict, "another version is current")
+        .with("name", name.as_str())
+        .with("store", SCHEME)
+}
+
+pub(crate) fn already_exists(name: &SecretName) -> Error {
+    Error::new(ErrorKind::AlreadyExists, "the secret exists already")
+        .with("name", name.as_str())
+        .with("store", SCHEME)
+}
+
+/// The body of a refusal: `Status` in k8s.io/apimachinery/pkg/apis/meta/v1/types.go.
+#[derive(Deserialize)]
+struct Said {
+    kind: Option<String>,
+    reason: Option<String>,
+    /// Searched, never shown.
+    message: Option<String>,
+    details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Details {
+    kind: Option<String>,
+    retry_after_seconds: Option<u64>,
+    causes: Option<Vec<Cause>>,
+}
+
+#[derive(Deserialize)]
+struct Cause {
+    reason: Option<String>,
+    field: Option<String>,
+}
+
+impl Said {
+    fn parse(body: &[u8]) -> Option<Self> {
+        let said: Self = serde_json::from_slice(body).ok()?;
+        (said.kind.as_deref() == Some("Status")).then_some(said)
+    }
+
+    fn causes(&self) -> &[Cause] {
+        let causes = self.details.as_ref().and_then(|details| details.causes.as_deref());
+        causes.unwrap_or_default()
+    }
+
+    fn has_cause(&self, reason: &str) -> bool {
+        self.causes().iter().any(|cause| cause.reason.as_deref() == Some(reason))
+    }
+
+    /// The first field that is wrong, if it looks like the path of one.
+    fn field(&self) -> Option<&str> {
+        let field = self.causes().iter().find_map(|cause| cause.field.as_deref())?;
+        let is_path = |byte: u8| byte.is_ascii_alphanumeric() || b".[]-_/".contains(&byte);
+        (!field.is_empty() && field.len() <= 300 && field.bytes().all(is_path)).then_some(field)
+    }
+}
+
+type Words = (ErrorKind, &'static str, Option<&'static str>);
+
+/// What the statuses and reasons mean.
+fn words(status: u16, said: Option<&Said>) -> Words {
+    use ErrorKind::{
+        AlreadyExists, Conflict, InvalidConfig, InvalidInput, NotFound, Other, PermissionDenied, RateLimited, Timeout,
+        Unauthenticated, Unavailable,
+    };
+    let Some(said) = said else { return without_status(status) };
+    let reason = said.reason.as_deref().unwrap_or_default();
+    match (status, reason) {
+        (401, _) => (
+            Unauthenticated,
+            "the API server doesn't know who asks",
+            Some("the token or certificate may have expired: log in again, for example with the cloud's own tool"),
+        ),
+        (403, _) if said.has_cause("NamespaceTerminating") => (
+            Conflict,
+            "the namespace is being deleted",
+            Some("nothing new can be written to it"),
+        ),
+        (403, _)
+            if said
+                .message
+                .as_deref()
+                .is_some_and(|message| message.contains("exceeded quota")) =>
+        {
+            (
+                Other,
+                "a quota of the namespace is reached",
+                Some("`kubectl describe quota` shows it"),
+            )
+        }
+        (403, _) => (
+            PermissionDenied,
+            "whoever the token or certificate stands for is not allowed to do this",
+            Some(ROLE),
+        ),
+        (404, "NotFound") if said.details.as_ref().and_then(|details| details.kind.as_deref()) == Some("namespaces") => (
+            InvalidConfig,
+            "there is no such namespace",
+            Some("`kubectl get namespaces` shows them"),
+        ),
+        (404, "NotFound") => (NotFound, "no such secret", None),
+        (409, "AlreadyExists") => (AlreadyExists, "the secret exists already", None),
+        (409, _) => (Conflict, "another version is current", None),
+        (410, _) => (Unavailable, "what was being read has changed too much", None),
+        (413, _) => (InvalidInput, "the secret is too large for the API server", None),
+        (422, _) if said.has_cause("FieldValueTooLong") => (
+            InvalidInput,
+            "the secret would be too large",
+            Some("all values of a Secret together can have 1,048,576 bytes, its annotations 262,144"),
+        ),
+        (422, _) => (InvalidInput, "the API server refuses the change", None),
+        (400, _) => (InvalidInput, "the API server refuses the request", None),
+        (405 | 406 | 415, _) => (Other, "the API server doesn't know this request", None),
+        (429, _) => (RateLimited, "the API server asks for fewer requests", None),
+        (500, "ServerTimeout") | (408 | 504, _) => (Timeout, "the API server gave up waiting", None),
+        (500..=599, _) => (Unavailable, "the API server can't serve now", None),
+        _ => (Other, "the API server refused the request", None),
+    }
+}
+
+/// An answer without a `Status` is not the API server's but of something between.
+fn without_status(status: u16) -> Words {
+    use ErrorKind::{InvalidConfig, Other, PermissionDenied, RateLimited, Timeout, Unauthenticated, Unavailable};
+    const ADDRESS: Option<&str> = Some("check the cluster's address; a proxy or another service may stand there");
+    match status {
+        300..=399 => (
+            InvalidConfig,
+            "the server redirects elsewhere, which is not followed",
+            ADDRESS,
+        ),
+        401 => (
+            Unauthenticated,
+            "the API server doesn't know who asks",
+            Some("the token or certificate may have expired: log in again, for example with the cloud's own tool"),
+        ),
+        403 => (
+            PermissionDenied,
+            "whoever the token or certificate stands for is not allowed to do this",
+            Some(ROLE),
+        ),
+        408 | 504 => (Timeout, "the server gave up waiting", None),
+        429 => (RateLimited, "the API server asks for fewer requests", None),
+        500..=599 => (Unavailable, "the API server can't serve now", None),
+        _ => (Other, "what answered is not an API server", ADDRESS),
+    }
+}
+
+const ROLE: &str = "the page about Kubernetes has a ready Role for each use; `kubectl auth can-i --list` shows what is allowed";
+
+/// Seconds, in the header or in the body.
+fn retry_after(headers: &HeaderMap, said: Option<&Said>) -> Option<Duration> {
+    let header = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    let header = header.and_then(|text| text.trim().parse::<u64>().ok());
+    let details = said.and_then(|said| said.details.as_ref());
+    let seconds = header.or(details.and_then(|details| details.retry_after_seconds))?;
+    Some(Duration::from_secs(seconds.min(3600)))
+}
+
+/// The text of a reason, if it looks like one.
+fn is_word(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphabetic())
+}
+
+/// The last error of its type: nearest to the cause.
+fn in_chain<'e, E: StdError + 'static>(error: &'e (dyn StdError + 'static)) -> Option<&'e E> {
+    std::iter::successors(Some(error), |&error| error.source())
+        .filter_map(|error| error.downcast_ref())
+        .last()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(status: u16, body: &str) -> Failed {
+        Failed::refused(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
+    }
+
+    #[test]
+    fn the_reason_tells_answers_of_the_same_status_apart() {
+        let body = |reason: &str| format!(r#"{{"kind":"Status","reason":"{reason}","details":{{"kind":"secrets"}}}}"#);
+        assert!(refused(409, &body("AlreadyExists")).already_exists());
+        assert!(refused(409, &body("Conflict")).is_conflict());
+        assert!(refused(404, &body("NotFound")).is_not_found());
+        let namespace = r#"{"kind":"Status","reason":"NotFound","details":{"kind":"namespaces"}}"#;
+        let failed = refused(404, namespace);
+        assert!(failed.lacks_namespace() && !failed.is_not_found());
+        assert_eq!(failed.into_error().kind(), ErrorKind::InvalidConfig);
+        assert!(
+            !refused(404, "<html>").is_not_found(),
+            "a proxy's 404 says nothing about a secret"
+        );
+    }
+
+    #[test]
+    fn nothing_of_an_answer_is_shown_but_words_that_look_like_reasons_and_fields() {
+        let failed = refused(
+            422,
+            r#"{"kind":"Status","reason":"kfcanary reason 1","message":"kfcanary-message01",
+                "details":{"kind":"kfcanary-kind00001","causes":[{"reason":"kfcanary-cause001","field":"kfcanary \"field\" 1"}]}}"#,
+        );
+        assert!(!format!("{:?}", failed.into_error()).contains("kfcanary"));
+        let failed = refused(
+            422,
+            r#"{"kind":"Status","reason":"Invalid","details":{"causes":[{"field":"data[tls.crt]"}]}}"#,
+        );
+        let error = failed.into_error();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.context().any(|fact| fact == ("field", "data[tls.crt]")));
+    }
+
+    #[test]
+    fn a_throttled_request_says_how_long_to_wait() {
+        let body = r#"{"kind":"Status","reason":"TooManyRequests","details":{"retryAfterSeconds":4}}"#;
+        assert_eq!(refused(429, body).into_error().retry_after(), Some(Duration::from_secs(4)));
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, "7".parse().unwrap());
+        let failed = Failed::refused(StatusCode::TOO_MANY_REQUESTS, &headers, body.as_bytes());
+        assert_eq!(failed.into_error().retry_after(), Some(Duration::from_secs(7)));
+    }
+}
