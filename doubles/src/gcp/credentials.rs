@@ -21,6 +21,7 @@ use crate::Failure;
 pub(super) const PROJECT: &str = "keyfob-double";
 pub(super) const SERVICE_ACCOUNT: &str = "keyfob@keyfob-double.iam.gserviceaccount.com";
 pub(super) const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
+const GOOGLES_TOKEN_URI: &str = "https://oauth2.googleapis.com/token";
 const CLIENT_ID: &str = "764086051850-double.apps.googleusercontent.com";
 
 /// How far the clocks of client and server may differ.
@@ -87,7 +88,9 @@ impl Credentials {
         match parameter("grant_type").as_str() {
             "urn:ietf:params:oauth:grant-type:jwt-bearer" => {
                 let claims = self.claims(&parameter("assertion"), now)?;
-                if claims["aud"].as_str() != Some(&self.token_uri) {
+                // Google's client for Python names Google's endpoint whatever the file says.
+                let audience = claims["aud"].as_str().unwrap_or_default();
+                if audience != self.token_uri && audience != GOOGLES_TOKEN_URI {
                     return Err(Refusal::grant("Invalid JWT: the audience is not this endpoint."));
                 }
                 if !has_scope(&claims) {
@@ -229,8 +232,11 @@ mod tests {
         };
         let good = signed(&credentials, &claims(&json!({})));
         assert_eq!(check(good.clone()), Ok(()));
+        let googles = json!({ "aud": "https://oauth2.googleapis.com/token" });
+        assert_eq!(check(signed(&credentials, &claims(&googles))), Ok(()));
         for changes in [
-            json!({ "aud": "https://oauth2.googleapis.com/token" }),
+            json!({ "aud": "https://127.0.0.1:2/token" }),
+            json!({ "aud": null }),
             json!({ "exp": NOW - 400, "iat": NOW - 4000 }),
             json!({ "exp": NOW + 7200 }),
             json!({ "iat": NOW + 400 }),

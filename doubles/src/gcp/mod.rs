@@ -61,7 +61,8 @@ use store::Store;
 /// Serves until the process ends.
 pub(crate) async fn run(mut arguments: Arguments) -> Result<(), Failure> {
     let port = arguments.number("--port")?.unwrap_or(0);
-    let directory = arguments.text("--directory")?;
+    // Whoever reads its line or its file may be in another directory.
+    let directory = arguments.text("--directory")?.map(std::path::absolute).transpose()?;
     let anonymous = arguments.flag("--anonymous");
     let page_size = arguments.number("--page-size")?.unwrap_or(100);
     arguments.finish()?;
@@ -69,7 +70,7 @@ pub(crate) async fn run(mut arguments: Arguments) -> Result<(), Failure> {
     let listener = server::listen(port).await?;
     let url = format!("http://{}", listener.local_addr()?);
     let credentials = Credentials::new(&url)?;
-    let directory = directory.as_deref().map(Path::new);
+    let directory = directory.as_deref();
     if let Some(directory) = directory {
         credentials.write(directory)?;
     }
