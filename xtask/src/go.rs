@@ -15,8 +15,10 @@ type Version = (u32, u32);
 pub(crate) struct Recipe<'a> {
     /// Its name, and that of its file.
     pub(crate) name: &'a str,
-    /// The package of its main function.
+    /// The package of its main function, `.` when that is in `source`.
     pub(crate) package: &'a str,
+    /// The text of a `main.go` of our own.
+    pub(crate) source: Option<&'a str>,
     /// A module that requires the package at one version, and the sums of everything that it is built of: nothing else
     /// is downloaded, and nothing that was changed.
     pub(crate) module: &'a str,
@@ -31,7 +33,8 @@ pub(crate) struct Recipe<'a> {
 /// The program, built when `works` fails for it.
 pub(crate) fn program(recipe: &Recipe<'_>, works: impl Fn(&Path) -> Result<String>) -> Result<PathBuf> {
     let variables = recipe.variables.join(" ");
-    let inputs = [recipe.package, recipe.module, recipe.sums, &variables].map(str::as_bytes);
+    let texts = [recipe.package, recipe.module, recipe.sums, &variables];
+    let inputs: Vec<&[u8]> = texts.into_iter().chain(recipe.source).map(str::as_bytes).collect();
     let dir = cached(
         recipe.name,
         &inputs,
@@ -51,6 +54,9 @@ fn build(recipe: &Recipe<'_>, variables: &str, dir: &Path) -> Result<String> {
     fs::create_dir(&work).map_err(Failure::io(format_args!("make `{}`", work.display())))?;
     write("go.mod", recipe.module)?;
     write("go.sum", recipe.sums)?;
+    if let Some(source) = recipe.source {
+        write("main.go", source)?;
+    }
     let settings: String = variables
         .split_whitespace()
         .map(|variable| format!(" -X {variable}"))

@@ -70,6 +70,7 @@ impl Server for Kubernetes {
         let recipe = go::Recipe {
             name: "kube-apiserver",
             package: "k8s.io/kubernetes/cmd/kube-apiserver",
+            source: None,
             module: MODULE,
             sums: SUMS,
             // What the build of a release sets.
