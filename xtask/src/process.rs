@@ -102,10 +102,15 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// Builds the debug binary of the command line and gives its path.
 pub(crate) fn build_keyfob() -> Result<PathBuf> {
-    run(&mut cargo(["build", "--quiet", "--package", "keyfob-cli"]))?;
+    build("keyfob-cli", "keyfob")
+}
+
+/// Builds the debug binary `name` of `package` and gives its path.
+pub(crate) fn build(package: &str, name: &str) -> Result<PathBuf> {
+    run(&mut cargo(["build", "--quiet", "--package", package]))?;
     let binary = target_dir()?
         .join("debug")
-        .join(format!("keyfob{}", std::env::consts::EXE_SUFFIX));
+        .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
     if binary.is_file() {
         Ok(binary)
     } else {

@@ -6,6 +6,8 @@
 //! environment is used, not started.
 
 mod certificates;
+mod doubles;
+mod drongo;
 mod http;
 mod identity;
 mod kubernetes;

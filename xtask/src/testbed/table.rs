@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::doubles::Double;
+use super::drongo::Drongo;
 use super::identity::Signal;
 use super::kubernetes::Kubernetes;
 use super::localstack::LocalStack;
@@ -21,11 +23,16 @@ pub(super) const SERVERS: &[&dyn Server] = &[
     &PostgreSql::Plain,
     &PostgreSql::Tls,
     &Kubernetes,
+    &Drongo,
+    &Double::Gcp,
+    &Double::Azure,
 ];
 
 /// Which servers the tests of a package speak to. A package that is not in the list needs none.
 const NEEDS: &[(&str, Needs)] = &[
     ("keyfob-aws", Needs::These(&["localstack", "moto"])),
+    ("keyfob-azure", Needs::These(&["azure-double"])),
+    ("keyfob-gcp", Needs::These(&["drongo", "gcp-double"])),
     ("keyfob-kubernetes", Needs::These(&["kubernetes"])),
     ("keyfob-sql", Needs::These(&["postgres", "postgres-tls"])),
     ("keyfob-vault", Needs::These(&["openbao", "openbao-tls", "postgres"])),
@@ -117,6 +124,10 @@ mod tests {
     fn only_packages_that_need_servers_get_them() {
         assert_eq!(names(&["keyfob-core", "keyfob-env"]), [""; 0]);
         assert_eq!(names(&["keyfob-aws"]), ["localstack", "moto"]);
+        assert_eq!(
+            names(&["keyfob-gcp", "keyfob-azure"]),
+            ["drongo", "gcp-double", "azure-double"]
+        );
         assert_eq!(
             names(&["keyfob-vault", "keyfob-core"]),
             ["openbao", "openbao-tls", "postgres"]
