@@ -1,0 +1,296 @@
+//! How the SDK's requests go over HTTP.
+//!
+//! The SDK lets its transport be replaced, and its own would not do: it follows redirects and sends the body, which can be a
+//! value, along; it reads answers of any length; it makes a connection for each request that runs at the same time; with
+//! `GOOGLE_CLOUD_RUST_LOGGING=true` it logs requests and answers with their values. Requests, answers and their JSON are the
+//! SDK's.
+
+use std::fmt;
+use std::time::Duration;
+
+use google_cloud_gax::options::RequestOptions;
+use google_cloud_gax::response::Response;
+use google_cloud_secretmanager_v1::model::{
+    AccessSecretVersionRequest, AccessSecretVersionResponse, AddSecretVersionRequest, CreateSecretRequest, DeleteSecretRequest,
+    DisableSecretVersionRequest, EnableSecretVersionRequest, GetSecretRequest, GetSecretVersionRequest,
+    ListSecretVersionsRequest, ListSecretVersionsResponse, ListSecretsRequest, ListSecretsResponse, Secret, SecretVersion,
+    UpdateSecretRequest,
+};
+use google_cloud_secretmanager_v1::stub::SecretManagerService;
+use keyfob_core::{Error, ErrorKind, Result};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Request, Url};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
+
+use crate::buffer::WipedBuffer;
+use crate::config::GcpConfig;
+use crate::credentials::Identity;
+use crate::error::{Failed, refused, too_large, too_late, undelivered, unreadable};
+
+/// The largest answer that is read. A page of a listing can have 1,000 secrets with 16 KiB of annotations each.
+const MAX_ANSWER_BYTES: usize = 32 << 20;
+
+/// Sends the SDK's requests to one endpoint, each once and within the time limit.
+pub(crate) struct Transport {
+    client: Client,
+    /// Without a `/` at the end.
+    endpoint: String,
+    identity: Identity,
+    timeout: Duration,
+    /// Over TLS the first request goes ahead alone: the others then share its connection, instead of each making one of
+    /// its own to find out that one (HTTP/2) is enough.
+    opened: Option<OnceCell<()>>,
+}
+
+impl Transport {
+    /// Makes a client. No connection is made.
+    pub(crate) fn new(config: &GcpConfig, endpoint: &str, identity: Identity) -> Result<Self> {
+        let is_secure = endpoint.starts_with("https:");
+        let mut builder = Client::builder()
+            .redirect(Policy::none())
+            .retry(reqwest::retry::never())
+            .referer(false)
+            .tcp_nodelay(true)
+            .connect_timeout(config.connect_timeout.min(config.timeout));
+        if !is_secure {
+            // Without a certificate to check there is no need to load the system's authorities, which takes long.
+            builder = builder.tls_certs_only([]);
+        }
+        if config.endpoint_is_local() {
+            builder = builder.no_proxy();
+        }
+        let client = builder
+            .build()
+            .map_err(|_| Error::new(ErrorKind::InvalidConfig, "the TLS settings of this machine can't be used"))?;
+        Ok(Self {
+            client,
+            endpoint: endpoint.trim_end_matches('/').to_owned(),
+            identity,
+            timeout: config.timeout,
+            opened: is_secure.then(OnceCell::new),
+        })
+    }
+
+    async fn call<T: DeserializeOwned>(&self, call: Result<Call, Failed>) -> google_cloud_gax::Result<Response<T>> {
+        let exchange = async {
+            let call = call?;
+            let (status, body) = self.exchange(&call).await?;
+            // serde's words may quote the body, and are left out.
+            serde_json::from_slice(&body).map_err(|_| unreadable(status))
+        };
+        // The kind of the SDK's error says nothing here; ours is its source.
+        exchange
+            .await
+            .map(Response::from)
+            .map_err(google_cloud_gax::error::Error::exhausted)
+    }
+
+    /// Status and body of a success.
+    async fn exchange(&self, call: &Call) -> Result<(u16, Zeroizing<Vec<u8>>), Failed> {
+        let writes = call.method != Method::GET;
+        let exchange = async {
+            let request = self.request(call).await?;
+            let answer = self.send(request).await.map_err(|error| undelivered(&error, writes))?;
+            let (status, headers) = (answer.status(), answer.headers().clone());
+            let body = read(answer, writes).await?;
+            match status.is_success() {
+                true => Ok((status.as_u16(), body)),
+                false => Err(refused(status.as_u16(), &headers, &body, writes)),
+            }
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
+            Ok(result) => result,
+            Err(_) => Err(too_late(writes)),
+        }
+    }
+
+    async fn request(&self, call: &Call) -> Result<Request, Failed> {
+        let unbuilt = || Failed::new(Error::new(ErrorKind::Other, "the request could not be built"));
+        let mut url = Url::parse(&format!("{}/v1/{}", self.endpoint, call.path)).map_err(|_| unbuilt())?;
+        for (name, value) in &call.query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        let mut request = Request::new(call.method.clone(), url);
+        let headers = request.headers_mut();
+        headers.extend(self.identity.headers().await?);
+        headers.insert(
+            USER_AGENT,
+            HeaderValue::from_static(concat!("keyfob/", env!("CARGO_PKG_VERSION"))),
+        );
+        if let Some(body) = &call.body {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            // The HTTP client owns what it sends, and does not wipe it.
+            *request.body_mut() = Some(body.to_vec().into());
+        }
+        Ok(request)
+    }
+
+    async fn send(&self, request: Request) -> reqwest::Result<reqwest::Response> {
+        let Some(opened) = &self.opened else {
+            return self.client.execute(request).await;
+        };
+        let (mut request, mut answer) = (Some(request), None);
+        let first = async {
+            let Some(request) = request.take() else { return Err(()) };
+            answer
+                .insert(self.client.execute(request).await)
+                .as_ref()
+                .map(drop)
+                .map_err(drop)
+        };
+        // Whether this request went ahead or waited, and how that ended, stands in `answer`.
+        let _ = opened.get_or_try_init(|| first).await;
+        match (answer, request) {
+            (Some(answer), _) => answer,
+            (None, Some(request)) => self.client.execute(request).await,
+            (None, None) => unreachable!("a request that is taken has an answer"),
+        }
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+async fn read(mut answer: reqwest::Response, writes: bool) -> Result<Zeroizing<Vec<u8>>, Failed> {
+    let status = answer.status().as_u16();
+    let announced = answer.content_length().and_then(|length| usize::try_from(length).ok());
+    if announced.is_some_and(|length| length > MAX_ANSWER_BYTES) {
+        return Err(too_large(status));
+    }
+    let mut body = WipedBuffer::with_capacity(announced.unwrap_or_default());
+    loop {
+        match answer.chunk().await {
+            Ok(None) => return Ok(body.into_inner()),
+            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_ANSWER_BYTES => return Err(too_large(status)),
+            Ok(Some(chunk)) => body.extend(&chunk),
+            Err(error) => return Err(undelivered(&error, writes)),
+        }
+    }
+}
+
+/// One request. What its path is made of has been checked: it needs no escapes.
+struct Call {
+    method: Method,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl Call {
+    fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            query: Vec::new(),
+            body: None,
+        }
+    }
+
+    fn write<B: Serialize>(method: Method, path: impl Into<String>, body: &B) -> Result<Self, Failed> {
+        let mut bytes = WipedBuffer::default();
+        serde_json::to_writer(&mut bytes, body)
+            // Its words could repeat a part of the body.
+            .map_err(|_| Failed::new(Error::new(ErrorKind::Other, "the request can't be written as JSON")))?;
+        Ok(Self {
+            method,
+            body: Some(bytes.into_inner()),
+            ..Self::get(path)
+        })
+    }
+
+    fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        let value = value.into();
+        if !value.is_empty() {
+            self.query.push((name, value));
+        }
+        self
+    }
+
+    fn page(self, size: i32, token: String, filter: String) -> Self {
+        let size = if size > 0 { size.to_string() } else { String::new() };
+        self.query("pageSize", size).query("pageToken", token).query("filter", filter)
+    }
+}
+
+type Answer<T> = google_cloud_gax::Result<Response<T>>;
+
+/// <https://cloud.google.com/secret-manager/docs/reference/rest>
+impl SecretManagerService for Transport {
+    async fn list_secrets(&self, req: ListSecretsRequest, _: RequestOptions) -> Answer<ListSecretsResponse> {
+        let call = Call::get(format!("{}/secrets", req.parent)).page(req.page_size, req.page_token, req.filter);
+        self.call(Ok(call)).await
+    }
+
+    async fn create_secret(&self, req: CreateSecretRequest, _: RequestOptions) -> Answer<Secret> {
+        let call = Call::write(Method::POST, format!("{}/secrets", req.parent), &req.secret);
+        self.call(call.map(|call| call.query("secretId", req.secret_id))).await
+    }
+
+    async fn add_secret_version(&self, mut req: AddSecretVersionRequest, _: RequestOptions) -> Answer<SecretVersion> {
+        // What stands in the path does not stand in the body too.
+        let path = format!("{}:addVersion", std::mem::take(&mut req.parent));
+        let call = Call::write(Method::POST, path, &req);
+        self.call(call).await
+    }
+
+    async fn get_secret(&self, req: GetSecretRequest, _: RequestOptions) -> Answer<Secret> {
+        self.call(Ok(Call::get(req.name))).await
+    }
+
+    async fn update_secret(&self, req: UpdateSecretRequest, _: RequestOptions) -> Answer<Secret> {
+        let path = req.secret.as_ref().map(|secret| secret.name.clone()).unwrap_or_default();
+        let mask = req.update_mask.map(|mask| mask.paths.join(",")).unwrap_or_default();
+        let call = Call::write(Method::PATCH, path, &req.secret);
+        self.call(call.map(|call| call.query("updateMask", mask))).await
+    }
+
+    async fn delete_secret(&self, req: DeleteSecretRequest, _: RequestOptions) -> Answer<()> {
+        let call = Call {
+            method: Method::DELETE,
+            ..Call::get(req.name)
+        };
+        // An empty object; a page that stands in the way is none.
+        let answer = self.call::<std::collections::BTreeMap<String, IgnoredAny>>(Ok(call.query("etag", req.etag)));
+        answer.await.map(|_| Response::from(()))
+    }
+
+    async fn list_secret_versions(
+        &self,
+        req: ListSecretVersionsRequest,
+        _: RequestOptions,
+    ) -> Answer<ListSecretVersionsResponse> {
+        let call = Call::get(format!("{}/versions", req.parent)).page(req.page_size, req.page_token, req.filter);
+        self.call(Ok(call)).await
+    }
+
+    async fn get_secret_version(&self, req: GetSecretVersionRequest, _: RequestOptions) -> Answer<SecretVersion> {
+        self.call(Ok(Call::get(req.name))).await
+    }
+
+    async fn access_secret_version(
+        &self,
+        req: AccessSecretVersionRequest,
+        _: RequestOptions,
+    ) -> Answer<AccessSecretVersionResponse> {
+        self.call(Ok(Call::get(format!("{}:access", req.name)))).await
+    }
+
+    async fn disable_secret_version(&self, mut req: DisableSecretVersionRequest, _: RequestOptions) -> Answer<SecretVersion> {
+        let path = format!("{}:disable", std::mem::take(&mut req.name));
+        self.call(Call::write(Method::POST, path, &req)).await
+    }
+
+    async fn enable_secret_version(&self, mut req: EnableSecretVersionRequest, _: RequestOptions) -> Answer<SecretVersion> {
+        let path = format!("{}:enable", std::mem::take(&mut req.name));
+        self.call(Call::write(Method::POST, path, &req)).await
+    }
+}
