@@ -38,7 +38,7 @@ pub(crate) fn main(arguments: &[String]) -> Result {
 
 #[derive(Debug, PartialEq, Eq)]
 struct Plan {
-    /// Whether the programs of other people are installed and measured, which takes long.
+    /// Whether the programs of other people are installed and measured, which takes long: by default in a full run.
     peers: bool,
     profile: &'static [&'static str],
     /// What is left for the measurements themselves.
@@ -49,9 +49,10 @@ impl Plan {
     fn parse(arguments: &[String]) -> Self {
         // The figures of a quick run mean nothing: it shows that the measurements run.
         let quick = arguments.iter().any(|argument| argument == "--quick");
-        let (switches, arguments): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(|argument| argument == "--no-peers");
+        let is_switch = |argument: &String| matches!(argument.as_str(), "--peers" | "--no-peers");
+        let (switches, arguments): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(is_switch);
         Self {
-            peers: !quick && switches.is_empty(),
+            peers: switches.last().map_or(!quick, |switch| switch == "--peers"),
             profile: if quick { &[] } else { &["--release"] },
             arguments,
         }
@@ -67,9 +68,10 @@ mod tests {
     }
 
     #[test]
-    fn peers_are_for_the_full_run_only() {
+    fn peers_are_for_the_full_run_unless_they_are_asked_for() {
         assert!(plan(&["--write"]).peers);
         assert!(!plan(&["--quick"]).peers);
+        assert!(plan(&["--quick", "--peers"]).peers);
         let without = plan(&["--write", "--no-peers"]);
         assert!(!without.peers);
         assert_eq!(without.arguments, ["--write"]);

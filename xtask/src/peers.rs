@@ -48,7 +48,7 @@ fn line(name: &str, version: &str, installed: &Result<PathBuf>) -> String {
 }
 
 fn secretspec() -> Result<PathBuf> {
-    let features = "cli,awssm,vault,openbao";
+    let features = "cli,awssm,vault,openbao,gcsm,akv,kubernetes";
     let dir = cached(
         "secretspec",
         &[SECRETSPEC.as_bytes(), features.as_bytes()],

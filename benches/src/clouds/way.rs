@@ -56,7 +56,7 @@ impl Way {
             Place::LocalStack(place) => way.open(&place.url, line)?,
             Place::SecretManager(place) => {
                 let upstream = Endpoint::parse(&place.url, None)?;
-                let address = way.fronted(upstream, &place.identity, HTTP_2, line)?;
+                let address = way.fronted(upstream, &place.identity, HTTP_2, None, line)?;
                 way.url = format!("https://{address}");
                 way.ca = Some(place.identity.ca());
                 let places = vec![("secretmanager.googleapis.com", address)];
@@ -64,13 +64,15 @@ impl Way {
             }
             Place::KeyVault(place) => {
                 let vault = Endpoint::parse(&place.url, Some(&place.ca))?;
-                let vault = way.fronted(vault, &place.identity, HTTP_1, line)?;
+                let vault = way.fronted(vault, &place.identity, HTTP_1, None, line)?;
                 let login = Endpoint::parse(&place.authority, Some(&place.ca))?;
-                let login = way.fronted(login, &place.identity, HTTP_1, line)?;
+                // There are clients that ask where to ask for a token, and go there.
+                let public = (place.authority.clone(), format!("https://{LOGIN}"));
+                let login = way.fronted(login, &place.identity, HTTP_1, Some(public), line)?;
                 way.url = format!("https://{vault}");
                 way.login = Some(format!("https://{login}"));
                 way.ca = Some(place.identity.ca());
-                let places = vec![(VAULTS, vault), ("login.microsoftonline.com", login)];
+                let places = vec![(VAULTS, vault), (LOGIN, login)];
                 way.tunnel = Some(tunnel::start(way.runtime.handle(), places)?);
             }
             Place::Kubernetes(place) => {
@@ -109,8 +111,15 @@ impl Way {
     }
 
     /// The same, with TLS at the end of the line.
-    fn fronted(&mut self, upstream: Endpoint, identity: &Identity, protocols: &[&str], line: Option<Line>) -> Outcome<String> {
-        let front = Front::start(self.runtime.handle(), upstream, identity, protocols)?;
+    fn fronted(
+        &mut self,
+        upstream: Endpoint,
+        identity: &Identity,
+        protocols: &[&str],
+        public: Option<(String, String)>,
+        line: Option<Line>,
+    ) -> Outcome<String> {
+        let front = Front::start(self.runtime.handle(), upstream, identity, protocols, public)?;
         let address = self.closed(&front.address(), line)?;
         self.fronts.push(front);
         Ok(address)
@@ -152,6 +161,8 @@ impl Way {
     }
 }
 
+/// Where one logs in, by its public name.
+const LOGIN: &str = "login.microsoftonline.com";
 /// The end of every vault's public name.
 const VAULTS: &str = ".vault.azure.net";
 
