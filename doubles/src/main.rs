@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use arguments::Arguments;
 
 const USAGE: &str = "\
-usage: keyfob-double gcp --port PORT
+usage: keyfob-double gcp --port PORT [--directory DIRECTORY] [--anonymous] [--page-size NUMBER]
        keyfob-double azure --port PORT --directory DIRECTORY [--metadata-port PORT] [--token-seconds SECONDS]
                            [--settle-ms MILLISECONDS] [--purge-protection] [--requests-per-10s NUMBER]";
 

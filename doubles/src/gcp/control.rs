@@ -34,9 +34,12 @@ pub(super) fn answer(service: &mut Service, line: &Value, request: &Request) -> 
 
 fn advance(service: &mut Service, body: Value) -> Result<Value, Status> {
     let seconds = Message::read(body, "", &["advanceSeconds"])?.integer("advanceSeconds")?;
-    let seconds = seconds.filter(|seconds| (0..=10_000_000_000).contains(seconds));
-    let seconds = seconds.ok_or_else(|| Status::invalid("`advanceSeconds` is missing or out of range."))?;
-    service.ahead = service.ahead.saturating_add(SignedDuration::from_secs(seconds));
+    let ahead = seconds
+        .filter(|seconds| *seconds >= 0)
+        .map(|seconds| service.ahead.saturating_add(SignedDuration::from_secs(seconds)))
+        // Times are to stay within those that can be written.
+        .filter(|ahead| ahead.as_hours() <= 1_000_000);
+    service.ahead = ahead.ok_or_else(|| Status::invalid("`advanceSeconds` is missing or out of range."))?;
     Ok(json!({ "now": service.now().to_string() }))
 }
 
