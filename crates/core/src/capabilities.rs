@@ -45,6 +45,9 @@ pub struct Capabilities {
     pub expiry: bool,
     /// Which names it takes.
     pub names: NameRule,
+    /// Where what a name is kept under is not the name itself: two names for which this gives the same can't both be there.
+    /// The second one is refused as [`ErrorKind::Conflict`].
+    pub name_key: Option<fn(&SecretName) -> String>,
     /// The longest name in bytes.
     pub max_name_bytes: usize,
     /// The largest value in bytes.
@@ -84,6 +87,7 @@ impl Capabilities {
         tags: false,
         expiry: false,
         names: NameRule::Any,
+        name_key: None,
         max_name_bytes: SecretName::MAX_BYTES,
         max_value_bytes: usize::MAX,
         max_tags: 0,
@@ -107,6 +111,7 @@ impl Capabilities {
         tags: true,
         expiry: true,
         names: NameRule::Any,
+        name_key: None,
         max_name_bytes: SecretName::MAX_BYTES,
         max_value_bytes: 1 << 20,
         max_tags: 50,

@@ -51,6 +51,7 @@ impl DotenvStore {
         capabilities.delete_permanent = true;
         capabilities.list = true;
         capabilities.names = NameRule::Custom(check_name);
+        capabilities.name_key = Some(|name| variable_for(name).unwrap_or_default());
         capabilities.max_value_bytes = 1 << 20;
         Ok(Self {
             info: StoreInfo::new(Self::SCHEME, path.display().to_string(), capabilities),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, Stream, TryStreamExt as _};
-use keyfob_core::{Deleted, Error, ErrorKind, Result, Secret, SecretName, Version};
+use keyfob_core::{Deleted, Error, ErrorKind, ListOptions, Result, Secret, SecretName, SecretStore, Version};
 
 use super::{Content, CopyEntry, CopyOutcome, CopyProgress, CopyReport, Difference, Ends};
 
@@ -43,6 +43,7 @@ impl CopyPlan {
                 progress(CopyProgress::Compared(steps.len()));
             }
         }
+        ends.refuse_crowded(&mut steps).await?;
         Ok(Self { ends, steps })
     }
 
@@ -107,23 +108,43 @@ impl Ends {
         (name, step)
     }
 
-    /// The names to copy, as they are listed.
-    fn names(&self) -> impl Stream<Item = Result<SecretName>> {
-        let pages = stream::try_unfold(Some(self.list_options()), move |options| async move {
-            let Some(mut options) = options else {
-                return Ok::<_, Error>(None);
-            };
-            let page = self.from.list(&options).await?;
-            let next = page.next.map(|token| {
-                options.page.token = Some(token);
-                options
-            });
-            let names = page.items.into_iter().map(|metadata| Ok::<_, Error>(metadata.name));
-            Ok(Some((stream::iter(names), next)))
-        });
-        pages.try_flatten()
+    /// Where the target can't keep two names beside each other (variables), none of those that would meet is made: which
+    /// of them is meant is not for a copy to say.
+    async fn refuse_crowded(&self, steps: &mut BTreeMap<SecretName, Step>) -> Result<()> {
+        let Some(key) = self.to.info().capabilities.name_key else {
+            return Ok(());
+        };
+        let mut names: BTreeMap<String, BTreeSet<SecretName>> = BTreeMap::new();
+        if self.to.info().capabilities.list {
+            let present: Vec<SecretName> = names_in(&*self.to, ListOptions::default()).try_collect().await?;
+            for name in present {
+                names.entry(key(&name)).or_default().insert(name);
+            }
+        }
+        let created = |step: &Step| matches!(step, Step::Create);
+        for (name, _) in steps.iter().filter(|(_, step)| created(step)) {
+            names.entry(key(name)).or_default().insert(name.clone());
+        }
+        for (name, step) in steps.iter_mut().filter(|(_, step)| created(step)) {
+            let others = names.get(&key(name)).into_iter().flatten();
+            if let Some(other) = others.clone().find(|other| *other != name) {
+                *step = Step::Fail(
+                    Error::new(ErrorKind::Unsupported, "the target can't keep the secret beside another one")
+                        .with("name", name.as_str())
+                        .with("other", other.as_str())
+                        .with("kept as", key(name))
+                        .with("store", self.to.info().scheme.to_string())
+                        .with_hint("copy them one by one into different targets, or rename one in the source"),
+                );
+            }
+        }
+        Ok(())
     }
 
+    /// The names to copy, as they are listed.
+    fn names(&self) -> impl Stream<Item = Result<SecretName>> {
+        names_in(&*self.from, self.list_options())
+    }
     /// The names that deleted secrets of the target keep from being used.
     async fn reserved_names(&self) -> Result<BTreeSet<SecretName>> {
         let can = &self.to.info().capabilities;
@@ -147,4 +168,21 @@ impl Ends {
             }
         }
     }
+}
+
+/// The names that a store lists.
+fn names_in(store: &dyn SecretStore, options: ListOptions) -> impl Stream<Item = Result<SecretName>> {
+    let pages = stream::try_unfold(Some(options), move |options| async move {
+        let Some(mut options) = options else {
+            return Ok::<_, Error>(None);
+        };
+        let page = store.list(&options).await?;
+        let next = page.next.map(|token| {
+            options.page.token = Some(token);
+            options
+        });
+        let names = page.items.into_iter().map(|metadata| Ok::<_, Error>(metadata.name));
+        Ok(Some((stream::iter(names), next)))
+    });
+    pages.try_flatten()
 }

@@ -98,3 +98,39 @@ fn links_to_one_file_are_one_store() {
     assert!(is_same("a.env", "a.env") && is_same("a.env", "link.env"));
     assert!(!is_same("a.env", "b.env") && !is_same("a.env", "none.env") && !is_same("none.env", "nor.env"));
 }
+
+#[tokio::test]
+async fn names_that_the_target_cannot_keep_beside_each_other_are_refused_before_anything_is_written() {
+    let from = Store::new();
+    for name in ["db/password", "db.password", "DB/user", "there/too", "free"] {
+        from.add(name, "one").await;
+    }
+    let lower = |can: &mut Capabilities| can.name_key = Some(|name| name.as_str().to_lowercase().replace(['/', '.'], "_"));
+    let to = Store::with(lower, Fault::None);
+    to.add("there.too", "another").await;
+    to.add("db/user", "another").await;
+    let before = to.puts.load(Ordering::SeqCst);
+    let plan = copy::plan(from, to.clone(), CopyOptions::default(), |_| {}).await.unwrap();
+    assert_eq!(to.puts.load(Ordering::SeqCst), before);
+    let planned = plan.report();
+    let failed: Vec<String> = planned
+        .failures()
+        .map(|(name, error)| {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+            let other = error.context().find(|(key, _)| *key == "other").unwrap();
+            format!("{name} {}", other.1)
+        })
+        .collect();
+    assert_eq!(
+        failed,
+        [
+            "DB/user db/user",
+            "db.password db/password",
+            "db/password db.password",
+            "there/too there.too"
+        ]
+    );
+    let report = plan.carry_out(|_| {}).await;
+    assert_eq!(report.failures().count(), 4);
+    assert!(words(&report).contains(&"free created".to_owned()), "{:?}", words(&report));
+}
