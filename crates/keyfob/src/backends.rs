@@ -12,8 +12,14 @@ pub const BUILT_IN: &[Backend] = &[
     crate::key_sources::POSTGRES,
     #[cfg(feature = "aws")]
     keyfob_aws::BACKEND,
+    #[cfg(feature = "gcp")]
+    keyfob_gcp::BACKEND,
+    #[cfg(feature = "azure")]
+    keyfob_azure::BACKEND,
     #[cfg(feature = "vault")]
     keyfob_vault::BACKEND,
+    #[cfg(feature = "kubernetes")]
+    keyfob_kubernetes::BACKEND,
 ];
 
 /// A store that keyfob knows and this build does not have.
@@ -36,13 +42,25 @@ pub const ABSENT: &[Absent] = &[
     absent("postgres", &["postgresql"], "keyfob's own encrypted store in PostgreSQL"),
     #[cfg(not(feature = "aws"))]
     absent("aws", &[], "AWS Secrets Manager"),
+    #[cfg(not(feature = "gcp"))]
     absent("gcp", &[], "Google Cloud Secret Manager"),
+    #[cfg(not(feature = "azure"))]
     absent("azure", &[], "Azure Key Vault"),
     #[cfg(not(feature = "vault"))]
     absent("vault", &["openbao"], "HashiCorp Vault and OpenBao"),
+    #[cfg(not(feature = "kubernetes"))]
     absent("k8s", &["kubernetes"], "Kubernetes Secrets"),
 ];
 
+#[cfg(not(all(
+    feature = "sqlite",
+    feature = "postgres",
+    feature = "aws",
+    feature = "gcp",
+    feature = "azure",
+    feature = "vault",
+    feature = "kubernetes"
+)))]
 const fn absent(scheme: &'static str, aliases: &'static [&'static str], summary: &'static str) -> Absent {
     Absent {
         scheme,
