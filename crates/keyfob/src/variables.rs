@@ -166,7 +166,12 @@ variables! {
     KEYFOB_PASSPHRASE_FILE: Sqlite, false, "The path of a file that holds the passphrase.", "none";
     KEYFOB_KEY_SOURCE: Sqlite, false, "The key in a service that protects the encrypted store, when none of the variables above is set: `vault-transit:KEY@MOUNT` or `aws-kms:KEY`. `key-source` in the URL comes before all of them.", "none";
 
-    POSTGRES_URL: Postgres, true, "What `postgres` without an address means: `postgres://USER@HOST/DATABASE`, with the parameters of a store URL.", "none";
+    POSTGRES_URL: Postgres, true, "What `postgres` without an address means: `postgres://USER@HOST/DATABASE`, with the parameters of a store URL.", "the server that `PGHOST` names";
+    PGHOST: Postgres, false, "The server, when neither the store's URL nor `POSTGRES_URL` names one: a name or an address, no directory of sockets.", "none";
+    PGPORT: Postgres, false, "The port, when the URL names none.", "`5432`";
+    PGDATABASE: Postgres, false, "The database, when the URL names none.", "the one with the name of the role";
+    PGSSLMODE: Postgres, false, "As `sslmode` in the URL, when the URL has neither that nor `sslrootcert`. `prefer` and `allow` ask for less than the default and change nothing.", "`disable` on this machine, else `verify-full`";
+    PGSSLROOTCERT: Postgres, false, "As `sslrootcert` in the URL, when that has none and the connection uses TLS.", "the authorities of the machine";
     PGUSER: Postgres, false, "The role, when the URL names none.", "none";
     PGPASSWORD: Postgres, true, "The password, when the URL has none.", "what the password file says";
     PGPASSFILE: Postgres, false, "The password file of PostgreSQL's own tools, which only its owner may read.", "`~/.pgpass`";

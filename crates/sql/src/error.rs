@@ -4,8 +4,11 @@ use keyfob_core::{Error, ErrorKind, SecretName};
 
 /// Something in the store is not what was written there.
 pub(crate) fn corrupt(message: &'static str) -> Error {
-    Error::new(ErrorKind::Corrupt, message).with_hint("see `keyfob doctor`; `keyfob backup restore FILE` puts back a backup")
+    Error::new(ErrorKind::Corrupt, message).with_hint(PUT_BACK)
 }
+
+/// What helps a store in a file.
+pub(crate) const PUT_BACK: &str = "see `keyfob doctor`; `keyfob backup restore FILE` puts back a backup";
 
 pub(crate) fn not_found(name: &SecretName) -> Error {
     Error::new(ErrorKind::NotFound, "no such secret").with("name", name.as_str())

@@ -6,7 +6,7 @@ use keyfob_core::{Error, ErrorKind, Result};
 
 use super::connection::{COMMIT, Connection, LONG, Query, READ, lasting};
 use super::engine::{Fetched, within};
-use super::error::of_reading;
+use super::error::{advised, of_reading};
 use super::fetch;
 use super::snapshot::hidden;
 use super::store::PostgresStore;
@@ -82,6 +82,7 @@ impl PostgresStore {
                 return Err(hidden());
             }
             report.generation = generation;
+            report.problems = report.problems.into_iter().map(advised).collect();
             Ok(report)
         })
         .await

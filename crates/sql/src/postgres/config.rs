@@ -115,14 +115,14 @@ impl PostgresConfig {
     }
 
     /// Reads a URL such as `postgres://app@db.example/secrets?schema=keyfob`; what it leaves open comes from the
-    /// environment: a bare `postgres:` is `POSTGRES_URL`; then `PGUSER`, `PGPASSWORD`, and the file that `PGPASSFILE`
-    /// names (`~/.pgpass`).
+    /// environment: a bare `postgres:` is `POSTGRES_URL`, or the server that `PGHOST` names; then `PGPORT`, `PGDATABASE`,
+    /// `PGUSER`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGPASSWORD`, and the file that `PGPASSFILE` names (`~/.pgpass`).
     ///
     /// # Errors
     /// `InvalidConfig` for an unknown parameter, a wrong value, or when a host, a user or a key is missing.
     pub fn from_url(url: &StoreUrl, environment: &Environment) -> Result<Self> {
-        if url.host().is_some() {
-            return Self::from_full_url(url, environment);
+        if let Some(host) = url.host() {
+            return Self::at_host(host, url, environment);
         }
         let is_bare = url.path()?.is_empty() && url.user().is_none() && url.password().is_none();
         let mut whole = match environment.secret_var(URL_VARIABLE).filter(|text| !text.is_empty()) {
@@ -130,6 +130,7 @@ impl PostgresConfig {
                 let text = text.expose_str().map_err(|_| invalid("`POSTGRES_URL` is not UTF-8 text"))?;
                 StoreUrl::parse(text).map_err(|error| error.with("variable", URL_VARIABLE))?
             }
+            None if is_bare && let Some(host) = variable(environment, "PGHOST")? => return Self::at_host(host, url, environment),
             _ => {
                 return Err(invalid("the store's URL names no host")
                     .with_hint("write `postgres://USER@HOST/DATABASE`, or put that into `POSTGRES_URL`"));
@@ -139,13 +140,13 @@ impl PostgresConfig {
             whole = whole.with_base(base);
         }
         url.parameters().finish()?;
-        if whole.host().is_none() || !matches!(whole.scheme(), "postgres" | "postgresql") {
-            return Err(invalid("`POSTGRES_URL` is not of the form `postgres://USER@HOST/DATABASE`"));
+        match whole.host().filter(|_| matches!(whole.scheme(), "postgres" | "postgresql")) {
+            Some(host) => Self::at_host(host, &whole, environment),
+            None => Err(invalid("`POSTGRES_URL` is not of the form `postgres://USER@HOST/DATABASE`")),
         }
-        Self::from_full_url(&whole, environment)
     }
 
-    fn from_full_url(url: &StoreUrl, environment: &Environment) -> Result<Self> {
+    fn at_host(host: &str, url: &StoreUrl, environment: &Environment) -> Result<Self> {
         let mut parameters = url.parameters();
         let key_file = parameters.take("key-file");
         let key_source = parameters.take("key-source");
@@ -153,18 +154,17 @@ impl PostgresConfig {
         let (sslmode, authorities) = (parameters.take("sslmode"), parameters.take("sslrootcert"));
         let limits = Limits::take(&mut parameters)?;
         parameters.finish()?;
-        let host = url.host().unwrap_or_default();
         // An IPv6 address stands in brackets in a URL, and nowhere else.
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         let user = match url.user() {
             Some(user) => user.to_owned(),
-            None => environment.var("PGUSER")?.map(str::to_owned).ok_or_else(|| {
+            None => variable(environment, "PGUSER")?.map(str::to_owned).ok_or_else(|| {
                 invalid("the store's URL names no user").with_hint("write `postgres://USER@HOST/DATABASE`, or set `PGUSER`")
             })?,
         };
         let path = url.path()?;
         let database = match path.trim_start_matches('/') {
-            "" => user.clone(),
+            "" => variable(environment, "PGDATABASE")?.unwrap_or(&user).to_owned(),
             database if database.contains('/') => {
                 return Err(invalid("the path of the store's URL is not the name of a database"));
             }
@@ -172,15 +172,31 @@ impl PostgresConfig {
         };
         let key = KeyConfig::from_url(url, key_file, key_source, environment)?;
         let mut config = Self::new(host, database, user, key);
-        config.port = url.port().unwrap_or(DEFAULT_PORT);
+        config.port = match (url.port(), variable(environment, "PGPORT")?) {
+            (Some(port), _) => port,
+            (None, Some(text)) => text.parse().map_err(|_| invalid("`PGPORT` is not the number of a port"))?,
+            (None, None) => DEFAULT_PORT,
+        };
         if let Some(schema) = schema {
             config.schema = schema;
         }
+        let in_url = authorities.is_some();
+        let mode = match sslmode.as_deref() {
+            // What asks for less than what is done anyway changes nothing.
+            None => variable(environment, "PGSSLMODE")?.filter(|mode| !in_url && !matches!(*mode, "prefer" | "allow")),
+            mode => mode,
+        };
         let authorities = authorities.filter(|file| file != "system").map(|file| match url.base() {
             Some(base) if !file.starts_with("~/") => environment.absolute(base.join(file)),
             _ => environment.absolute(file),
         });
-        config.tls = tls(&config.host, sslmode.as_deref(), authorities)?;
+        config.tls = tls(&config.host, mode, authorities)?;
+        if let PostgresTls::Verified { authorities } = &mut config.tls
+            && !in_url
+        {
+            let file = variable(environment, "PGSSLROOTCERT")?.filter(|file| *file != "system");
+            *authorities = file.map(|file| environment.absolute(file));
+        }
         config.password = match url.password() {
             Some(password) => Some(password.clone()),
             None => password::find(environment, &config.host, config.port, &config.database, &config.user)?,
@@ -215,6 +231,10 @@ impl PostgresConfig {
             return Err(invalid(
                 "the name of a schema is made of lower-case letters, digits and `_`, and does not begin with `pg_`",
             ));
+        }
+        if self.host.is_empty() || self.host.contains(['/', ',', '%']) {
+            return Err(invalid("the store's host is not the name or the address of one server")
+                .with_hint("write `postgres://USER@HOST/DATABASE`; keyfob speaks TCP, not through the socket in a directory"));
         }
         limits::check(self.keep_versions, self.recovery_window)?;
         if self.timeout < Duration::from_millis(100) || self.timeout > Duration::from_secs(3600) {
@@ -277,6 +297,11 @@ fn tls(host: &str, mode: Option<&str>, authorities: Option<PathBuf>) -> Result<P
         }
         Some(_) => Err(invalid("there is no such `sslmode`").with_hint("write `verify-full`, or `disable`")),
     }
+}
+
+/// A variable that is set to something.
+fn variable<'e>(environment: &'e Environment, name: &'static str) -> Result<Option<&'e str>> {
+    Ok(environment.var(name)?.filter(|text| !text.is_empty()))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -352,6 +377,51 @@ mod tests {
     }
 
     #[test]
+    fn the_variables_of_postgresql_say_what_the_url_leaves_open() {
+        let environment = || {
+            Environment::fake()
+                .var("PGHOST", "db.example")
+                .var("PGPORT", "6000")
+                .var("PGDATABASE", "secrets")
+                .var("PGUSER", "app")
+                .var("PGSSLROOTCERT", "/ca.pem")
+        };
+        let found = config("postgres:?schema=team_a", environment()).unwrap();
+        assert_eq!(found.location(), "db.example:6000/secrets?schema=team_a");
+        assert_eq!(found.user, "app");
+        let verified = |file: &str| PostgresTls::Verified {
+            authorities: Some(PathBuf::from(file)),
+        };
+        assert_eq!(found.tls, verified("/ca.pem"));
+
+        let whole = "postgres://other@localhost:1/d";
+        let found = config(whole, environment()).unwrap();
+        assert_eq!(
+            (found.location().as_str(), found.user.as_str()),
+            ("localhost:1/d?schema=keyfob", "other")
+        );
+        assert_eq!(found.tls, PostgresTls::Off);
+        let tls = |mode: &str, parameters: &str| config(&format!("{whole}{parameters}"), environment().var("PGSSLMODE", mode));
+        assert_eq!(
+            tls("verify-full", "").unwrap().tls,
+            verified("/ca.pem"),
+            "what is asked for is done"
+        );
+        assert_eq!(tls("prefer", "").unwrap().tls, PostgresTls::Off);
+        assert_eq!(tls("disable", "?sslmode=verify-full").unwrap().tls, verified("/ca.pem"));
+        assert_eq!(tls("disable", "?sslrootcert=/b.pem").unwrap().tls, verified("/b.pem"));
+        assert_eq!(tls("verify-full", "?sslmode=disable").unwrap().tls, PostgresTls::Off);
+        assert_eq!(tls("on", "").unwrap_err().kind(), ErrorKind::InvalidConfig);
+
+        let named = environment().var("POSTGRES_URL", "postgres://u@named.example/d");
+        assert_eq!(config("postgres:", named).unwrap().host, "named.example");
+        for (name, value) in [("PGPORT", "many"), ("PGHOST", "/var/run/postgresql")] {
+            let error = config("postgres:", environment().var(name, value)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{name}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for url in [
             "postgres://db.example/s",
@@ -363,6 +433,8 @@ mod tests {
             "postgres://app@db.example/s?versions=0",
             "postgres://app@db.example/s?key-source=a:b&key-file=k",
             "postgres://app@db.example/s?shcema=x",
+            "postgres://app@%2Fvar%2Frun/s",
+            "postgres://app@one.example,two.example/s",
         ] {
             assert_eq!(
                 config(url, Environment::fake()).unwrap_err().kind(),

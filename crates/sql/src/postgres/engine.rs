@@ -15,7 +15,7 @@ use super::columns::apply;
 use super::config::PostgresConfig;
 use super::connection::{COMMIT, Connection, Query, READ, WRITE, pool};
 use super::create::{layout, no_store, other_layout};
-use super::error::{is_collision, is_lost, is_other_layout, no_answer, not_written, of_reading};
+use super::error::{advised, is_collision, is_lost, is_other_layout, no_answer, not_written, of_reading};
 use super::fetch;
 use super::record::{BucketRow, check_head};
 use super::remembered::{HEAD, Known, Mark, Remembered};
@@ -85,7 +85,7 @@ impl Engine {
             }
             opened => opened,
         }
-        .map_err(|error| error.with("store", config.location()))?;
+        .map_err(|error| advised(error).with("store", config.location()))?;
         if let Some(directory) = &config.state_dir {
             SeenStore::check(directory, &config.location(), config.key.source()?.id(), ring.store)?;
         }
@@ -365,7 +365,7 @@ impl Engine {
     }
 
     pub(super) fn locate(&self, error: Error) -> Error {
-        error.with("store", self.config.location())
+        advised(error).with("store", self.config.location())
     }
 }
 

@@ -9,7 +9,7 @@ use deadpool_postgres::PoolError;
 use keyfob_core::{Error, ErrorKind};
 use tokio_postgres::error::SqlState;
 
-use crate::error::corrupt;
+use crate::error::{PUT_BACK, corrupt};
 
 /// Under which key an error carries the server's code.
 const CODE: &str = "sqlstate";
@@ -106,6 +106,15 @@ pub(super) fn unknown_outcome() -> Error {
 pub(super) fn not_written() -> Error {
     Error::new(ErrorKind::PermissionDenied, "the database did not let a row be changed")
         .with_hint("a policy of row-level security hides it from this role, or it was deleted from outside: see `keyfob doctor`")
+}
+
+/// With the advice for a store in a file replaced by that for one in a database.
+pub(super) fn advised(error: Error) -> Error {
+    if error.hint() == Some(PUT_BACK) {
+        error.with_hint("see `keyfob doctor`; put the schema back from a backup of the database, or set the secret anew")
+    } else {
+        error
+    }
 }
 
 /// Whether the connection is what failed.

@@ -249,3 +249,85 @@ pub(super) fn hidden() -> Error {
 fn not_fetched() -> Error {
     Error::new(ErrorKind::Other, "rows were looked at that were not fetched")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use keyfob_envelope::{KeyEncryptionKey, StoreId};
+
+    use super::*;
+    use crate::integrity::{BucketHash, Buckets, bucket_of, secret_digest};
+    use crate::keyring::Keyring;
+    use crate::reading::Reading;
+    use crate::rows::{Entry, Head};
+    use crate::verified::Verified;
+    use crate::writing::Writing;
+
+    const PURGE_AT: i64 = 1000;
+
+    /// What a write does to a deleted secret, by the client's clock and the server's.
+    fn changes(client: i64, server: i64) -> usize {
+        let store = StoreId([1; 16]);
+        let kek = KeyEncryptionKey::generate().unwrap();
+        let mut row = SecretRow::new("a");
+        (row.last, row.deleted_at, row.purge_at) = (1, Some(Time(1)), Some(Time(PURGE_AT)));
+        row.history.push(Entry {
+            number: 1,
+            digest: [7; 32],
+        });
+        let history = row.history.encode();
+        let digest = secret_digest(&row.columns(&history, [0; 32]));
+        let bucket = bucket_of("a");
+        let mut hash = BucketHash::new();
+        hash.add("a", &digest);
+        let mut buckets = Buckets::new();
+        buckets.set(bucket, hash.finish());
+        let mut snapshot = Snapshot::of(Circumstances {
+            server_time: Time(server),
+            is_filtered: false,
+        });
+        snapshot.add_bucket(bucket);
+        let secret = StoredSecret {
+            name: row.name,
+            last: row.last,
+            deleted_at: row.deleted_at,
+            purge_at: row.purge_at,
+            digest,
+            history,
+        };
+        snapshot.add_secret(bucket, secret);
+        let head = Head {
+            format: Head::FORMAT,
+            store,
+            kek: kek.id(),
+            generation: 1,
+            next_purge: None,
+            mac: [0; 32],
+        };
+        let (ring, scheme) = (Keyring::new(store, [kek]), Arc::from("postgres"));
+        let mut writing = Writing::new(Reading {
+            tables: &snapshot,
+            ring: &ring,
+            verified: Arc::new(Verified {
+                head,
+                slots: Vec::new(),
+                buckets,
+            }),
+            now: Time(client),
+            server_time: snapshot.server_time(),
+            scheme: &scheme,
+            catalog: None,
+        });
+        writing.purge_bucket(bucket).unwrap();
+        drop(writing);
+        snapshot.into_changes().len()
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_destroys_nothing() {
+        assert_eq!(changes(PURGE_AT, PURGE_AT), 1, "its time is over by both clocks");
+        assert_eq!(changes(i64::MAX, PURGE_AT - 1), 0, "the client's clock is ahead");
+        assert_eq!(changes(PURGE_AT - 1, i64::MAX), 0, "the server's clock is ahead");
+    }
+}

@@ -13,7 +13,7 @@ use super::SCHEME;
 use super::config::{PostgresConfig, PostgresTls};
 use super::connection::{COMMIT, Connection, Query, READ};
 use super::engine::{Engine, within};
-use super::error::of_reading;
+use super::error::{advised, of_reading};
 use super::fetch;
 use super::schema::MIGRATIONS;
 use super::wanted::{Places, Wanted, Which};
@@ -143,7 +143,7 @@ impl PostgresStore {
         let buckets = requests.iter().map(|request| bucket_of(request.name.as_str()));
         let wanted = Wanted::buckets(buckets).with_versions(places, true);
         match self.engine.read(&wanted, |reading| Ok(reading.get_many(requests))).await {
-            Ok(answers) => answers,
+            Ok(answers) => answers.into_iter().map(|answer| answer.map_err(advised)).collect(),
             Err(error) => vec![Err(error); requests.len()],
         }
     }

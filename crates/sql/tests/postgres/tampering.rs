@@ -83,8 +83,13 @@ async fn every_change_from_outside_is_noticed() {
         place.tamper(sql).await;
         if *is_read {
             let read = store.get(&name("a"), &GetOptions::default()).await;
-            let kind = read.err().map(|error| error.kind());
-            assert_eq!(kind, Some(ErrorKind::Corrupt), "{what}: read");
+            let error = read.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}: read");
+            let hint = error.hint().unwrap_or_default();
+            assert!(
+                !hint.contains("keyfob backup"),
+                "{what}: keyfob makes no backups of a database: {hint}"
+            );
         }
         let is_found = match store.verify().await {
             Ok(report) => !report.problems.is_empty(),
