@@ -156,7 +156,7 @@ pub(super) mod tests {
         let directory = directory(&issuer);
         let principal = directory.by_role(Role::All).unwrap();
         let verify = |claims: &Value, now| {
-            let assertion = issuer.sign(claims).unwrap();
+            let assertion = issuer.sign(("kid", "1"), claims).unwrap();
             directory.verify_assertion(principal, &assertion, "https://login/token", now)
         };
         assert_eq!(verify(&federated(), 150), Ok(()));
@@ -167,7 +167,7 @@ pub(super) mod tests {
             claims[claim] = json!("other");
             assert_eq!(verify(&claims, 150), Err(doubt), "{claim}");
         }
-        let stranger = Issuer::generate().unwrap().sign(&federated()).unwrap();
+        let stranger = Issuer::generate().unwrap().sign(("kid", "1"), &federated()).unwrap();
         let doubt = directory.verify_assertion(principal, &stranger, "https://login/token", 150);
         assert_eq!(doubt, Err(Doubt::Signature));
         let doubt = directory.verify_assertion(principal, "no token", "https://login/token", 150);
@@ -175,16 +175,29 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn an_assertion_without_a_registered_certificate_proves_nothing() {
+    fn an_assertion_is_believed_only_with_a_registered_certificate_and_for_this_endpoint() {
         let issuer = Issuer::generate().unwrap();
         let directory = directory(&issuer);
         let principal = directory.by_role(Role::All).unwrap();
-        let claims = json!({
-            "iss": principal.client_id, "sub": principal.client_id, "aud": "https://login/token", "exp": 200,
-        });
-        let assertion = issuer.sign(&claims).unwrap();
-        let doubt = directory.verify_assertion(principal, &assertion, "https://login/token", 150);
-        assert_eq!(doubt, Err(Doubt::UnknownCertificate));
+        let endpoint = "https://login/token";
+        let verify = |key, issuer: &Issuer, audience, subject| {
+            let claims = json!({ "iss": principal.client_id, "sub": subject, "aud": audience, "exp": 200.5 });
+            let assertion = issuer.sign(key, &claims).unwrap();
+            directory.verify_assertion(principal, &assertion, endpoint, 150)
+        };
+        let me = principal.client_id.as_str();
+        assert_eq!(verify(("x5t", "one"), &issuer, endpoint, me), Ok(()));
+        assert_eq!(verify(("x5t#S256", "two="), &issuer, endpoint, me), Ok(()));
+        for key in [("x5t", "two"), ("x5t#S256", "one"), ("kid", "one")] {
+            assert_eq!(verify(key, &issuer, endpoint, me), Err(Doubt::UnknownCertificate), "{key:?}");
+        }
+        let stranger = Issuer::generate().unwrap();
+        assert_eq!(verify(("x5t", "one"), &stranger, endpoint, me), Err(Doubt::Signature));
+        assert_eq!(
+            verify(("x5t", "one"), &issuer, "https://other/token", me),
+            Err(Doubt::Audience)
+        );
+        assert_eq!(verify(("x5t", "one"), &issuer, endpoint, "other"), Err(Doubt::Identity));
     }
 
     #[test]

@@ -193,6 +193,36 @@ mod tests {
     }
 
     #[test]
+    fn every_refusal_has_its_status_and_its_codes() {
+        let name = || "a".to_owned();
+        for (refused, expected) in [
+            (Refusal::NotFound(name()), (404, "SecretNotFound", "")),
+            (Refusal::DeletedNotFound(name()), (404, "SecretNotFound", "")),
+            (Refusal::Disabled, (403, "Forbidden", "SecretDisabled")),
+            (Refusal::NameBeingDeleted(name()), (409, "Conflict", "ObjectIsBeingDeleted")),
+            (Refusal::BeingDeleted, (409, "Conflict", "ObjectIsBeingDeleted")),
+            (
+                Refusal::NameBeingRecovered(name()),
+                (409, "Conflict", "ObjectIsBeingRecovered"),
+            ),
+            (Refusal::BeingRecovered, (409, "Conflict", "ObjectIsBeingRecovered")),
+            (
+                Refusal::NameDeleted(name()),
+                (409, "Conflict", "ObjectIsDeletedButRecoverable"),
+            ),
+            (Refusal::Managed("set"), (403, "Forbidden", "SecretManagedByKeyVault")),
+            (Refusal::PurgeProtected, (403, "Forbidden", "")),
+        ] {
+            let response = refusal(&refused);
+            let error = &body(&response)["error"];
+            let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+            let found = (response.status, text(&error["code"]), text(&error["innererror"]["code"]));
+            let (status, code, inner) = expected;
+            assert_eq!(found, (status, code.to_owned(), inner.to_owned()), "{refused:?}");
+        }
+    }
+
+    #[test]
     fn the_challenge_has_the_form_that_clients_read() {
         let response = unauthorized("https://login", "tenant", "no");
         assert_eq!(

@@ -32,6 +32,8 @@ pub(super) struct Demand {
     pub(super) retry_after: Option<u32>,
     /// How many requests get it.
     pub(super) count: u32,
+    /// What was asked for is done, and the answer lost.
+    pub(super) afterwards: bool,
 }
 
 /// The answer that a request gets instead of its own.
@@ -40,6 +42,8 @@ pub(super) struct Fault {
     pub(super) status: u16,
     /// In seconds.
     pub(super) retry_after: Option<u32>,
+    /// The request is carried out first.
+    pub(super) afterwards: bool,
 }
 
 #[derive(Debug, Default)]
@@ -52,8 +56,8 @@ pub(super) struct Faults {
 }
 
 impl Demand {
-    /// `{"route": "get", "status": 429, "count": 2, "retry_after": 1}`; `count` is 1 and there is no `Retry-After`
-    /// unless they are given.
+    /// `{"route": "set", "status": 503, "count": 2, "retry_after": 1, "afterwards": true}`. Unless they are given,
+    /// `count` is 1, there is no `Retry-After`, and the request is not carried out.
     pub(super) fn parse(body: &[u8]) -> Result<Self, String> {
         let Ok(Value::Object(mut object)) = serde_json::from_slice(body) else {
             return Err("the body is not a JSON object".to_owned());
@@ -71,6 +75,11 @@ impl Demand {
             status,
             retry_after: number(&mut object, "retry_after")?,
             count: number(&mut object, "count")?.unwrap_or(1),
+            afterwards: match object.remove("afterwards") {
+                None => false,
+                Some(Value::Bool(afterwards)) => afterwards,
+                Some(_) => return Err("`afterwards` is not true or false".to_owned()),
+            },
         };
         match object.keys().next() {
             None => Ok(demand),
@@ -129,6 +138,7 @@ impl Faults {
         let fault = Fault {
             status: demand.status,
             retry_after: demand.retry_after,
+            afterwards: demand.afterwards,
         };
         if demand.count == 0 {
             self.demands.remove(at);
@@ -151,6 +161,7 @@ impl Faults {
         Some(Fault {
             status: 429,
             retry_after: Some(seconds),
+            afterwards: false,
         })
     }
 }
@@ -167,6 +178,7 @@ mod tests {
         let fault = Some(Fault {
             status: 429,
             retry_after: Some(1),
+            afterwards: false,
         });
         assert_eq!(faults.vault("set", 0), None);
         assert_eq!(faults.vault("get", 0), fault);
@@ -197,6 +209,7 @@ mod tests {
             r#"{"route":"get"}"#,
             r#"{"route":"get","status":429,"count":-1}"#,
             r#"{"route":"get","status":429,"times":1}"#,
+            r#"{"route":"get","status":429,"afterwards":1}"#,
         ] {
             assert!(Demand::parse(body.as_bytes()).is_err(), "{body}");
         }

@@ -102,8 +102,11 @@ impl Issuer {
         Ok(Self(pair))
     }
 
-    pub(super) fn sign(&self, claims: &Value) -> Result<String, Failure> {
-        let signed = signed_part(&json!({ "typ": "JWT", "alg": "RS256", "kid": "double" }), claims);
+    /// `name` and `value` are what the header says about the key.
+    pub(super) fn sign(&self, (name, value): (&str, &str), claims: &Value) -> Result<String, Failure> {
+        let mut header = json!({ "typ": "JWT", "alg": "RS256" });
+        header[name] = json!(value);
+        let signed = signed_part(&header, claims);
         let mut signature = vec![0; self.0.public_modulus_len()];
         self.0
             .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
@@ -160,7 +163,7 @@ mod tests {
     #[test]
     fn an_rsa_signature_is_verified_with_the_public_key() {
         let (issuer, other) = (Issuer::generate().unwrap(), Issuer::generate().unwrap());
-        let text = issuer.sign(&json!({ "sub": "me" })).unwrap();
+        let text = issuer.sign(("kid", "1"), &json!({ "sub": "me" })).unwrap();
         let token = Token::parse(&text).unwrap();
         assert!(token.verify_rsa(&issuer.public_key().unwrap()));
         assert!(!token.verify_rsa(&other.public_key().unwrap()));

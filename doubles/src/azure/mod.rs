@@ -154,14 +154,15 @@ impl Double {
         let now = Timestamp::now().as_second();
         let certificate = certificates::make_client(&settings.directory)?;
         let issuer = Issuer::generate()?;
-        let federated = issuer.sign(&json!({
+        let claims = json!({
             "iss": directory::FEDERATED_ISSUER,
             "sub": directory::FEDERATED_SUBJECT,
             "aud": directory::FEDERATED_AUDIENCE,
             "iat": now,
             "nbf": now,
             "exp": now + FEDERATED_LIFETIME,
-        }))?;
+        });
+        let federated = issuer.sign(("kid", "double"), &claims)?;
         certificates::write_private(&settings.directory.join("federated-token"), federated.as_bytes())?;
         let mut vault = Vault::new(settings.rules);
         vault.add_managed(MANAGED_SECRET, managed_version(now)?);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::bodies::{self, Set};
 use super::directory::Principal;
+use super::faults::Fault;
 use super::pages;
 use super::permissions::Action;
 use super::routes::{self, NoRoute, Route};
@@ -34,11 +35,13 @@ fn answer(double: &Double, request: &Request, now: i64) -> Result<Response, Resp
         NoRoute::Method(allowed) => errors::method_not_allowed(allowed),
         NoRoute::Unknown => errors::not_implemented("The path"),
     })?;
-    if let Some(fault) = lock(&double.faults).vault(route.name(), now) {
-        return Err(match fault.status {
-            401 => unauthorized("AKV10000: Request is missing a Bearer or PoP token."),
-            status => errors::fault(status, fault.retry_after),
-        });
+    let fault = lock(&double.faults).vault(route.name(), now);
+    let failed = |fault: Fault| match fault.status {
+        401 => unauthorized("[TokenExpired] Error validating token: 'S2S12086'."),
+        status => errors::fault(status, fault.retry_after),
+    };
+    if let Some(fault) = fault.filter(|fault| !fault.afterwards) {
+        return Err(failed(fault));
     }
     check_parameters(request, &route)?;
     check_names(&route)?;
@@ -46,7 +49,8 @@ fn answer(double: &Double, request: &Request, now: i64) -> Result<Response, Resp
     if route.has_body() {
         check_content_type(request)?;
     }
-    perform(double, request, &vault_url, route, now)
+    let performed = perform(double, request, &vault_url, route, now)?;
+    Ok(fault.map_or(performed, failed))
 }
 
 /// The addresses in an answer begin with the one that the client used. The service knows its vaults by `Host`, so a name

@@ -225,6 +225,16 @@ fn a_fault_takes_the_place_of_the_answer_and_changes_nothing() {
 }
 
 #[test]
+fn a_fault_afterwards_loses_the_answer_of_what_was_done() {
+    let double = double();
+    let demand = r#"{"route":"set","status":503,"afterwards":true}"#;
+    control::handle(&double, &request("POST /_double/faults", &[], demand));
+    let body = r#"{"value":"kfcanary-doubles03"}"#;
+    assert_eq!(ask(&double, Role::All, &format!("PUT /secrets/a?{VERSION}"), body).0, 503);
+    assert_eq!(ask(&double, Role::All, &format!("GET /secrets/a?{VERSION}"), "").0, 200);
+}
+
+#[test]
 fn more_requests_than_the_limit_are_throttled() {
     let double = double_with(Faults::new(Some(2)));
     let list = format!("GET /secrets?{VERSION}");
