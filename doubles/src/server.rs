@@ -1,6 +1,6 @@
 //! A small HTTP/1.1 server on 127.0.0.1, with or without TLS. It knows nothing of what it serves.
 //!
-//! ```ignore
+//! ```text
 //! let listener = server::listen(port).await?;
 //! server::serve(listener, None, move |request| gcp::handle(Arc::clone(&state), request)).await
 //! ```
@@ -191,4 +191,69 @@ fn into_hyper(response: Response) -> hyper::Response<Full<Bytes>> {
     *answer.status_mut() = hyper::StatusCode::from_u16(response.status).unwrap_or(hyper::StatusCode::INTERNAL_SERVER_ERROR);
     answer.headers_mut().extend(response.headers);
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    /// Sends bytes to a server that answers with what it was asked, and gives what comes back until the end.
+    async fn exchange(sent: &[u8]) -> String {
+        let listener = listen(0).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let handler = |request: Request| async move {
+            let said = format!(
+                "{} {} {:?} {}",
+                request.method,
+                request.path,
+                request.query,
+                request.body.len()
+            );
+            let response = Response::json(200, &Value::from(said));
+            response
+                .with("x-one", "first")
+                .with("x-one", "last")
+                .with("x-two", "not\nsent")
+        };
+        let server = tokio::spawn(serve(listener, None, handler));
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        server.abort();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_request_arrives_as_it_was_sent_and_a_header_has_its_last_value() {
+        let answer =
+            exchange(b"PUT /a%2Fb?x=1%202&x=&$y HTTP/1.1\r\nhost: h\r\nconnection: close\r\ncontent-length: 3\r\n\r\nabc").await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+        assert!(
+            answer.contains("\r\nx-one: last\r\n") && !answer.contains("x-two"),
+            "{answer}"
+        );
+        let said = r#"PUT /a%2Fb [(\"x\", \"1 2\"), (\"x\", \"\"), (\"$y\", \"\")] 3"#;
+        assert!(answer.contains(said), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_body_without_an_end_is_not_collected() {
+        let head = "PUT / HTTP/1.1\r\nhost: h\r\nconnection: close\r\n";
+        let large = format!("{head}content-length: {}\r\n\r\n", BODY_LIMIT + 1);
+        let mut sent = large.into_bytes();
+        sent.extend(vec![b'a'; BODY_LIMIT + 1]);
+        let answer = exchange(&sent).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{}", &answer[..answer.len().min(100)]);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_is_taken_is_named() {
+        let listener = listen(0).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let failure = listen(port).await.unwrap_err().to_string();
+        assert!(failure.contains(&format!("127.0.0.1:{port}")), "{failure}");
+    }
 }
