@@ -52,6 +52,8 @@ pub struct Capabilities {
     pub max_name_bytes: usize,
     /// The largest value in bytes.
     pub max_value_bytes: usize,
+    /// What else a value may not be: returns what is wrong with it. `None`: nothing.
+    pub value_rule: Option<fn(&[u8]) -> Result<(), &'static str>>,
     /// The most tags per secret.
     pub max_tags: usize,
 }
@@ -90,6 +92,7 @@ impl Capabilities {
         name_key: None,
         max_name_bytes: SecretName::MAX_BYTES,
         max_value_bytes: usize::MAX,
+        value_rule: None,
         max_tags: 0,
     };
 
@@ -114,6 +117,7 @@ impl Capabilities {
         name_key: None,
         max_name_bytes: SecretName::MAX_BYTES,
         max_value_bytes: 1 << 20,
+        value_rule: None,
         max_tags: 50,
     };
 
@@ -185,6 +189,9 @@ impl Capabilities {
                 return Err(
                     Error::new(ErrorKind::NotText, "this store keeps text, the value is not UTF-8").with("name", name.as_str()),
                 );
+            }
+            if let Some(Err(problem)) = self.value_rule.map(|rule| rule(value.expose_secret())) {
+                return Err(Error::new(ErrorKind::InvalidInput, problem).with("name", name.as_str()));
             }
             if value.len() > self.max_value_bytes {
                 let message = format!(

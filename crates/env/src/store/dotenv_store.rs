@@ -50,6 +50,10 @@ impl DotenvStore {
         capabilities.empty_value = true;
         capabilities.delete_permanent = true;
         capabilities.list = true;
+        capabilities.value_rule = Some(|value| match value.contains(&0) {
+            true => Err("the value contains a NUL character, a `.env` file can't hold it"),
+            false => Ok(()),
+        });
         capabilities.names = NameRule::Custom(check_name);
         capabilities.name_key = Some(|name| variable_for(name).unwrap_or_default());
         capabilities.max_value_bytes = 1 << 20;
