@@ -86,7 +86,8 @@ fn an_option_that_there_is_not_is_no_start() {
 
 /// Has a story told to a double of its own, and compares what it says.
 fn tell(mut story: Command) {
-    let double = Double::start(&[]);
+    // Longer than a slow machine needs for the two requests that have to fall into it.
+    let double = Double::start(&["--settle-ms", "1500"]);
     let told = story
         .arg(double.path("double.json"))
         .env_clear()
