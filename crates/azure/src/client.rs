@@ -42,6 +42,7 @@ pub(crate) struct Vault {
 }
 
 /// What is written: everything of the new version.
+#[derive(Clone)]
 pub(crate) struct Written {
     pub(crate) value: SecretValue,
     pub(crate) tags: Tags,

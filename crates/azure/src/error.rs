@@ -48,6 +48,11 @@ impl Failed {
         self.code == "ObjectIsDeletedButRecoverable"
     }
 
+    /// The secret is being deleted or purged, and its name is not free yet.
+    pub(crate) fn is_being_deleted(&self) -> bool {
+        self.status == 409 && self.code == "ObjectIsBeingDeleted"
+    }
+
     /// The request itself is refused.
     pub(crate) fn is_bad_request(&self) -> bool {
         self.status == 400

@@ -100,7 +100,7 @@ impl Server {
 pub(crate) struct Refused(Mutex<Option<Zeroizing<String>>>);
 
 impl Refused {
-    fn note(&self, header: &str) {
+    pub(crate) fn note(&self, header: &str) {
         let token = header.strip_prefix("Bearer ").unwrap_or(header);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Zeroizing::new(token.to_owned()));
     }

@@ -4,6 +4,7 @@ mod deleting;
 mod finding;
 mod limits;
 mod listing;
+mod pauses;
 mod reading;
 mod versions;
 mod writing;
@@ -19,6 +20,7 @@ use keyfob_core::{
 };
 use tracing::instrument::WithSubscriber as _;
 
+use self::pauses::Purged;
 use crate::client::{Listing, Vault};
 use crate::config::AzureConfig;
 use crate::error::interrupted;
@@ -40,6 +42,7 @@ struct Inner {
     capabilities: Capabilities,
     recovery_timeout: Duration,
     locks: NameLocks,
+    purged: Purged,
     address: String,
     identity: String,
 }
@@ -62,6 +65,7 @@ impl AzureStore {
             capabilities,
             recovery_timeout: config.recovery_timeout,
             locks: NameLocks::default(),
+            purged: Purged::default(),
             address: config.vault.to_string(),
             identity: config.identity.to_string(),
             names,

@@ -3,12 +3,10 @@
 //! The vault answers when it has begun, and finishes by itself. What has not finished yet is neither there nor deleted, so
 //! each step waits for its end.
 
-use std::time::Duration;
-
 use keyfob_core::{DeleteMode, Error, ErrorKind, Metadata, Result, SecretName};
-use tokio::time::Instant;
 
 use super::finding::{Found, Place};
+use super::pauses::Pauses;
 use super::reading::hidden;
 use super::{Inner, SCHEME};
 use crate::client::Told;
@@ -17,8 +15,6 @@ use crate::names::AzureName;
 
 /// So many looks in a row may fail in a way that does not pass by itself.
 const MOST_FAILURES: u32 = 3;
-/// The first pause between two looks, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
 impl Inner {
     pub(super) async fn delete(&self, name: &SecretName, mode: DeleteMode) -> Result<()> {
@@ -92,7 +88,7 @@ impl Inner {
 
     async fn purge(&self, name: &SecretName, place: &AzureName) -> Result<()> {
         match self.vault.purge(place).await {
-            Ok(()) => {}
+            Ok(()) => self.purged.note(place),
             Err(failed) if failed.is_not_found() => return Ok(()),
             Err(failed) if failed.is_denied() => {
                 return Err(failed.about(name).with_hint(
@@ -121,8 +117,7 @@ impl Inner {
     where
         F: Future<Output = Result<bool, Failed>>,
     {
-        let end = Instant::now() + self.recovery_timeout;
-        let (mut pause, longest) = PAUSES;
+        let mut pauses = Pauses::until(self.recovery_timeout);
         let mut failures = 0;
         loop {
             let mut unseen = None;
@@ -135,11 +130,11 @@ impl Inner {
                 Err(failed) => {
                     let error = failed.about(name);
                     failures += if error.kind().is_retryable() { 0 } else { 1 };
-                    pause = pause.max(error.retry_after().unwrap_or_default().min(self.recovery_timeout));
+                    pauses.at_least(error.retry_after().unwrap_or_default());
                     unseen = Some(error);
                 }
             }
-            if Instant::now() + pause > end || failures >= MOST_FAILURES {
+            if failures >= MOST_FAILURES || !pauses.pause().await {
                 let mut error = Error::new(ErrorKind::Timeout, what)
                     .with("name", name.as_str())
                     .with("store", SCHEME)
@@ -149,8 +144,6 @@ impl Inner {
                 }
                 return Err(error);
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(longest);
         }
     }
 }

@@ -60,12 +60,28 @@ impl Inner {
             content_type: before.as_ref().and_then(|before| before.content_type.clone()),
             expires_at,
         };
-        let told = self
-            .vault
-            .set(place, written)
-            .await
-            .map_err(|failed| written_on_deleted(failed, name))?;
-        Ok(told.metadata(name))
+        let told = self.set(place, written).await;
+        Ok(told.map_err(|failed| written_on_deleted(failed, name))?.metadata(name))
+    }
+
+    /// Writes. What this store has just purged itself has to be gone first, which Azure can't be asked: the name is free
+    /// when a write is no longer refused.
+    async fn set(&self, place: &AzureName, written: Written) -> Result<Told, Failed> {
+        let mut pauses = self.purged.until_free(place, self.recovery_timeout);
+        loop {
+            match (self.vault.set(place, written.clone()).await, pauses.as_mut()) {
+                (Err(failed), Some(pauses)) if failed.is_being_deleted() => {
+                    if !pauses.pause().await {
+                        return Err(failed);
+                    }
+                }
+                (Ok(told), _) => {
+                    self.purged.forget(place);
+                    return Ok(told);
+                }
+                (Err(failed), _) => return Err(failed),
+            }
+        }
     }
 
     /// Changes the metadata of the current version.

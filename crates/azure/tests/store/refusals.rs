@@ -1,0 +1,165 @@
+//! What the vault refuses, and who may do what.
+
+use std::time::Duration;
+
+use keyfob_core::{Change, DeleteOptions, ErrorKind, GetOptions, ListOptions, PageRequest, PutRequest, SecretStore as _};
+
+use crate::support::{Double, name, permanent, unique};
+
+const VALUE: &str = "kfcanary-refusedvalue1";
+
+#[tokio::test]
+async fn throttling_says_how_long_to_wait() {
+    let Some(double) = Double::of("throttling_says_how_long_to_wait").await else {
+        return;
+    };
+    let (store, secret) = (double.store(), name(&unique()));
+    store.put(&secret, PutRequest::new(VALUE)).await.unwrap();
+    for (status, kind) in [
+        (429, ErrorKind::RateLimited),
+        (503, ErrorKind::Unavailable),
+        (500, ErrorKind::Unavailable),
+    ] {
+        double.fault("get", status, Some(3), 1).await;
+        let before = double.count("get").await;
+        let error = store.get(&secret, &GetOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(3)));
+        assert!(
+            error.context().any(|fact| fact == ("status", &status.to_string())),
+            "{error:?}"
+        );
+        assert!(error.context().any(|(key, _)| key == "request_id"), "{error:?}");
+        assert_eq!(
+            double.count("get").await - before,
+            1,
+            "somebody below the retry layer tried again"
+        );
+    }
+    store.delete(&secret, &permanent()).await.unwrap();
+}
+
+#[tokio::test]
+async fn who_may_read_only_reads() {
+    let Some(double) = Double::of("who_may_read_only_reads").await else {
+        return;
+    };
+    let (all, secret) = (double.store(), name(&unique()));
+    all.put(&secret, PutRequest::new(VALUE)).await.unwrap();
+    all.put(&secret, PutRequest::new(VALUE)).await.unwrap();
+
+    let reader = double.connect(double.application("read-only"), "").await;
+    assert!(reader.get(&secret, &GetOptions::default()).await.is_ok());
+    assert_eq!(
+        reader.versions(&secret, &PageRequest::default()).await.unwrap().items.len(),
+        2
+    );
+    let metadata = PutRequest {
+        description: Change::Set("mine".to_owned()),
+        ..PutRequest::default()
+    };
+    for error in [
+        reader.put(&secret, PutRequest::new(VALUE)).await.unwrap_err(),
+        reader.put(&secret, metadata).await.unwrap_err(),
+        reader.put(&name(&unique()), PutRequest::new(VALUE)).await.unwrap_err(),
+        reader.delete(&secret, &DeleteOptions::default()).await.unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+        assert!(
+            error.hint().is_some() && error.context().any(|fact| fact == ("code", "ForbiddenByRbac")),
+            "{error:?}"
+        );
+    }
+
+    // By name, and nothing else.
+    let getter = double.connect(double.application("get-only"), "").await;
+    assert!(getter.get(&secret, &GetOptions::default()).await.is_ok());
+    let missing = getter.get(&name(&unique()), &GetOptions::default()).await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound, "{missing:?}");
+    assert_eq!(
+        getter.list(&ListOptions::default()).await.unwrap_err().kind(),
+        ErrorKind::PermissionDenied
+    );
+    assert_eq!(getter.health().await.unwrap().warnings.len(), 1);
+
+    // Everything but the values.
+    let lister = double.connect(double.application("list-only"), "").await;
+    assert_eq!(
+        lister.get(&secret, &GetOptions::default()).await.unwrap_err().kind(),
+        ErrorKind::PermissionDenied
+    );
+    assert_eq!(
+        lister.versions(&secret, &PageRequest::default()).await.unwrap().items.len(),
+        2
+    );
+
+    let nobody = double.connect(double.application("nothing"), "").await;
+    assert_eq!(
+        nobody.get(&secret, &GetOptions::default()).await.unwrap_err().kind(),
+        ErrorKind::PermissionDenied
+    );
+    all.delete(&secret, &permanent()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_page_token_of_another_listing_is_refused() {
+    let Some(double) = Double::of("a_page_token_of_another_listing_is_refused").await else {
+        return;
+    };
+    let (store, word) = (double.store(), unique());
+    for index in 0..3 {
+        store
+            .put(&name(&format!("{word}/{index}")), PutRequest::new(VALUE))
+            .await
+            .unwrap();
+    }
+    let mut options = ListOptions::default();
+    options.page.limit = Some(1);
+    let next = store.list(&options).await.unwrap().next.unwrap();
+    options.page.token = Some(next.clone());
+    options.deleted = keyfob_core::Deleted::Only;
+    assert_eq!(store.list(&options).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    options.deleted = keyfob_core::Deleted::Exclude;
+    assert!(store.list(&options).await.is_ok());
+    options.page.token = Some(keyfob_core::PageToken::new("secrets?$skiptoken=bm9uZQ"));
+    assert_eq!(store.list(&options).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    for index in 0..3 {
+        store.delete(&name(&format!("{word}/{index}")), &permanent()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn limits_are_told_before_anything_is_asked() {
+    let Some(double) = Double::of("limits_are_told_before_anything_is_asked").await else {
+        return;
+    };
+    let (store, secret) = (double.store(), name(&unique()));
+    let (gets, sets) = (double.count("get").await, double.count("set").await);
+    let tag = |key: &str, value: &str| Change::Set([(key.to_owned(), value.to_owned())].into());
+    let long = "x".repeat(257);
+    for request in [
+        PutRequest::new("x".repeat(25_601)),
+        PutRequest {
+            description: Change::Set(long.clone()),
+            ..PutRequest::new(VALUE)
+        },
+        PutRequest {
+            tags: tag("keyfob-name", "other"),
+            ..PutRequest::new(VALUE)
+        },
+        PutRequest {
+            tags: tag(&long, "x"),
+            ..PutRequest::new(VALUE)
+        },
+        PutRequest {
+            tags: tag("x", &long),
+            ..PutRequest::new(VALUE)
+        },
+    ] {
+        let error = store.put(&secret, request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error:?}");
+    }
+    assert_eq!((double.count("get").await, double.count("set").await), (gets, sets));
+    store.put(&secret, PutRequest::new("x".repeat(25_600))).await.unwrap();
+    store.delete(&secret, &permanent()).await.unwrap();
+}
