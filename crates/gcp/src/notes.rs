@@ -6,7 +6,7 @@
 //! | `keyfob.tags` | all tags, as a JSON object |
 //! | `keyfob.expires` | `VERSION=SECONDS`, separated by spaces: when a version expires, in seconds since 1970, or `-` for never |
 //! | `keyfob.deleted` | `SECONDS VERSIONS`: when the secret was deleted, and which versions were enabled (`1-3,5`) |
-//! | `keyfob.claimed` | when somebody began to complete a secret without a value, in milliseconds since 1970 |
+//! | `keyfob.begun` | when a write last noted something for a version that was yet to come, in milliseconds since 1970 |
 //!
 //! Annotations are read one secret at a time. So that a batch of values can be checked with one request, a secret with an
 //! expiry or a deletion also has the label `keyfob` with the value `check`: a listing can be asked for those that have it.
@@ -20,7 +20,7 @@ pub(crate) const DESCRIPTION: &str = "keyfob.description";
 pub(crate) const TAGS: &str = "keyfob.tags";
 pub(crate) const EXPIRES: &str = "keyfob.expires";
 pub(crate) const DELETED: &str = "keyfob.deleted";
-pub(crate) const CLAIMED: &str = "keyfob.claimed";
+pub(crate) const BEGUN: &str = "keyfob.begun";
 /// Marks secrets whose annotations every read must obey.
 pub(crate) const LABEL: &str = "keyfob";
 pub(crate) const LABEL_VALUE: &str = "check";
@@ -35,7 +35,7 @@ pub(crate) struct Notes {
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) expiries: Expiries,
     pub(crate) deletion: Option<Deletion>,
-    pub(crate) claimed: Option<SystemTime>,
+    pub(crate) begun: Option<SystemTime>,
     /// What is not keyfob's. It is kept.
     others: BTreeMap<String, String>,
     labels: BTreeMap<String, String>,
@@ -52,7 +52,7 @@ pub(crate) struct Deletion {
 impl Notes {
     pub(crate) fn read(annotations: &HashMap<String, String>, labels: &HashMap<String, String>) -> Self {
         let text = |key: &str| annotations.get(key).map(String::as_str);
-        let ours = [DESCRIPTION, TAGS, EXPIRES, DELETED, CLAIMED];
+        let ours = [DESCRIPTION, TAGS, EXPIRES, DELETED, BEGUN];
         Self {
             description: text(DESCRIPTION).filter(|text| !text.is_empty()).map(str::to_owned),
             // Somebody else may have written there.
@@ -61,7 +61,7 @@ impl Notes {
                 .unwrap_or_default(),
             expiries: text(EXPIRES).map(Expiries::read).unwrap_or_default(),
             deletion: text(DELETED).map(Deletion::read),
-            claimed: text(CLAIMED)
+            begun: text(BEGUN)
                 .and_then(|text| text.parse().ok())
                 .map(|milliseconds| UNIX_EPOCH + Duration::from_millis(milliseconds)),
             others: kept(annotations, &ours),
@@ -78,7 +78,7 @@ impl Notes {
         set(TAGS, tags);
         set(EXPIRES, self.expiries.written());
         set(DELETED, self.deletion.as_ref().map(Deletion::written));
-        set(CLAIMED, self.claimed.map(|at| since_1970(at).as_millis().to_string()));
+        set(BEGUN, self.begun.map(|at| since_1970(at).as_millis().to_string()));
         all
     }
 
@@ -140,6 +140,11 @@ impl Expiries {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The newest version of which anything is noted, or zero.
+    pub(crate) fn last_version(&self) -> u64 {
+        self.0.last_key_value().map_or(0, |(version, _)| *version)
     }
 
     /// Notes the expiry of a version: whole seconds, never later than asked for.
@@ -287,7 +292,7 @@ mod tests {
                 tags,
                 expiries,
                 deletion: Some(Deletion { at: at(5), enabled: versions.into_iter().collect() }),
-                claimed: Some(at(6)),
+                begun: Some(at(6)),
                 ..Notes::default()
             };
             let (annotations, labels) = maps(&notes);

@@ -4,7 +4,7 @@
 //! value. In between there is a secret without a value. That is also what is left when a write is broken off there, and
 //! what infrastructure tools make on purpose: the next write completes it.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use google_cloud_secretmanager_v1::model::replication::Automatic;
 use google_cloud_secretmanager_v1::model::{Replication, Secret as GcpSecret};
@@ -12,13 +12,9 @@ use keyfob_core::{Error, ErrorKind, PutRequest, Result, SecretName, SecretValue}
 
 use super::Inner;
 use super::limits::check_notes;
-use super::requests::Described;
 use super::writing::{Step, metadata, with_changes};
 use crate::error::{about, failed, reserved};
 use crate::notes::{Notes, kept_expiry};
-
-/// A secret that has had no value for so long waits for nobody: the second request would have come by now.
-const ABANDONED: Duration = Duration::from_secs(60);
 
 impl Inner {
     pub(super) async fn create(&self, name: &SecretName, value: &SecretValue, request: &PutRequest) -> Result<Step> {
@@ -67,7 +63,7 @@ impl Inner {
         })?;
         // Somebody else wrote a value in between.
         if added.number != 1 && !notes.expiries.is_empty() {
-            self.move_expiry(name, 1, added.number, expires_at).await?;
+            self.note_expiry(name, added.number, expires_at).await?;
         }
         Ok(Step::Done(metadata(name, notes, added, expires_at.map(kept_expiry))))
     }
@@ -87,14 +83,14 @@ impl Inner {
             return Err(about(Error::new(ErrorKind::AlreadyExists, "the secret exists already"), name));
         }
         let now = SystemTime::now();
-        if !is_abandoned(&described, now) {
+        if described.is_being_written(now, self.timeout) {
             return Err(begun(name));
         }
         let mut notes = with_changes(&described.notes, request);
         let expires_at = request.expires_at.clone().apply(None);
         notes.expiries.forget_after(0);
         notes.expiries.set(1, expires_at);
-        notes.claimed = Some(now);
+        notes.begun = Some(now);
         check_notes(name, &notes)?;
         match self.write_notes(name, &notes, &described.etag).await {
             Ok(_) => self.first_value(name, value, &notes, expires_at).await,
@@ -102,12 +98,6 @@ impl Inner {
             Err(failed) => Err(failed.about(name)),
         }
     }
-}
-
-/// Whether nobody is about to write the first value.
-fn is_abandoned(described: &Described, now: SystemTime) -> bool {
-    let begun = described.notes.claimed.max(described.created);
-    begun.is_none_or(|begun| now.duration_since(begun).is_ok_and(|age| age > ABANDONED))
 }
 
 fn begun(name: &SecretName) -> Error {
@@ -118,28 +108,4 @@ fn begun(name: &SecretName) -> Error {
     .with_hint(
         "if that write was broken off, the secret can be completed in a minute: try again then, or write without `--create`",
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_has_waited_for_long_is_abandoned() {
-        let now = SystemTime::now();
-        let described = |created: u64, claimed: Option<u64>| {
-            let mut notes = Notes::default();
-            notes.claimed = claimed.map(|age| now - Duration::from_secs(age));
-            Described {
-                notes,
-                etag: String::new(),
-                created: Some(now - Duration::from_secs(created)),
-                aliases: Vec::new(),
-            }
-        };
-        assert!(!is_abandoned(&described(5, None), now));
-        assert!(is_abandoned(&described(500, None), now));
-        assert!(!is_abandoned(&described(500, Some(5)), now));
-        assert!(is_abandoned(&described(500, Some(100)), now));
-    }
 }

@@ -1,6 +1,6 @@
 //! The requests that all verbs are made of, and what of their answers is believed.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use google_cloud_secretmanager_v1::model::secret_version::State;
 use google_cloud_secretmanager_v1::model::{
@@ -27,6 +27,19 @@ pub(super) struct Described {
     /// Names that the service itself knows for versions.
     pub(super) aliases: Vec<(String, u64)>,
 }
+
+impl Described {
+    /// Whether somebody may be between the two requests of a write: has noted something for a version that is about to
+    /// come. A write that was broken off there would look the same, but for its age.
+    pub(super) fn is_being_written(&self, now: SystemTime, timeout: Duration) -> bool {
+        let begun = self.notes.begun.max(self.created);
+        // A clock that is behind makes it young, never old.
+        begun.is_some_and(|begun| !now.duration_since(begun).is_ok_and(|age| age > ABANDONED.max(timeout * 2)))
+    }
+}
+
+/// After so long nobody is about to write any more.
+const ABANDONED: Duration = Duration::from_secs(60);
 
 /// A version without its value.
 #[derive(Debug, Clone, Copy)]
@@ -245,4 +258,32 @@ where
     SystemTime: TryFrom<T>,
 {
     SystemTime::try_from(time).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_has_waited_for_long_is_abandoned() {
+        let now = SystemTime::now();
+        let described = |created: u64, begun: Option<u64>| {
+            let mut notes = Notes::default();
+            notes.begun = begun.map(|age| now - Duration::from_secs(age));
+            Described {
+                notes,
+                etag: String::new(),
+                created: Some(now - Duration::from_secs(created)),
+                aliases: Vec::new(),
+            }
+        };
+        let is_being_written =
+            |created, begun, timeout| described(created, begun).is_being_written(now, Duration::from_secs(timeout));
+        assert!(is_being_written(5, None, 10));
+        assert!(!is_being_written(500, None, 10));
+        assert!(is_being_written(500, Some(5), 10));
+        assert!(!is_being_written(500, Some(100), 10));
+        assert!(is_being_written(500, Some(100), 300));
+        assert!(described(5, None).is_being_written(now - Duration::from_secs(1000), Duration::ZERO));
+    }
 }

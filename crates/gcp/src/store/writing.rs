@@ -3,6 +3,8 @@
 //! A value is one request, annotations and labels another. Annotations come first, so that no value ever stands there
 //! without its expiry: it is noted for the number that the next version will have.
 
+use std::time::SystemTime;
+
 use keyfob_core::{Change, Error, ErrorKind, Metadata, PutMode, PutRequest, Result, SecretName, SecretValue, Version};
 
 use super::limits::check_notes;
@@ -12,7 +14,9 @@ use crate::error::{Failed, not_found, overtaken, reserved, without_value};
 use crate::notes::{Notes, kept_expiry};
 
 /// After so many rounds others change the secret all the time.
-pub(super) const ROUNDS: usize = 5;
+pub(super) const ROUNDS: usize = 10;
+/// The same where a value is written already, and its expiry must follow.
+const MANY_ROUNDS: usize = 50;
 
 /// One step of a write.
 pub(super) enum Step {
@@ -54,12 +58,20 @@ impl Inner {
         if !request.expires_at.is_keep() || !notes.expiries.is_empty() {
             let newest = self.newest(name).await.map_err(|failed| failed.about(name))?;
             let number = newest.map_or(0, |newest| newest.number);
-            notes.expiries.forget_after(number);
+            let now = SystemTime::now();
+            if !before.is_being_written(now, self.timeout) {
+                notes.expiries.forget_after(number);
+            }
             let current = self.current_number(name, newest).await?;
             let present = current.and_then(|current| notes.expiries.of(current));
             let expires_at = request.expires_at.clone().apply(present);
-            notes.expiries.set(number + 1, expires_at);
-            next = Some((number + 1, expires_at));
+            // Another process may have noted something for the very next.
+            let number = number.max(notes.expiries.last_version()) + 1;
+            notes.expiries.set(number, expires_at);
+            if !notes.expiries.is_empty() {
+                notes.begun = Some(now);
+                next = Some((number, expires_at));
+            }
         }
         if notes != before.notes {
             check_notes(name, &notes)?;
@@ -74,8 +86,8 @@ impl Inner {
             false => failed.about(name),
         })?;
         let expires_at = next.and_then(|(_, expires_at)| expires_at);
-        if let Some((expected, _)) = next.filter(|(expected, _)| *expected != added.number) {
-            self.move_expiry(name, expected, added.number, expires_at).await?;
+        if next.is_some_and(|(expected, _)| expected != added.number) {
+            self.note_expiry(name, added.number, expires_at).await?;
         }
         Ok(Step::Done(metadata(name, &notes, added, expires_at.map(kept_expiry))))
     }
@@ -115,22 +127,16 @@ impl Inner {
         }
     }
 
-    /// Another process added a version between the note of the expiry and the value that it was for.
-    pub(super) async fn move_expiry(
-        &self,
-        name: &SecretName,
-        from: u64,
-        to: u64,
-        expires_at: Option<std::time::SystemTime>,
-    ) -> Result<()> {
-        for _ in 0..ROUNDS {
+    /// The value became another version than its expiry was noted for, because another process wrote at the same time. What
+    /// is noted for other versions stays: nobody knows whose it is by now, and too early an expiry does less harm than none.
+    pub(super) async fn note_expiry(&self, name: &SecretName, version: u64, expires_at: Option<SystemTime>) -> Result<()> {
+        for _ in 0..MANY_ROUNDS {
             let described = self.describe(name).await.map_err(|failed| partly(failed, name))?;
             let mut notes = described.notes.clone();
-            // The other one wrote without an expiry of its own, or would have noted it for its own number by now.
-            if notes.expiries.of(from) == expires_at.map(kept_expiry) {
-                notes.expiries.set(from, None);
+            notes.expiries.set(version, expires_at);
+            if notes == described.notes {
+                return Ok(());
             }
-            notes.expiries.set(to, expires_at);
             match self.write_notes(name, &notes, &described.etag).await {
                 Err(failed) if failed.is_overtaken() => {}
                 written => return written.map(drop).map_err(|failed| partly(failed, name)),
@@ -153,7 +159,7 @@ pub(super) fn with_changes(before: &Notes, request: &PutRequest) -> Notes {
 }
 
 /// What a write says afterwards.
-pub(super) fn metadata(name: &SecretName, notes: &Notes, added: Listed, expires_at: Option<std::time::SystemTime>) -> Metadata {
+pub(super) fn metadata(name: &SecretName, notes: &Notes, added: Listed, expires_at: Option<SystemTime>) -> Metadata {
     let mut metadata = Metadata::new(name.clone(), SCHEME);
     metadata.version = Some(Version::from(added.number));
     metadata.created = added.created;
