@@ -1,10 +1,12 @@
 //! Connections: a pool that fills when it is used, and transactions that never go back to it open.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use futures_util::future::{join_all, join3};
 use keyfob_core::{Error, ErrorKind, Result};
+use keyfob_envelope::StoreId;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{NoTls, Row, Statement};
 
@@ -41,8 +43,15 @@ pub(super) type Query<'a> = (&'a str, Vec<Parameter<'a>>);
 /// A statement that writes, with its parameters and how many rows it must change, if that is known.
 pub(super) type Execution<'a> = (&'a str, Vec<Parameter<'a>>, Option<u64>);
 
+/// The connections to one server.
+pub(super) struct Connections {
+    pool: Pool,
+    /// Ends every transaction that begins on a connection which this pool has not made.
+    guard: Arc<str>,
+}
+
 /// Makes the pool. Nothing is connected yet.
-pub(super) fn pool(config: &PostgresConfig) -> Result<Pool> {
+pub(super) fn pool(config: &PostgresConfig) -> Result<Connections> {
     let mut settings = tokio_postgres::Config::new();
     settings
         .host(&config.host)
@@ -72,8 +81,10 @@ pub(super) fn pool(config: &PostgresConfig) -> Result<Pool> {
             Manager::from_config(settings, tls::connector(authorities.as_deref())?, recycling)
         }
     };
-    let session = session(config.timeout);
-    Pool::builder(manager)
+    // Sixteen random bytes.
+    let mark = StoreId::generate()?.to_string();
+    let session = session(config.timeout, &mark);
+    let pool = Pool::builder(manager)
         .max_size(config.max_connections)
         .runtime(Runtime::Tokio1)
         // Before the call itself is given up, so that it says why.
@@ -84,16 +95,27 @@ pub(super) fn pool(config: &PostgresConfig) -> Result<Pool> {
             Box::pin(async move { client.batch_execute(&session).await.map_err(HookError::Backend) })
         }))
         .build()
-        .map_err(|_| Error::new(ErrorKind::Other, "the pool of connections can't be made"))
+        .map_err(|_| Error::new(ErrorKind::Other, "the pool of connections can't be made"))?;
+    Ok(Connections {
+        pool,
+        guard: guard(&mark).into(),
+    })
+}
+
+/// A pooler in between may give every transaction another connection, on which nothing of `session` is set, and on which the
+/// prepared statements are another client's under the same names: what is meant to read could delete. So no statement comes
+/// before this one, which fails there, and what follows in a transaction that has failed is not done.
+fn guard(mark: &str) -> String {
+    format!("SELECT 1 / (current_setting('keyfob.session', true) IS NOT DISTINCT FROM '{mark}')::int")
 }
 
 /// Nothing that somebody put into another schema is ever called, a server that is left alone gives up too, and a commit is
 /// durable whatever the server's default says.
-fn session(timeout: Duration) -> String {
+fn session(timeout: Duration, mark: &str) -> String {
     let whole = timeout.as_millis();
     let waiting = whole / 2;
     format!(
-        "SET search_path = pg_catalog; SET statement_timeout = {whole}; SET lock_timeout = {waiting}; \
+        "SET search_path = pg_catalog; SET keyfob.session = '{mark}'; SET statement_timeout = {whole}; SET lock_timeout = {waiting}; \
          SET idle_in_transaction_session_timeout = {}; \
          SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'",
         whole.saturating_mul(2)
@@ -104,14 +126,16 @@ fn session(timeout: Duration) -> String {
 /// and the server rolls back.
 pub(super) struct Connection {
     client: Option<Object>,
+    guard: Arc<str>,
     is_open: bool,
 }
 
 impl Connection {
-    pub(super) async fn take(pool: &Pool) -> Result<Self> {
-        let client = pool.get().await.map_err(from_pool)?;
+    pub(super) async fn take(connections: &Connections) -> Result<Self> {
+        let client = connections.pool.get().await.map_err(from_pool)?;
         Ok(Self {
             client: Some(client),
+            guard: Arc::clone(&connections.guard),
             is_open: false,
         })
     }
@@ -121,6 +145,7 @@ impl Connection {
         let sql: Vec<&str> = queries.iter().map(|(sql, _)| *sql).collect();
         let statements = self.prepare(&sql).await?;
         let was_open = std::mem::replace(&mut self.is_open, true);
+        let guarded = begin.map(|begin| self.guarded(begin));
         let client = self.client()?;
         let rows = join_all(
             statements
@@ -128,7 +153,7 @@ impl Connection {
                 .zip(queries)
                 .map(|(statement, (_, parameters))| client.query(statement, parameters)),
         );
-        let (begun, rows, ended) = join3(perform(client, begin), rows, perform(client, end)).await;
+        let (begun, rows, ended) = join3(perform(client, guarded.as_deref()), rows, perform(client, end)).await;
         self.is_open = was_open || begin.is_some();
         let begun = begun.map_err(of_beginning);
         let answers = first_cause(begun, rows.into_iter().map(|rows| rows.map_err(from_postgres)), ended)?;
@@ -160,8 +185,17 @@ impl Connection {
 
     /// Sends commands that have neither parameters nor answers.
     pub(super) async fn perform(&mut self, commands: &str) -> Result<()> {
-        self.is_open |= commands.starts_with("BEGIN");
-        perform(self.client()?, Some(commands)).await.map_err(of_beginning)
+        let is_beginning = commands.starts_with("BEGIN");
+        self.is_open |= is_beginning;
+        if is_beginning {
+            let guarded = self.guarded(commands);
+            return perform(self.client()?, Some(&guarded)).await.map_err(of_beginning);
+        }
+        perform(self.client()?, Some(commands)).await
+    }
+
+    fn guarded(&self, begin: &str) -> String {
+        format!("{begin}; {}", self.guard)
     }
 
     /// What was changed stays. An error of the server's says that it does not; without an answer nobody knows.
@@ -240,5 +274,50 @@ fn first_cause<T>(before: Result<()>, answers: impl Iterator<Item = Result<T>>, 
     match failed {
         Some(error) => Err(error),
         None => after.map(|()| found),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use keyfob_core::{Environment, StoreUrl};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nothing_is_done_on_a_connection_that_a_pooler_has_exchanged() {
+        let test = "nothing_is_done_on_a_connection_that_a_pooler_has_exchanged";
+        let Some(server) = keyfob_testkit::server(test, "KEYFOB_TEST_POSTGRES_URL") else {
+            return;
+        };
+        let environment = Environment::fake().var("KEYFOB_KEY_FILE", "/nowhere").build();
+        let url = StoreUrl::parse(&format!("{server}?connections=1")).unwrap();
+        let pool = pool(&PostgresConfig::from_url(&url, &environment).unwrap()).unwrap();
+        let query: [Query<'_>; 1] = [("CREATE TABLE pg_temp.made_by_keyfob ()", Vec::new())];
+        let look: [Query<'_>; 1] = [("SELECT 1 WHERE to_regclass('pg_temp.made_by_keyfob') IS NULL", Vec::new())];
+        let is_not_made = async || {
+            let mut connection = Connection::take(&pool).await.unwrap();
+            connection.read(None, &look, None).await.unwrap()[0].len() == 1
+        };
+        // Another client's connection has another mark, and a fresh one has none.
+        for other in ["SET keyfob.session = 'another'", "RESET keyfob.session"] {
+            let mut connection = Connection::take(&pool).await.unwrap();
+            connection.perform(other).await.unwrap();
+            let error = connection.read(Some(WRITE), &query, Some(COMMIT)).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+            assert!(error.message().contains("pooler"), "{error}");
+            let error = connection.perform(WRITE).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+            connection.perform("ROLLBACK").await.unwrap();
+            connection.is_open = false;
+            drop(connection);
+            assert!(is_not_made().await, "a statement was done");
+        }
+        let mut connection = Connection::take(&pool).await.unwrap();
+        let mark = StoreId::generate().unwrap().to_string();
+        connection.perform(&format!("SET keyfob.session = '{mark}'")).await.unwrap();
+        connection.guard = guard(&mark).into();
+        connection.read(Some(WRITE), &query, Some(COMMIT)).await.unwrap();
+        drop(connection);
+        assert!(!is_not_made().await, "the look sees what is made");
     }
 }

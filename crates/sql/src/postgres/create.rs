@@ -7,9 +7,9 @@ use keyfob_envelope::KeySlot;
 
 use super::columns::{SlotColumns, signed};
 use super::config::PostgresConfig;
-use super::connection::{Connection, Execution, LONG, WRITE, lasting, pool};
+use super::connection::{Connection, Execution, LONG, READ, WRITE, lasting, pool};
 use super::engine::{Engine, lock_key, within};
-use super::error::{is_denied, of_reading};
+use super::error::{advised, is_denied, of_reading};
 use super::fetch;
 use super::record::{BucketRow, sealed_head};
 use super::schema::{MIGRATIONS, VERSION, layout_after, missing};
@@ -41,7 +41,7 @@ impl Engine {
             fill(&mut connection, &statements, &head, &slots, &ring).await?;
             Ok(connection)
         };
-        let locate = |error: Error| error.with("store", config.location());
+        let locate = |error: Error| advised(error).with("store", config.location());
         let connection = within(config.timeout, made).await.map_err(of_making).map_err(locate)?;
         connection.commit(config.timeout).await.map_err(locate)?;
         if let Some(directory) = &config.state_dir {
@@ -61,9 +61,11 @@ impl Engine {
             let mut connection = Connection::take(&pool).await?;
             // Most often there is nothing to do, and then nobody is kept waiting.
             let found = known_layout(&mut connection, &config.schema, newest, false).await?;
+            connection.roll_back().await;
             if found == newest {
                 return Ok(None);
             }
+            let mut connection = Connection::take(&pool).await?;
             connection.perform(&lasting(WRITE)).await?;
             // Somebody else may have done it meanwhile.
             let found = known_layout(&mut connection, &config.schema, newest, true).await?;
@@ -76,7 +78,7 @@ impl Engine {
             connection.write(&[(&sql, vec![&newest], Some(1))]).await?;
             Ok(Some((connection, found)))
         };
-        let locate = |error: Error| error.with("store", config.location());
+        let locate = |error: Error| advised(error).with("store", config.location());
         let Some((connection, found)) = within(LONG, upgraded).await.map_err(locate)? else {
             return Ok(None);
         };
@@ -92,7 +94,9 @@ impl Engine {
             layout(&mut Connection::take(&pool).await?, &config.schema, false).await
         });
         let found = found.await.map_err(of_reading);
-        Ok(found.map_err(|error| error.with("store", config.location()))?.is_some())
+        Ok(found
+            .map_err(|error| advised(error).with("store", config.location()))?
+            .is_some())
     }
 }
 
@@ -144,8 +148,8 @@ fn of_making(error: Error) -> Error {
     }
 }
 
-/// The layout of the tables in the schema; `None` when there is no store. With `prepare`, in a transaction: excludes
-/// everybody else, and makes the schema.
+/// The layout of the tables in the schema; `None` when there is no store. With `prepare`, in the caller's transaction: excludes
+/// everybody else, and makes the schema. Without, in one of its own, which it leaves open.
 pub(super) async fn layout(connection: &mut Connection, schema: &str, prepare: bool) -> Result<Option<i32>> {
     if prepare {
         let lock = lock_key(schema);
@@ -153,7 +157,8 @@ pub(super) async fn layout(connection: &mut Connection, schema: &str, prepare: b
     }
     let sql = "SELECT current_setting('server_encoding'), EXISTS (SELECT FROM pg_namespace WHERE nspname = $1::text), \
                EXISTS (SELECT FROM pg_class JOIN pg_namespace AS n ON n.oid = relnamespace WHERE nspname = $1::text AND relname = 'store')";
-    let rows = connection.read(None, &[(sql, vec![&schema])], None).await?;
+    let begin = if prepare { None } else { Some(READ) };
+    let rows = connection.read(begin, &[(sql, vec![&schema])], None).await?;
     let row = rows
         .first()
         .and_then(|rows| rows.first())

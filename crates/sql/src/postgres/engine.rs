@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::KeySlot;
 use sha2::{Digest as _, Sha256};
@@ -13,7 +12,7 @@ use tokio_postgres::Row;
 use super::SCHEME;
 use super::columns::apply;
 use super::config::PostgresConfig;
-use super::connection::{COMMIT, Connection, Query, READ, WRITE, pool};
+use super::connection::{COMMIT, Connection, Connections, Query, READ, WRITE, pool};
 use super::create::{layout, no_store, other_layout};
 use super::error::{advised, is_collision, is_lost, is_other_layout, no_answer, not_written, of_reading};
 use super::fetch;
@@ -37,7 +36,7 @@ use crate::writing::Writing;
 /// Shared by all handles.
 pub(super) struct Engine {
     pub(super) config: PostgresConfig,
-    pub(super) pool: Pool,
+    pub(super) pool: Connections,
     pub(super) statements: Statements,
     pub(super) remembered: Remembered,
     pub(super) scheme: Arc<str>,
@@ -102,7 +101,7 @@ impl Engine {
         Ok(engine)
     }
 
-    async fn unlock(config: &PostgresConfig, pool: &Pool, statements: &Statements) -> Result<Keyring> {
+    async fn unlock(config: &PostgresConfig, pool: &Connections, statements: &Statements) -> Result<Keyring> {
         let (head, slots) = within(config.timeout, async {
             let mut connection = Connection::take(pool).await?;
             match head_and_slots(&mut connection, statements).await {

@@ -82,9 +82,25 @@ pub(super) fn of_reading(error: Error) -> Error {
         .with_source(error)
 }
 
-/// The beginning of a transaction that is to write.
+/// The beginning of a transaction: a standby refuses one that is to write, and nothing divides by zero but what looks whose
+/// connection it is.
 pub(super) fn of_beginning(error: Error) -> Error {
-    if has_code(&error, &["0A000"]) { read_only() } else { error }
+    if has_code(&error, &["0A000"]) {
+        read_only()
+    } else if has_code(&error, &["22012"]) {
+        pooled()
+    } else {
+        error
+    }
+}
+
+/// Between transactions the connection becomes another client's.
+fn pooled() -> Error {
+    Error::new(
+        ErrorKind::InvalidConfig,
+        "a pooler between keyfob and the server gives the connection away after each transaction",
+    )
+    .with_hint("name the server itself in the store's URL, or a pool in `session` mode")
 }
 
 /// The server is not the one that takes writes.
@@ -214,6 +230,8 @@ fn from_code(code: &SqlState) -> Error {
         ),
         "53100" | "53200" | "53400" => (ErrorKind::Unavailable, "the server has no space or memory left", None),
         "54000" | "54001" | "54011" | "54023" => (ErrorKind::InvalidInput, "this is too large for the database", None),
+        // A prepared statement that is there already, or not there any more.
+        "42P05" | "26000" => return pooled(),
         "42P06" | "42P07" | "42710" => (
             ErrorKind::InvalidConfig,
             "the schema holds tables that are not this store's",
