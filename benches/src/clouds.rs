@@ -164,9 +164,17 @@ fn started(ready: &Ready<'_>, child: &[&str]) -> Outcome {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let said = said.lines().find(|line| !line.trim().is_empty()).unwrap_or("it said nothing");
-    Err(format!("{}: {}", output.status, said.trim()).into())
+    Err(format!("{}: {}", output.status, essence(&String::from_utf8_lossy(&output.stderr))).into())
+}
+
+/// The first lines of what a program said, as one.
+fn essence(said: &str) -> String {
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let lines: Vec<_> = lines.take(4).map(|line| line.chars().take(200).collect::<String>()).collect();
+    match lines.is_empty() {
+        true => "it said nothing".to_owned(),
+        false => lines.join(" "),
+    }
 }
 
 struct Racer<'a> {

@@ -163,10 +163,7 @@ impl Ready<'_> {
         }
         if let (Some(ca), Some(tunnel)) = (&way.ca, &way.tunnel) {
             self.set("SSL_CERT_FILE", shown(ca));
-            // keyfob can be told where the service is; the others have its public name built in.
-            if !self.contestant.is_keyfob() {
-                self.set("HTTPS_PROXY", tunnel);
-            }
+            self.set("HTTPS_PROXY", tunnel);
         }
         Ok(())
     }

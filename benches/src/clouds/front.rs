@@ -33,22 +33,37 @@ pub(super) struct Front {
     shared: Arc<Shared>,
 }
 
+/// What the service calls itself, where that is not how the world calls it.
+#[derive(Clone, Default)]
+pub(super) struct Names {
+    /// The host that it wants to be asked as; by default, the one that the client asks for.
+    pub(super) host: Option<String>,
+    /// Its addresses in answers, each with the one to put there.
+    pub(super) public: Vec<(String, String)>,
+}
+
+impl Names {
+    fn publish(&self, text: String) -> String {
+        let replace = |text: String, (own, public): &(String, String)| text.replace(own, public);
+        self.public.iter().fold(text, replace)
+    }
+}
+
 struct Shared {
     upstream: Endpoint,
     idle: Mutex<Vec<Connection>>,
     requests: AtomicUsize,
-    /// An address of the service that answers mention, and the public one to put there.
-    public: Option<(String, String)>,
+    names: Names,
 }
 
 impl Front {
-    /// `protocols` as TLS names them, the best first; in answers, the first of `public` becomes the second.
+    /// `protocols` as TLS names them, the best first.
     pub(super) fn start(
         runtime: &Handle,
         upstream: Endpoint,
         identity: &Identity,
         protocols: &[&str],
-        public: Option<(String, String)>,
+        names: Names,
     ) -> Outcome<Self> {
         let acceptor = TlsAcceptor::from(identity.server(protocols)?);
         let listener = StdListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -58,7 +73,7 @@ impl Front {
             upstream,
             idle: Mutex::default(),
             requests: AtomicUsize::new(0),
-            public,
+            names,
         });
         let serving = Arc::clone(&shared);
         runtime.spawn(async move {
@@ -114,12 +129,12 @@ async fn serve(client: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
 async fn pass_on(request: Request<Incoming>, shared: &Shared) -> Outcome<Response<Body>> {
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
-    let host = match (head.uri.authority(), head.headers.get("host")) {
+    let asked = match (head.uri.authority(), head.headers.get("host")) {
         (Some(authority), _) => authority.as_str(),
         (None, Some(host)) => host.to_str()?,
         (None, None) => return Err("a request for no host".into()),
     };
-    let mut headers = format!("Host: {host}\r\n");
+    let mut headers = format!("Host: {}\r\n", shared.names.host.as_deref().unwrap_or(asked));
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
     if path == grpc::METHOD {
         let token = head.headers.get("authorization").ok_or("a call without a token")?;
@@ -133,13 +148,13 @@ async fn pass_on(request: Request<Incoming>, shared: &Shared) -> Outcome<Respons
         }
     }
     let mut answer = shared.ask(head.method.as_str(), path, &headers, &body).await?;
-    if let Some((own, public)) = &shared.public {
-        answer.body = String::from_utf8(answer.body)?.replace(own, public).into_bytes();
+    if !shared.names.public.is_empty() {
+        answer.body = shared.names.publish(String::from_utf8(answer.body)?).into_bytes();
     }
     let mut response = Response::builder().status(answer.status);
     for (name, value) in &answer.headers {
         if !OF_A_CONNECTION.contains(&name.as_str()) {
-            response = response.header(name, value);
+            response = response.header(name, shared.names.publish(value.clone()));
         }
     }
     Ok(response.body(Full::new(answer.body.into()).boxed())?)
@@ -216,9 +231,12 @@ mod tests {
             .unwrap();
         let identity = Identity::make().unwrap();
         let url = service(runtime.handle());
-        let public = Some((url.clone(), "https://public.example".to_owned()));
+        let names = Names {
+            host: Some("own".to_owned()),
+            public: vec![(url.clone(), "https://public.example".to_owned())],
+        };
         let upstream = Endpoint::parse(&url, None).unwrap();
-        let front = Front::start(runtime.handle(), upstream, &identity, &["h2", "http/1.1"], public).unwrap();
+        let front = Front::start(runtime.handle(), upstream, &identity, &["h2", "http/1.1"], names).unwrap();
         let endpoint = Endpoint::parse(&format!("https://{}", front.address()), Some(&identity.ca())).unwrap();
         runtime.block_on(async {
             let mut connection = endpoint.connect().await.unwrap();

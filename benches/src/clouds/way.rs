@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use keyfob_integration_tests::fault_proxy::{FaultProxy, Line};
 use tokio::runtime::Runtime;
 
-use super::front::Front;
+use super::front::{Front, Names};
 use super::http::Endpoint;
 use super::service::{KeyVault, Place, Service};
 use super::tls::Identity;
@@ -56,19 +56,24 @@ impl Way {
             Place::LocalStack(place) => way.open(&place.url, line)?,
             Place::SecretManager(place) => {
                 let upstream = Endpoint::parse(&place.url, None)?;
-                let address = way.fronted(upstream, &place.identity, HTTP_2, None, line)?;
+                let address = way.fronted(upstream, &place.identity, HTTP_2, Names::default(), line)?;
                 way.url = format!("https://{address}");
                 way.ca = Some(place.identity.ca());
                 let places = vec![("secretmanager.googleapis.com", address)];
                 way.tunnel = Some(tunnel::start(way.runtime.handle(), places)?);
             }
             Place::KeyVault(place) => {
+                let names = Names {
+                    host: Some(place.url.trim_start_matches("https://").to_owned()),
+                    public: vec![
+                        (place.url.clone(), public_vault()),
+                        (place.authority.clone(), format!("https://{LOGIN}")),
+                    ],
+                };
                 let vault = Endpoint::parse(&place.url, Some(&place.ca))?;
-                let vault = way.fronted(vault, &place.identity, HTTP_1, None, line)?;
+                let vault = way.fronted(vault, &place.identity, HTTP_1, names.clone(), line)?;
                 let login = Endpoint::parse(&place.authority, Some(&place.ca))?;
-                // There are clients that ask where to ask for a token, and go there.
-                let public = (place.authority.clone(), format!("https://{LOGIN}"));
-                let login = way.fronted(login, &place.identity, HTTP_1, Some(public), line)?;
+                let login = way.fronted(login, &place.identity, HTTP_1, names, line)?;
                 way.url = format!("https://{vault}");
                 way.login = Some(format!("https://{login}"));
                 way.ca = Some(place.identity.ca());
@@ -116,10 +121,10 @@ impl Way {
         upstream: Endpoint,
         identity: &Identity,
         protocols: &[&str],
-        public: Option<(String, String)>,
+        names: Names,
         line: Option<Line>,
     ) -> Outcome<String> {
-        let front = Front::start(self.runtime.handle(), upstream, identity, protocols, public)?;
+        let front = Front::start(self.runtime.handle(), upstream, identity, protocols, names)?;
         let address = self.closed(&front.address(), line)?;
         self.fronts.push(front);
         Ok(address)

@@ -19,13 +19,11 @@ impl Ready<'_> {
             }
             Place::SecretManager(place) => {
                 self.set("GCP_SECRET_PREFIX", SecretManager::prefix(secrets));
-                format!("gcp://{}?endpoint={}&credentials=default", place.project, way.url)
+                format!("gcp://{}", place.project)
             }
             Place::KeyVault(_) => {
                 self.set("AZURE_SECRET_PREFIX", KeyVault::prefix(secrets));
-                self.set("AZURE_AUTHORITY_HOST", way.login.clone().unwrap_or_default());
-                let address = way.url.trim_start_matches("https://");
-                format!("azure://{address}?challenge=unverified")
+                format!("azure://{}", KeyVault::NAME)
             }
             Place::Kubernetes(place) => {
                 self.set("K8S_SECRET_NAMESPACE", &secrets.project);
