@@ -171,6 +171,9 @@ fn fits(server: &dyn Server, record: &Record) -> Result {
     if server.pinned()?.is_some_and(|pinned| pinned != record.version) {
         return Err(Failure::failed("not the version that `xtask/testbed/versions.txt` names"));
     }
+    if !server.is_current(record)? {
+        return Err(Failure::failed("built of other sources than those that are here now"));
+    }
     server.answers(record)
 }
 

@@ -77,6 +77,11 @@ pub(super) trait Server: Sync {
     /// How to start it so that it listens at `port` of 127.0.0.1 and keeps its files in `scratch`, an empty directory.
     fn launch(&self, program: &Program, scratch: &Path, port: u16) -> Result<Launch>;
 
+    /// Whether it is still the one that `install` gives now. One that is installed by its version is.
+    fn is_current(&self, _record: &Record) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Asks it something that only a server that is ready knows.
     fn answers(&self, record: &Record) -> Result;
 }
