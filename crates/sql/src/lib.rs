@@ -88,7 +88,7 @@ pub const BACKEND_POSTGRES: Backend = Backend {
     summary: "keyfob's own encrypted store in PostgreSQL",
     url_help: "postgres://USER@HOST/DATABASE",
     parameters: PostgresConfig::PARAMETERS,
-    identity: None,
+    identity: Some(|url, environment| Ok(PostgresConfig::from_url(url, environment)?.identity())),
     connect: |url, environment| {
         Box::pin(async move {
             let store = PostgresStore::open(PostgresConfig::from_url(&url, environment)?).await?;

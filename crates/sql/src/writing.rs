@@ -84,7 +84,10 @@ impl<'t> Writing<'t> {
         }
         row.deleted_at = Some(self.reading.now);
         // By the later clock: the window is not cut short by one that is behind.
-        let now = self.reading.server_time.map_or(self.reading.now, |time| time.max(self.reading.now));
+        let now = self
+            .reading
+            .server_time
+            .map_or(self.reading.now, |time| time.max(self.reading.now));
         row.purge_at = Some(now.plus(window));
         self.set_secret(&row)
     }
@@ -125,7 +128,10 @@ impl<'t> Writing<'t> {
     #[cfg(feature = "postgres")]
     pub(crate) fn purge_bucket(&mut self, bucket: u16) -> Result<()> {
         // By the earlier clock: one that is ahead destroys nothing.
-        let now = self.reading.server_time.map_or(self.reading.now, |time| time.min(self.reading.now));
+        let now = self
+            .reading
+            .server_time
+            .map_or(self.reading.now, |time| time.min(self.reading.now));
         let rows = self.open(bucket)?.rows.values();
         let due: Vec<String> = rows.filter(|row| row.is_due(now)).map(|row| row.name.clone()).collect();
         due.iter().try_for_each(|name| self.remove_secret(name))
