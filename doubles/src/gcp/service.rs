@@ -102,12 +102,12 @@ impl Service {
         match fate.status {
             Some(status) if !fate.afterwards => return Err(status),
             Some(status) => {
-                self.carry_out(call)?;
+                self.carry_out(&call)?;
                 return Err(status);
             }
             None => {}
         }
-        let mut body = self.carry_out(call)?;
+        let mut body = self.carry_out(&call)?;
         if fate.wrong_checksum {
             spoil(&mut body);
         }
@@ -133,7 +133,7 @@ impl Service {
         })
     }
 
-    fn carry_out(&mut self, call: Call<'_>) -> Result<Value, Status> {
+    fn carry_out(&mut self, call: &Call<'_>) -> Result<Value, Status> {
         self.store.settle(call.now);
         let now = call.now;
         match &call.target {
@@ -144,9 +144,9 @@ impl Service {
                 }
                 _ => self.store.secrets(place, &call.wanted()?),
             },
-            Target::Secret(name) => self.on_secret(&call, name),
+            Target::Secret(name) => self.on_secret(call, name),
             Target::Versions(name) => self.store.versions(name, &call.wanted()?, call.numbers),
-            Target::Version(name, id) => self.on_version(&call, name, id),
+            Target::Version(name, id) => self.on_version(call, name, id),
             // No method leads there.
             Target::Locations => Err(Status::not_doubled("a list of locations")),
         }

@@ -24,8 +24,9 @@ impl World {
     }
 
     /// As the administrator.
+    #[expect(clippy::needless_pass_by_value, reason = "bodies are written where they are sent")]
     fn call(&mut self, method: &str, uri: &str, body: Value) -> (u16, Value) {
-        self.send(&request(method, uri, "ya29.double-admin", body))
+        self.send(&request(method, uri, "ya29.double-admin", &body))
     }
 
     fn secret(&mut self, id: &str) {
@@ -38,7 +39,7 @@ impl World {
     }
 }
 
-fn request(method: &str, uri: &str, token: &str, body: Value) -> Request {
+fn request(method: &str, uri: &str, token: &str, body: &Value) -> Request {
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     let mut request = Request {
         method: method.parse().unwrap(),
@@ -111,7 +112,7 @@ fn who_has_no_right_learns_nothing() {
     let mut world = World::new();
     world.secret("s");
     let version = "/v1/projects/my-project/secrets/s/versions/latest";
-    let mut ask = |token: &str, method: &str, uri: &str| world.send(&request(method, uri, token, Value::Null));
+    let mut ask = |token: &str, method: &str, uri: &str| world.send(&request(method, uri, token, &Value::Null));
     let (http, body) = ask("", "GET", version);
     assert_eq!((http, reason(&body)), (401, ("UNAUTHENTICATED", "CREDENTIALS_MISSING")));
     let (http, body) = ask("ya29.double-expired", "GET", version);
@@ -161,7 +162,7 @@ fn permissions_are_told_to_everybody_who_has_them() {
     let all = ["secretmanager.versions.access", "secretmanager.secrets.delete"];
     let mut test = |token: &str, id: &str, permissions: &[&str]| {
         let uri = format!("/v1/projects/my-project/secrets/{id}:testIamPermissions");
-        world.send(&request("POST", &uri, token, json!({ "permissions": permissions })))
+        world.send(&request("POST", &uri, token, &json!({ "permissions": permissions })))
     };
     assert_eq!(test("ya29.double-admin", "s", &all).1, json!({ "permissions": all }));
     assert_eq!(test("ya29.double-accessor", "s", &all).1, json!({ "permissions": [all[0]] }));
@@ -223,7 +224,7 @@ fn what_the_request_should_not_have_is_refused() {
         let (http, answer) = world.call(method, &uri, body);
         assert_eq!((http, reason(&answer).0), (400, "INVALID_ARGUMENT"), "{method} {uri}");
     }
-    let mut form = request("POST", &format!("{secret}:addVersion"), "ya29.double-admin", json!({}));
+    let mut form = request("POST", &format!("{secret}:addVersion"), "ya29.double-admin", &json!({}));
     form.headers.insert("content-type", HeaderValue::from_static("text/plain"));
     assert_eq!(world.send(&form).0, 400);
     // Nothing of that has changed anything.
@@ -315,15 +316,15 @@ fn the_clock_can_be_put_forward() {
 fn a_machine_gets_its_token_only_with_the_header() {
     let mut world = World::new();
     let uri = "/computeMetadata/v1/instance/service-accounts/default/token";
-    let mut ask = request("GET", uri, "", Value::Null);
+    let mut ask = request("GET", uri, "", &Value::Null);
     assert_eq!(world.send(&ask).0, 403);
     ask.headers.insert("metadata-flavor", HeaderValue::from_static("Google"));
     let (http, body) = world.send(&ask);
     assert_eq!((http, &body["token_type"]), (200, &json!("Bearer")));
     let token = body["access_token"].as_str().unwrap();
-    let (http, _) = world.send(&request("GET", "/v1/projects/my-project/secrets", token, Value::Null));
+    let (http, _) = world.send(&request("GET", "/v1/projects/my-project/secrets", token, &Value::Null));
     assert_eq!(http, 200);
     world.call("POST", "/_double/clock", json!({ "advanceSeconds": 3600 }));
-    let (http, _) = world.send(&request("GET", "/v1/projects/my-project/secrets", token, Value::Null));
+    let (http, _) = world.send(&request("GET", "/v1/projects/my-project/secrets", token, &Value::Null));
     assert_eq!(http, 401);
 }

@@ -219,7 +219,7 @@ fn an_update_changes_what_the_mask_names_and_nothing_else() {
         "versionAliases": { "stable": "1" },
         "ttl": "60s",
     });
-    let changed = world.update(&name, "annotations,version_aliases", fields.clone()).unwrap();
+    let changed = world.update(&name, "annotations,version_aliases", fields).unwrap();
     assert_eq!((changed.get("labels"), &changed["annotations"]), (None, &json!({ "A": "B" })));
     assert_eq!(
         (changed.get("expireTime"), &changed["versionAliases"]),
