@@ -71,7 +71,8 @@ impl Cluster {
     pub(crate) async fn ask<T: DeserializeOwned>(&self, call: &Call) -> Result<T, Failed> {
         let body = self.answer(call).await?;
         // Not serde's own error: it quotes what it stumbles over.
-        serde_json::from_slice(&body).map_err(|_| Failed::of(self.about(incomprehensible())))
+        let read = serde_json::from_slice(&body);
+        read.map_err(|_| Failed::of(self.about(incomprehensible())).with_status(http::StatusCode::OK))
     }
 
     /// Sends a request and reads its answer.

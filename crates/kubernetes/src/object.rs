@@ -129,6 +129,23 @@ impl Partial {
     }
 }
 
+/// What the API server says after a delete: that it is done, or what is left of the object while a finalizer holds it.
+#[derive(Deserialize)]
+pub(crate) struct Deleted {
+    kind: String,
+    status: Option<String>,
+}
+
+impl Deleted {
+    /// Refuses an answer that says something else.
+    pub(crate) fn confirm(&self) -> Result<(), Failed> {
+        match (self.kind.as_str(), self.status.as_deref()) {
+            ("Status", Some("Success")) | ("PartialObjectMetadata" | "Secret", None) => Ok(()),
+            _ => Err(Failed::of(incomprehensible().with("store", SCHEME))),
+        }
+    }
+}
+
 /// A page of the metadata of objects.
 #[derive(Debug, Deserialize)]
 pub(crate) struct PartialList {

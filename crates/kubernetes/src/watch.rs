@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::stream;
-use keyfob_core::{ChangeSource, ChangeStream, Error, StoreChange};
+use futures_util::stream::{self, StreamExt as _};
+use keyfob_core::{ChangeSource, ChangeStream, Error, ErrorKind, StoreChange};
 use serde::Deserialize;
 
 use crate::client::{Accept, Call, Cluster, Lines, Path, Query};
 use crate::error::Failed;
 use crate::names;
-use crate::object::PartialList;
+use crate::object::{Partial, PartialList};
 
 /// The API server ends a watch after this long, and a watch that ended later is one whose connection is gone.
 const WATCH_FOR: Duration = Duration::from_secs(300);
@@ -57,29 +57,40 @@ impl KubernetesChanges {
         }
     }
 
-    /// The version from which on a watch tells all. `None` where listing is not allowed: then the watch itself begins with
-    /// what is there.
-    async fn start(&self) -> Result<Option<String>, Failed> {
+    /// The version from which on a watch tells all. `is_forgotten`: that of the object was tried, and is too old.
+    async fn start(&self, is_forgotten: bool) -> Result<String, Failed> {
         let call = Call::get(Path::secrets(&self.namespace), Accept::MetadataList).query(self.query().with("limit", "1"));
-        let list: PartialList = match self.cluster.ask(&call).await {
-            Ok(list) => list,
-            Err(failed) if failed.is_denied() => return Ok(None),
+        match self.cluster.ask::<PartialList>(&call).await {
+            Ok(list) => {
+                list.confirm(&self.namespace)?;
+                return Ok(list.metadata.resource_version);
+            }
+            Err(failed) if failed.is_denied() => {}
             Err(failed) => return Err(failed),
-        };
-        list.confirm(&self.namespace)?;
-        Ok(Some(list.metadata.resource_version))
+        }
+        // Who may not list may look at the one object, perhaps: a watch from its version on tells all that came later.
+        if let Some(object) = self.object.as_deref().filter(|_| !is_forgotten) {
+            let call = Call::get(Path::secret(&self.namespace, object), Accept::Metadata);
+            match self.cluster.ask::<Partial>(&call).await {
+                Ok(partial) => {
+                    partial.confirm(&self.namespace, object)?;
+                    return Ok(partial.metadata.resource_version);
+                }
+                Err(failed) if failed.is_denied() || failed.is_not_found() => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+        // Then the watch itself begins with what is there, as old as it may be.
+        Ok("0".to_owned())
     }
 
-    async fn listen(&self, from: Option<&str>) -> Result<Lines, Failed> {
-        let seconds = WATCH_FOR.as_secs().to_string();
-        let mut query = self
+    async fn listen(&self, from: &str) -> Result<Lines, Failed> {
+        let query = self
             .query()
             .with("watch", "true")
             .with("allowWatchBookmarks", "true")
-            .with("timeoutSeconds", &seconds);
-        if let Some(version) = from {
-            query = query.with("resourceVersion", version);
-        }
+            .with("timeoutSeconds", &WATCH_FOR.as_secs().to_string())
+            .with("resourceVersion", from);
         let call = Call::get(Path::secrets(&self.namespace), Accept::Metadata).query(query);
         self.cluster.lines(&call).await
     }
@@ -102,12 +113,14 @@ impl ChangeSource for KubernetesChanges {
             state: State::Begin,
             seen: None,
             is_new: true,
+            is_forgotten: false,
             pause: FIRST_PAUSE,
         };
-        Box::pin(stream::unfold(watch, |mut watch| async move {
+        let told = stream::unfold(watch, |mut watch| async move {
             let change = watch.next().await?;
             Some((change, watch))
-        }))
+        });
+        Box::pin(told.fuse())
     }
 }
 
@@ -119,6 +132,8 @@ struct Watch {
     seen: Option<String>,
     /// What was before may have been missed.
     is_new: bool,
+    /// The last version to begin from was too old.
+    is_forgotten: bool,
     pause: Duration,
 }
 
@@ -169,16 +184,22 @@ impl Watch {
             match step {
                 Step::Tell(change) => {
                     self.pause = FIRST_PAUSE;
+                    self.is_forgotten = false;
                     return Some(change);
                 }
-                Step::Silent => self.pause = FIRST_PAUSE,
+                Step::Silent => {
+                    self.pause = FIRST_PAUSE;
+                    self.is_forgotten = false;
+                }
                 Step::Ended => {
                     // Everything was told up to here, and is from here on.
                     self.state = State::Begin;
-                    self.is_new |= self.seen.is_none();
                     self.wait().await;
                 }
-                Step::Forgotten => self.start_anew().await,
+                Step::Forgotten => {
+                    self.is_forgotten = true;
+                    self.start_anew().await;
+                }
                 Step::Failed(error) => {
                     tracing::debug!(target: "keyfob", kind = error.kind().as_str(), "the watch of Secrets broke off");
                     self.start_anew().await;
@@ -189,10 +210,12 @@ impl Watch {
 
     /// Begins to listen; the change with which that is told.
     async fn begin(&mut self) -> Result<Option<StoreChange>, Failed> {
-        if self.seen.is_none() {
-            self.seen = self.source.start().await?;
-        }
-        let lines = self.source.listen(self.seen.as_deref()).await?;
+        let from = match self.seen.take() {
+            Some(seen) => seen,
+            None => self.source.start(self.is_forgotten).await?,
+        };
+        let lines = self.source.listen(&from).await?;
+        self.seen = Some(from);
         self.state = State::Listening {
             lines: Box::new(lines),
             until: tokio::time::Instant::now() + WATCH_FOR + GRACE,
@@ -207,6 +230,12 @@ impl Watch {
         let metadata = event.object.metadata.unwrap_or_default();
         match event.event_type.as_str() {
             "ERROR" if event.object.code == Some(410) => return Step::Forgotten,
+            "ERROR" => {
+                return Step::Failed(Error::new(
+                    ErrorKind::Unavailable,
+                    "the API server ended the watch with an error",
+                ));
+            }
             "BOOKMARK" | "ADDED" | "MODIFIED" | "DELETED" => {}
             _ => return Step::Failed(crate::error::incomprehensible()),
         }

@@ -236,3 +236,230 @@ fn is_exposed(server: &str) -> bool {
     let is_near = host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
     uri.scheme_str() == Some("http") && !is_near
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use keyfob_core::{FakeEnvironment, StoreUrl};
+
+    const FIRST: &str = "
+apiVersion: v1
+kind: Config
+current-context: dev
+contexts:
+- name: dev
+  context: {cluster: one, user: jo, namespace: team}
+- name: prod
+  context: {cluster: two, user: jo}
+- name: lost
+  context: {cluster: three, user: jo}
+clusters:
+- name: one
+  cluster: {server: 'https://one.example:6443', certificate-authority: ca.pem}
+- name: two
+  cluster: {server: 'https://two.example/path', insecure-skip-tls-verify: true}
+users:
+- name: jo
+  user: {token: ' kfcanary-first00001 '}
+";
+    const SECOND: &str = "
+current-context: other
+contexts:
+- name: dev
+  context: {cluster: wrong, user: wrong}
+- name: other
+  context: {cluster: one, user: file}
+users:
+- name: jo
+  user: {token: kfcanary-second0001}
+- name: file
+  user: {tokenFile: token}
+";
+    // Of a certificate only that it is PEM matters here.
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+    fn fake() -> FakeEnvironment {
+        Environment::fake()
+            .file("~/a/config", FIRST)
+            .file("~/a/ca.pem", CERTIFICATE)
+            .file("/b/config", SECOND)
+            .file("/b/token", "kfcanary-file000001\n")
+    }
+
+    fn find(url: &str, environment: &FakeEnvironment) -> Result<Access> {
+        let environment = environment.clone().build();
+        Access::find(&KubernetesConfig::from_url(&StoreUrl::parse(url)?, &environment)?)
+    }
+
+    fn server(access: &Access) -> String {
+        access.kube.cluster_url.to_string()
+    }
+
+    #[test]
+    fn files_are_merged_and_who_says_something_first_is_right() {
+        let environment = fake().var("KUBECONFIG", "/missing::~/a/config:/b/config");
+        let access = find("k8s:", &environment).unwrap();
+        assert_eq!(server(&access), "https://one.example:6443/");
+        assert_eq!(access.namespace, "team");
+        assert!(matches!(&access.token, Token::Text(token) if token.expose_secret() == b"kfcanary-first00001"));
+        assert_eq!(access.kube.root_cert.as_ref().map(Vec::len), Some(1));
+        let access = find("k8s:?context=other", &environment).unwrap();
+        assert!(matches!(&access.token, Token::File(file) if file == Path::new("/b/token")));
+        assert_eq!(access.namespace, "default");
+        let access = find("k8s:?context=prod", &environment).unwrap();
+        assert!(server(&access) == "https://two.example/path" && access.kube.accept_invalid_certs);
+        assert!(access.kube.auth_info.token.is_none(), "kube would send it as it stands");
+    }
+
+    #[test]
+    fn an_explicit_file_beats_the_variable_which_beats_the_pod_which_beats_the_usual_file() {
+        let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+        let usual = fake().file(
+            "~/.kube/config",
+            FIRST.replace("one.example", "usual.example").replace("ca.pem", "/ca.pem"),
+        );
+        let usual = usual.file("/ca.pem", CERTIFICATE);
+        assert_eq!(server(&find("k8s:", &usual).unwrap()), "https://usual.example:6443/");
+        let pod = usual
+            .var("KUBERNETES_SERVICE_HOST", "fd00::1")
+            .var("KUBERNETES_SERVICE_PORT", "6443")
+            .file(format!("{account}/token"), "kfcanary-pod00000001")
+            .file(format!("{account}/ca.crt"), CERTIFICATE)
+            .file(format!("{account}/namespace"), "pods\n");
+        let access = find("k8s:", &pod).unwrap();
+        assert_eq!(
+            (server(&access).as_str(), access.namespace.as_str()),
+            ("https://[fd00::1]:6443/", "pods")
+        );
+        assert!(matches!(&access.token, Token::File(_)) && access.authority_file.is_some());
+        assert!(access.identity.contains("KUBERNETES_SERVICE_HOST"));
+        // Who names a context means a kubeconfig.
+        assert_eq!(
+            server(&find("k8s:?context=dev", &pod).unwrap()),
+            "https://usual.example:6443/"
+        );
+        let variable = pod.var("KUBECONFIG", "~/a/config");
+        assert_eq!(server(&find("k8s:", &variable).unwrap()), "https://one.example:6443/");
+        let explicit = find("k8s:?kubeconfig=/b/config&context=other", &variable).unwrap_err();
+        assert!(explicit.message().contains("lacks the cluster"), "{explicit:?}");
+    }
+
+    #[test]
+    fn without_a_cluster_it_says_where_it_looked() {
+        let error = find("k8s:", &Environment::fake()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("KUBECONFIG") && hint.contains("~/.kube/config"))
+        );
+        // A pod that was given no service account.
+        let pod = Environment::fake().var("KUBERNETES_SERVICE_HOST", "10.0.0.1");
+        assert_eq!(find("k8s:", &pod).unwrap_err().kind(), ErrorKind::InvalidConfig);
+        let missing = Environment::fake().var("KUBECONFIG", "/missing");
+        assert!(find("k8s:", &missing).unwrap_err().to_string().contains("/missing"));
+        let missing = Environment::fake().var("KUBECONFIG", "/missing:/too");
+        assert!(find("k8s:", &missing).unwrap_err().to_string().contains("/too"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_file_is_said_without_quoting_it() {
+        for (text, part) in [
+            (
+                "users:\n- name: jo\n  user: {token: [kfcanary-inalist0001\n",
+                "not a kubeconfig",
+            ),
+            ("- kfcanary-alist000001", "not a kubeconfig"),
+            ("apiVersion: v1", "no current context"),
+            ("current-context: x", "no such context"),
+            (
+                "current-context: c\ncontexts: [{name: c, context: {cluster: c}}]\nclusters: [{name: c, cluster: {}}]",
+                "no address",
+            ),
+            (
+                "current-context: c\ncontexts: [{name: c, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: \
+                 'https://jo:kfcanary-inaurl0001@x'}}]",
+                "not that of an API server",
+            ),
+            (
+                "current-context: c\ncontexts: [{name: c, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: \
+                 'localhost:8080'}}]",
+                "not that of an API server",
+            ),
+            (
+                "current-context: c\ncontexts: [{name: c, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: \
+                 'https://x', proxy-url: 'http://kfcanary-proxy00001@y'}}]",
+                "proxy",
+            ),
+            (
+                "current-context: c\ncontexts: [{name: c, context: {cluster: c}}]\nclusters: [{name: c, cluster: {server: \
+                 'https://x', certificate-authority-data: 'kfcanary-!'}}]",
+                "base64",
+            ),
+        ] {
+            let error = find("k8s:", &Environment::fake().file("~/.kube/config", text)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{part}");
+            assert!(error.message().contains(part), "{part}: {error:?}");
+            assert!(!format!("{error:?}").contains("kfcanary"), "{part}");
+        }
+    }
+
+    #[test]
+    fn a_context_that_is_not_there_has_a_near_one() {
+        let error = find("k8s:?context=prd", &fake().var("KUBECONFIG", "~/a/config")).unwrap_err();
+        assert_eq!(error.hint(), Some("did you mean `prod`?"));
+    }
+
+    #[test]
+    fn credentials_do_not_cross_a_network_in_the_clear() {
+        let over_http = |server: &str| {
+            let text = FIRST.replace(
+                "'https://one.example:6443', certificate-authority: ca.pem",
+                &format!("'{server}'"),
+            );
+            find("k8s:", &Environment::fake().file("~/.kube/config", text))
+        };
+        for near in ["http://localhost:8001", "http://127.0.0.1:8001", "http://[::1]:8001"] {
+            assert!(over_http(near).is_ok(), "{near}");
+        }
+        let error = over_http("http://one.example").unwrap_err();
+        assert!(error.message().contains("in the clear"), "{error:?}");
+    }
+
+    #[test]
+    fn it_is_said_who_asks_and_what_made_it_so() {
+        let environment = fake().var("KUBECONFIG", "~/a/config");
+        assert_eq!(
+            find("k8s:", &environment).unwrap().identity,
+            "the user `jo` of the context `dev` of /home/user/a/config (the variable `KUBECONFIG`), by a token"
+        );
+        let program = FIRST.replace(
+            "token: ' kfcanary-first00001 '",
+            "exec: {command: aws, args: [eks, get-token]}",
+        );
+        let environment = fake().file("/c", program);
+        assert_eq!(
+            find("k8s:?kubeconfig=/c&context=prod", &environment).unwrap().identity,
+            "the user `jo` of the context `prod` of /c (the URL names it), by what the program `aws` says"
+        );
+    }
+
+    #[test]
+    fn a_program_is_believed_only_from_a_file_that_nobody_else_can_write() {
+        let program = FIRST.replace("token: ' kfcanary-first00001 '", "exec: {command: aws}");
+        for (owner, mode, is_believed) in [
+            (1000, 0o600, true),
+            (0, 0o644, true),
+            (1001, 0o600, false),
+            (1000, 0o660, false),
+            (1000, 0o606, false),
+        ] {
+            let environment = Environment::fake().file_of("/c", program.clone(), owner, mode);
+            let found = find("k8s:?kubeconfig=/c&context=prod", &environment);
+            assert_eq!(found.is_ok(), is_believed, "{owner} {mode:o}: {found:?}");
+        }
+        // Without a program it says only where to ask.
+        let environment = Environment::fake().file_of("/c", FIRST, 1000, 0o664);
+        assert!(find("k8s:?kubeconfig=/c&context=prod", &environment).is_ok());
+    }
+}

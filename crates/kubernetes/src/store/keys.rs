@@ -82,29 +82,36 @@ impl Keys {
 
     pub(super) async fn delete(&self, name: &SecretName) -> Result<()> {
         let key = data_key(name)?;
-        let object = self.object().await.map_err(|failed| self.about(failed, name))?;
-        if object.metadata.is_being_deleted() || !object.data.contains_key(&key) {
-            return Err(self.missing(name));
+        for round in 0..ROUNDS {
+            let object = match self.object().await {
+                Ok(object) if !object.metadata.is_being_deleted() && object.data.contains_key(&key) => object,
+                // The object that had it is gone since, and the key with it.
+                Ok(_) if round > 0 => return Ok(()),
+                Err(failed) if failed.is_not_found() && round > 0 => return Ok(()),
+                Ok(_) => return Err(self.missing(name)),
+                Err(failed) => return Err(self.about(failed, name)),
+            };
+            guard::check_type(name, &object.secret_type)?;
+            guard::check_mutable(name, &object)?;
+            let annotations = OfKeyNames::new(&key);
+            let patch = json!({
+                "metadata": {
+                    "uid": object.metadata.uid,
+                    "annotations": {annotations.metadata: null, annotations.revision: null},
+                },
+                "data": {key.as_str(): null},
+            });
+            match self.cluster.ask::<Partial>(&Call::merge(self.path(), &patch)).await {
+                Ok(partial) => {
+                    return partial
+                        .confirm(&self.namespace, &self.object)
+                        .map_err(|failed| self.about(failed, name));
+                }
+                Err(failed) if failed.is_conflict() || failed.is_not_found() => pause(round).await,
+                Err(failed) => return Err(self.about(failed, name)),
+            }
         }
-        guard::check_type(name, &object.secret_type)?;
-        guard::check_mutable(name, &object)?;
-        let annotations = OfKeyNames::new(&key);
-        let patch = json!({
-            "metadata": {
-                "uid": object.metadata.uid,
-                "annotations": {annotations.metadata: null, annotations.revision: null},
-            },
-            "data": {key: null},
-        });
-        let call = Call::merge(self.path(), &patch);
-        match self.cluster.ask::<Partial>(&call).await {
-            Ok(partial) => partial
-                .confirm(&self.namespace, &self.object)
-                .map_err(|failed| self.about(failed, name)),
-            // The object that had it is gone, and the key with it.
-            Err(failed) if failed.is_conflict() => Ok(()),
-            Err(failed) => Err(self.about(failed, name)),
-        }
+        Err(contended(name))
     }
 
     /// All that are in the range.

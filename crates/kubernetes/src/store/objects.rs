@@ -17,7 +17,7 @@ use crate::client::{Accept, Call, Cluster, Path, Query};
 use crate::error::{Failed, already_exists, another_is_current, contended, not_found};
 use crate::metadata::{Changes, Kept, MANAGED_BY, check_size, object_changes};
 use crate::names;
-use crate::object::{Meta, Object, Partial, PartialList, Summary, Table};
+use crate::object::{Deleted, Meta, Object, Partial, PartialList, Summary, Table};
 
 /// After so many rounds somebody else makes and deletes the secret all the time.
 const ROUNDS: u32 = 8;
@@ -159,8 +159,8 @@ impl Objects {
                 "propagationPolicy": "Background",
             });
             let call = Call::delete(Path::secret(&self.namespace, &object), &options);
-            match self.cluster.answer(&call).await {
-                Ok(_) => return Ok(()),
+            match self.cluster.ask::<Deleted>(&call).await {
+                Ok(deleted) => return deleted.confirm().map_err(|failed| self.about(failed, name)),
                 Err(failed) if failed.is_conflict() => pause(round).await,
                 Err(failed) => return Err(self.about(failed, name)),
             }

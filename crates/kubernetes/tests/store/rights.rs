@@ -1,0 +1,138 @@
+//! Accounts with all rights, with few, and with none. The refusals are the API server's own.
+
+use keyfob_core::{DeleteOptions, ErrorKind, GetOptions, GetRequest, ListOptions, PutMode, PutRequest, Result, SecretStore};
+
+use crate::cluster::Namespace;
+use crate::{CANARY, listed, name};
+
+fn denied<T>(result: Result<T>) -> bool {
+    match result {
+        Ok(_) => false,
+        Err(error) => error.kind() == ErrorKind::PermissionDenied && error.hint().is_some(),
+    }
+}
+
+/// A namespace with the secret `a` in both shapes.
+async fn prepared(test: &str) -> Option<Namespace> {
+    let namespace = Namespace::make(test).await?;
+    for object in ["", "/app"] {
+        let store = namespace.connect(object).await;
+        store.put(&name("a"), PutRequest::new(CANARY)).await.unwrap();
+    }
+    Some(namespace)
+}
+
+async fn reads(store: &dyn SecretStore) -> bool {
+    let secret = store.get(&name("a"), &GetOptions::default()).await;
+    let many = store.get_many(&[GetRequest::new(name("a"))]).await;
+    let is_value = |value: &[u8]| value == CANARY.as_bytes();
+    secret.is_ok_and(|secret| is_value(secret.value.expose_secret()))
+        && many
+            .iter()
+            .all(|answer| answer.as_ref().is_ok_and(|secret| is_value(secret.value.expose_secret())))
+}
+
+#[tokio::test]
+async fn the_roles_of_the_page_are_enough() {
+    let Some(namespace) = prepared("the_roles_of_the_page_are_enough").await else {
+        return;
+    };
+    let readers = namespace.account("reader", &[(&["get", "list"], &[])]).await;
+    let writers = namespace
+        .account("writer", &[(&["get", "list", "create", "patch", "delete"], &[])])
+        .await;
+    for object in ["", "/app"] {
+        let reader = namespace.connect_as(&readers, object).await.store;
+        assert!(reads(&*reader).await);
+        assert!(listed(&*reader).await.contains(&"a".to_owned()));
+        assert!(reader.health().await.unwrap().warnings.is_empty());
+        assert!(denied(reader.put(&name("a"), PutRequest::new("x")).await));
+        assert!(denied(reader.put(&name("b"), PutRequest::new("x")).await));
+        assert!(denied(reader.delete(&name("a"), &DeleteOptions::default()).await));
+
+        let writer = namespace.connect_as(&writers, object).await.store;
+        let made = writer
+            .put(&name("w"), PutRequest::new("1").mode(PutMode::Create))
+            .await
+            .unwrap();
+        let mode = PutMode::Match(made.version.unwrap());
+        writer.put(&name("w"), PutRequest::new("2").mode(mode)).await.unwrap();
+        writer.delete(&name("w"), &DeleteOptions::default()).await.unwrap();
+    }
+    namespace.remove().await;
+}
+
+#[tokio::test]
+async fn who_may_only_get_one_secret_by_its_name_gets_it() {
+    let Some(namespace) = prepared("who_may_only_get_one_secret_by_its_name_gets_it").await else {
+        return;
+    };
+    let account = namespace.account("one", &[(&["get"], &["a", "app"])]).await;
+    let objects = namespace.connect_as(&account, "").await.store;
+    assert!(reads(&*objects).await);
+    assert!(denied(objects.get(&name("b"), &GetOptions::default()).await));
+    assert!(denied(objects.list(&ListOptions::default()).await));
+    let health = objects.health().await.unwrap();
+    assert!(health.warnings.iter().any(|warning| warning.contains("list")), "{health:?}");
+    // One of a batch that is denied leaves the others.
+    let answers = objects
+        .get_many(&[GetRequest::new(name("b")), GetRequest::new(name("a"))])
+        .await;
+    assert!(answers[0].is_err() && answers[1].is_ok());
+
+    // Of one object, that is the right to read and list all that keyfob keeps there.
+    let keys = namespace.connect_as(&account, "/app").await.store;
+    assert!(reads(&*keys).await);
+    assert_eq!(listed(&*keys).await, ["a"]);
+    assert!(keys.health().await.unwrap().warnings.is_empty());
+    assert!(denied(keys.put(&name("a"), PutRequest::new("x")).await));
+    namespace.remove().await;
+}
+
+#[tokio::test]
+async fn who_may_patch_one_secret_by_its_name_writes_it() {
+    let Some(namespace) = prepared("who_may_patch_one_secret_by_its_name_writes_it").await else {
+        return;
+    };
+    let account = namespace.account("one", &[(&["get", "patch"], &["a", "app"])]).await;
+    for object in ["", "/app"] {
+        let store = namespace.connect_as(&account, object).await.store;
+        let written = store.put(&name("a"), PutRequest::new("1")).await.unwrap();
+        let mode = PutMode::Match(written.version.unwrap());
+        store.put(&name("a"), PutRequest::new("2").mode(mode)).await.unwrap();
+    }
+    let keys = namespace.connect_as(&account, "/app").await.store;
+    keys.put(&name("new"), PutRequest::new("1").mode(PutMode::Create))
+        .await
+        .unwrap();
+    keys.delete(&name("new"), &DeleteOptions::default()).await.unwrap();
+    namespace.remove().await;
+}
+
+#[tokio::test]
+async fn who_has_no_rights_is_told_so_and_who_is_unknown_too() {
+    let Some(namespace) = prepared("who_has_no_rights_is_told_so_and_who_is_unknown_too").await else {
+        return;
+    };
+    let nobody = namespace.account("nobody", &[]).await;
+    let stranger = namespace.kubeconfig_with("kfcanary-strangers-token");
+    for object in ["", "/app"] {
+        let store = namespace.connect_as(&nobody, object).await.store;
+        assert!(denied(store.get(&name("a"), &GetOptions::default()).await));
+        assert!(denied(store.put(&name("a"), PutRequest::new("x")).await));
+        assert!(denied(store.delete(&name("a"), &DeleteOptions::default()).await));
+        assert!(denied(store.list(&ListOptions::default()).await));
+        assert!(!store.health().await.unwrap().warnings.is_empty());
+
+        let store = namespace.connect_as(&stranger, object).await.store;
+        for error in [
+            store.get(&name("a"), &GetOptions::default()).await.unwrap_err(),
+            store.list(&ListOptions::default()).await.unwrap_err(),
+            store.health().await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
+            crate::assert_harmless(&error);
+        }
+    }
+    namespace.remove().await;
+}
