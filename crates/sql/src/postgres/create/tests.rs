@@ -18,7 +18,7 @@ struct Place {
 impl Place {
     async fn new(test: &str) -> Option<Self> {
         let server = keyfob_testkit::server(test, "KEYFOB_TEST_POSTGRES_URL")?;
-        let schema = format!("kf_up_{}_{}", std::process::id(), test.len());
+        let schema = format!("kf_up_{}", keyfob_envelope::StoreId::generate().unwrap());
         let url = StoreUrl::parse(&format!("{server}?schema={schema}&timeout=5")).unwrap();
         let environment = Environment::fake().var("KEYFOB_KEY_FILE", "/nowhere").build();
         let mut config = PostgresConfig::from_url(&url, &environment).unwrap();
