@@ -131,7 +131,8 @@ impl Service {
             Place::Postgres(place) => place.write(&service.secrets).await,
         };
         if let Err(error) = written {
-            service.remove().await?;
+            // What went wrong first says more.
+            let _ = service.remove().await;
             return Err(format!("{}: {error}", service.name).into());
         }
         Ok(Ok(service))
