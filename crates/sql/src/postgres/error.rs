@@ -72,14 +72,13 @@ pub(super) fn no_answer() -> Error {
 
 /// What only reads and had no answer in time. Of a write, *timeout* would say that nobody knows what became of it.
 pub(super) fn of_reading(error: Error) -> Error {
-    let is_late =
-        error.kind() == ErrorKind::Unavailable && (error.message() == NO_ANSWER || has_code(&error, &["57014", "55P03"]));
-    if !is_late {
+    let is_stopped = has_code(&error, &["57014", "55P03"]);
+    if !is_stopped && error.message() != NO_ANSWER {
         return error;
     }
-    Error::new(ErrorKind::Timeout, NO_ANSWER)
-        .with_hint("try again; somebody may hold a lock on the store's tables, or the server is overloaded")
-        .with_source(error)
+    let late = Error::new(ErrorKind::Timeout, NO_ANSWER)
+        .with_hint("try again; somebody may hold a lock on the store's tables, or the server is overloaded");
+    if is_stopped { late.with_source(error) } else { late }
 }
 
 /// The beginning of a transaction: a standby refuses one that is to write, and nothing divides by zero but what looks whose

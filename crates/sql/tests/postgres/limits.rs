@@ -19,7 +19,7 @@ async fn the_server_gives_up_too_what_takes_too_long() {
     };
     place.create().await;
     let mut config = place.config();
-    config.timeout = Duration::from_secs(1);
+    config.timeout = Duration::from_secs(3);
     let store = PostgresStore::open(config).await.unwrap();
     place
         .tamper(
@@ -30,7 +30,7 @@ async fn the_server_gives_up_too_what_takes_too_long() {
     let begin = Instant::now();
     let error = store.get(&name("a"), &GetOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(6), "{:?}", begin.elapsed());
     let administrator = place.administrator().await;
     let sql =
         "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND pid <> pg_backend_pid() AND position($1 IN query) > 0";
@@ -39,7 +39,7 @@ async fn the_server_gives_up_too_what_takes_too_long() {
         if working == 0 {
             break;
         }
-        assert!(begin.elapsed() < Duration::from_secs(5), "the server goes on and on");
+        assert!(begin.elapsed() < Duration::from_secs(15), "the server goes on and on");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     place.remove().await;
@@ -52,7 +52,7 @@ async fn a_pool_without_a_free_connection_says_so_in_time() {
     };
     place.create().await;
     let mut config = place.config();
-    config.timeout = Duration::from_secs(2);
+    config.timeout = Duration::from_secs(4);
     config.max_connections = 1;
     let store = PostgresStore::open(config).await.unwrap();
     store.put(&name("a"), PutRequest::new("kfcanary-limits01")).await.unwrap();
@@ -72,7 +72,7 @@ async fn a_pool_without_a_free_connection_says_so_in_time() {
     let error = store.get(&name("a"), &GetOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("busy"), "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(4), "{:?}", begin.elapsed());
     assert_eq!(first.await.unwrap().unwrap_err().kind(), ErrorKind::Timeout);
     // The connection that did not answer was not put back.
     place
