@@ -6,6 +6,7 @@
 mod aws;
 mod bed;
 mod command_line;
+mod kubernetes;
 mod spoil;
 mod suite;
 mod vault;
