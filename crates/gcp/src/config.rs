@@ -260,7 +260,7 @@ fn host(endpoint: &str) -> Option<&str> {
     };
     let has_port = port.is_none_or(|port| port.parse::<u16>().is_ok());
     let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let is_host = !inner.is_empty() && !inner.contains(['[', ']']) && (inner == host) == !inner.contains(':');
+    let is_host = !inner.is_empty() && !inner.contains(['[', ']']) && (inner == host) != inner.contains(':');
     (is_plain && has_port && is_host).then_some(inner)
 }
 

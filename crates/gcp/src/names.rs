@@ -89,14 +89,16 @@ fn rule<const ROOM: usize>(name: &SecretName) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// What [`NameRule::Custom`](keyfob_core::NameRule::Custom) takes.
+type Rule = fn(&SecretName) -> Result<(), &'static str>;
+
 /// The rule for so much room. A rule is a plain function and can't carry a number with it: there is one for each.
-pub(crate) fn rule_for(room: usize) -> fn(&SecretName) -> Result<(), &'static str> {
+pub(crate) fn rule_for(room: usize) -> Rule {
     macro_rules! table {
         ([$($high:literal)*] $low:tt) => { [$(table!(@row $high $low)),*] };
-        (@row $high:literal [$($low:literal)*]) => { [$(rule::<{ 16 * $high + $low }> as fn(&SecretName) -> _),*] };
+        (@row $high:literal [$($low:literal)*]) => { [$(rule::<{ 16 * $high + $low }> as Rule),*] };
     }
-    let rules: [[fn(&SecretName) -> Result<(), &'static str>; 16]; 16] =
-        table!([0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15]);
+    let rules: [[Rule; 16]; 16] = table!([0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15] [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15]);
     let room = room.min(MAX_ID_BYTES);
     rules[room / 16][room % 16]
 }

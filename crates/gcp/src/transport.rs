@@ -239,6 +239,8 @@ impl SecretManagerService for Transport {
         // What stands in the path does not stand in the body too.
         let path = format!("{}:addVersion", std::mem::take(&mut req.parent));
         let call = Call::write(Method::POST, path, &req);
+        // The same buffer, which nobody else holds, to be wiped.
+        drop(req.payload.map(|payload| Zeroizing::new(Vec::from(payload.data))));
         self.call(call).await
     }
 

@@ -1,15 +1,11 @@
 //! As whom the store asks, and what works with few permissions, against the strict double.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::time::SystemTime;
 
 use keyfob_core::{Change, Environment, ErrorKind, GetOptions, ListOptions, PageRequest, PutRequest, SecretStore as _};
 use keyfob_gcp::{GcpConfig, GcpStore};
 
-use support::{Double, machine, name, put, read, version};
+use crate::support::{Double, machine, name, put, read, version};
 
 #[tokio::test]
 async fn who_may_only_read_values_gets_values() {

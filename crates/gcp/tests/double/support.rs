@@ -1,7 +1,5 @@
 //! What the tests against the double share: a store, what another tool would do, and a machine's metadata service.
 
-#![allow(dead_code, reason = "each test file uses a part of it")]
-
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,15 +11,15 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
 /// The double, and one project in it that nobody else uses.
-pub struct Double {
-    pub url: String,
-    pub project: String,
+pub(crate) struct Double {
+    pub(crate) url: String,
+    pub(crate) project: String,
     client: Client,
 }
 
 impl Double {
     /// `None` where there is no double; the test is then told as skipped.
-    pub fn of_test(test: &str) -> Option<Self> {
+    pub(crate) fn of_test(test: &str) -> Option<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let url = keyfob_testkit::server(test, "KEYFOB_TEST_GCP_DOUBLE_URL")?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis();
@@ -34,28 +32,28 @@ impl Double {
     }
 
     /// A store without credentials.
-    pub async fn store(&self) -> GcpStore {
+    pub(crate) async fn store(&self) -> GcpStore {
         self.store_with("").await
     }
 
     /// The same with more parameters, each with `&` in front.
-    pub async fn store_with(&self, parameters: &str) -> GcpStore {
+    pub(crate) async fn store_with(&self, parameters: &str) -> GcpStore {
         self.connect(parameters, &Environment::fake().build()).await.unwrap()
     }
 
-    pub async fn connect(&self, parameters: &str, environment: &Environment) -> keyfob_core::Result<GcpStore> {
+    pub(crate) async fn connect(&self, parameters: &str, environment: &Environment) -> keyfob_core::Result<GcpStore> {
         let url = format!("gcp://{}?endpoint={}{parameters}", self.project, self.url);
         GcpStore::connect(&GcpConfig::from_url(&url.parse()?, environment)?).await
     }
 
     /// A store whose machine gives out this token, which the double knows.
-    pub async fn store_as(&self, token: &str) -> GcpStore {
+    pub(crate) async fn store_as(&self, token: &str) -> GcpStore {
         let environment = Environment::fake().var("GCE_METADATA_HOST", machine(token).await).build();
         self.connect("&credentials=default", &environment).await.unwrap()
     }
 
     /// What another tool asks below the project, and the answer if it is a success.
-    pub async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
+    pub(crate) async fn ask(&self, method: Method, path: &str, body: Value) -> Value {
         let url = format!("{}/v1/projects/{}/secrets{path}", self.url, self.project);
         let mut request = self.client.request(method.clone(), url);
         if method != Method::GET {
@@ -68,7 +66,7 @@ impl Double {
     }
 
     /// Makes a secret as another tool does, without a value.
-    pub async fn make(&self, id: &str) {
+    pub(crate) async fn make(&self, id: &str) {
         self.ask(
             Method::POST,
             &format!("?secretId={id}"),
@@ -78,18 +76,18 @@ impl Double {
     }
 
     /// Adds a version as another tool does. The value is base64 of `kfcanary-double001`, then the number.
-    pub async fn add(&self, id: &str) {
+    pub(crate) async fn add(&self, id: &str) {
         let body = json!({"payload": {"data": "a2ZjYW5hcnktZG91YmxlMDAx"}});
         self.ask(Method::POST, &format!("/{id}:addVersion"), body).await;
     }
 
-    pub async fn set_state(&self, id: &str, version: u64, verb: &str) {
+    pub(crate) async fn set_state(&self, id: &str, version: u64, verb: &str) {
         self.ask(Method::POST, &format!("/{id}/versions/{version}:{verb}"), json!({}))
             .await;
     }
 
     /// The states of all versions, oldest first.
-    pub async fn states(&self, id: &str) -> Vec<String> {
+    pub(crate) async fn states(&self, id: &str) -> Vec<String> {
         let listed = self.ask(Method::GET, &format!("/{id}/versions"), Value::Null).await;
         let versions = listed["versions"].as_array().cloned().unwrap_or_default();
         let mut states: Vec<(u64, String)> = versions
@@ -104,7 +102,7 @@ impl Double {
     }
 
     /// Plans a fault for one request of this project.
-    pub async fn fault(&self, fault: &str, method: &str, count: u32) {
+    pub(crate) async fn fault(&self, fault: &str, method: &str, count: u32) {
         let body = json!({
             "fault": fault, "method": method, "resource": self.project, "count": count, "retryDelay": "7s",
         });
@@ -117,29 +115,29 @@ impl Double {
     }
 
     /// A file with credentials that the double knows: `serviceAccount` or `authorizedUser`.
-    pub async fn file(&self, kind: &str) -> Option<String> {
+    pub(crate) async fn file(&self, kind: &str) -> Option<String> {
         let answer = self.client.get(format!("{}/_double", self.url)).send().await.unwrap();
         let line: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         line["files"][kind].as_str().map(str::to_owned)
     }
 }
 
-pub const OTHERS: &[u8] = b"kfcanary-double001";
+pub(crate) const OTHERS: &[u8] = b"kfcanary-double001";
 
-pub fn name(text: &str) -> SecretName {
+pub(crate) fn name(text: &str) -> SecretName {
     SecretName::new(text).unwrap()
 }
 
-pub fn version(token: &str) -> GetOptions {
+pub(crate) fn version(token: &str) -> GetOptions {
     GetOptions::version(VersionSelector::parse(token).unwrap())
 }
 
-pub fn put(value: &str) -> PutRequest {
+pub(crate) fn put(value: &str) -> PutRequest {
     PutRequest::new(value)
 }
 
 /// The value that `get` and `get_many` give, which must be the same.
-pub async fn read(store: &GcpStore, text: &str, options: &GetOptions) -> Result<Vec<u8>, Error> {
+pub(crate) async fn read(store: &GcpStore, text: &str, options: &GetOptions) -> Result<Vec<u8>, Error> {
     use keyfob_core::SecretStore as _;
     let request = || GetRequest {
         name: name(text),
@@ -165,7 +163,7 @@ pub async fn read(store: &GcpStore, text: &str, options: &GetOptions) -> Result<
 }
 
 /// A metadata service on 127.0.0.1 that gives out one token. Its address.
-pub async fn machine(token: &str) -> String {
+pub(crate) async fn machine(token: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let body = json!({"access_token": token, "expires_in": 3599, "token_type": "Bearer"}).to_string();

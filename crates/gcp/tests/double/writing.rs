@@ -1,9 +1,5 @@
 //! Writes beside those of others, and deletion that can be undone, against the strict double.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
@@ -14,7 +10,7 @@ use keyfob_core::{
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use support::{Double, OTHERS, name, put, read, version};
+use crate::support::{Double, OTHERS, name, put, read, version};
 
 fn recoverable() -> DeleteOptions {
     DeleteOptions {

@@ -1,14 +1,10 @@
 //! Reads of what others made and changed, against the strict double.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
-mod support;
-
 use keyfob_core::{ErrorKind, GetOptions, ListOptions, PageRequest, SecretStore as _};
 use reqwest::Method;
 use serde_json::json;
 
-use support::{Double, OTHERS, name, put, read, version};
+use crate::support::{Double, OTHERS, name, put, read, version};
 
 #[tokio::test]
 async fn current_is_the_newest_version_that_is_enabled() {
