@@ -1,11 +1,15 @@
 //! Many requests at once.
 
-use futures_util::stream::{self, StreamExt as _};
+use std::time::Duration;
 
-/// So many are on their way at once over one connection. API servers take 100 streams and more.
-const MULTIPLEXED: usize = 100;
-/// So many where each needs a connection of its own.
-const CONNECTIONS: usize = 24;
+use keyfob_core::adapter::Ramp;
+
+/// Over one connection. API servers take 100 streams and more.
+const MULTIPLEXED: Ramp = Ramp {
+    first: 100,
+    most: 100,
+    soon: Duration::from_millis(6),
+};
 
 /// Runs all and gives their answers in the same order.
 ///
@@ -19,21 +23,17 @@ pub(super) async fn all<F: Future>(reads: Vec<F>, is_multiplexed: impl Fn() -> O
     {
         answers.push(first.await);
     }
-    let at_once = match is_multiplexed() {
+    let ramp = match is_multiplexed() {
         Some(true) => MULTIPLEXED,
-        _ => CONNECTIONS,
+        _ => Ramp::HTTP1,
     };
-    let mut rest = stream::iter(reads).buffered(at_once);
-    while let Some(answer) = rest.next().await {
-        answers.push(answer);
-    }
+    answers.extend(ramp.all(reads.collect()).await);
     answers
 }
 
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    use std::time::Duration;
 
     use super::*;
 
@@ -45,7 +45,7 @@ mod tests {
             async move {
                 now.set(now.get() + 1);
                 most.set(most.get().max(now.get()));
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                tokio::time::sleep(Duration::from_millis(2)).await;
                 if before_first.get() == 0 {
                     before_first.set(now.get());
                 }
@@ -61,8 +61,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_finds_out_whether_one_connection_does() {
-        assert_eq!(run(None, true).await, (MULTIPLEXED, 1));
-        assert_eq!(run(None, false).await, (CONNECTIONS, 1));
-        assert_eq!(run(Some(true), true).await, (MULTIPLEXED, MULTIPLEXED));
+        assert_eq!(run(None, true).await, (MULTIPLEXED.most, 1));
+        assert_eq!(run(None, false).await, (Ramp::HTTP1.first, 1));
+        assert_eq!(run(Some(true), true).await, (MULTIPLEXED.most, MULTIPLEXED.most));
     }
 }

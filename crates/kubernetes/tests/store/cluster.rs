@@ -56,10 +56,6 @@ impl Namespace {
 
     /// The kubeconfig of a new account that may do this to the secrets of the namespace: verbs, and names or all.
     pub(crate) async fn account(&self, name: &str, rules: &[(&[&str], &[&str])]) -> String {
-        let (namespace, core) = (&self.name, format!("/api/v1/namespaces/{}/serviceaccounts", self.name));
-        let rbac = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}");
-        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
-        self.ask(Method::POST, &core, &account).await.unwrap();
         let rules: Vec<Value> = rules
             .iter()
             .map(|(verbs, names)| json!({"apiGroups": [""], "resources": ["secrets"], "verbs": verbs, "resourceNames": names}))
@@ -67,18 +63,40 @@ impl Namespace {
         let role = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": name}, "rules": rules,
         });
-        self.ask(Method::POST, &format!("{rbac}/roles"), &role).await.unwrap();
         let binding = json!({
             "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": name},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name},
-            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": namespace}],
+            "subjects": [{"kind": "ServiceAccount", "name": name, "namespace": self.name}],
         });
-        self.ask(Method::POST, &format!("{rbac}/rolebindings"), &binding)
-            .await
-            .unwrap();
+        // JSON is YAML.
+        self.apply(&role.to_string()).await;
+        self.apply(&binding.to_string()).await;
+        self.new_account(name).await
+    }
+
+    /// Makes a Role or a RoleBinding from YAML.
+    pub(crate) async fn apply(&self, yaml: &str) {
+        let kind = if yaml.contains("roleRef") { "rolebindings" } else { "roles" };
+        let path = format!("/apis/rbac.authorization.k8s.io/v1/namespaces/{}/{kind}", self.name);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("content-type", "application/yaml");
+        let made = self
+            .admin
+            .request::<Value>(request.body(yaml.as_bytes().to_vec()).unwrap())
+            .await;
+        assert!(made.is_ok(), "{made:?}: {yaml}");
+    }
+
+    /// The kubeconfig of a new account, which may do what is bound to its name.
+    pub(crate) async fn new_account(&self, name: &str) -> String {
+        let accounts = format!("/api/v1/namespaces/{}/serviceaccounts", self.name);
+        let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}});
+        self.ask(Method::POST, &accounts, &account).await.unwrap();
         let wanted = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
         let made = self
-            .ask(Method::POST, &format!("{core}/{name}/token"), &wanted)
+            .ask(Method::POST, &format!("{accounts}/{name}/token"), &wanted)
             .await
             .unwrap();
         self.kubeconfig_with(made["status"]["token"].as_str().unwrap())

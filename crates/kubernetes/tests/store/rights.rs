@@ -1,6 +1,11 @@
 //! Accounts with all rights, with few, and with none. The refusals are the API server's own.
 
-use keyfob_core::{DeleteOptions, ErrorKind, GetOptions, GetRequest, ListOptions, PutMode, PutRequest, Result, SecretStore};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use keyfob_core::{
+    DeleteOptions, ErrorKind, GetOptions, GetRequest, ListOptions, PutMode, PutRequest, Result, SecretStore, StoreChange,
+};
 
 use crate::cluster::Namespace;
 use crate::{CANARY, listed, name};
@@ -33,8 +38,8 @@ async fn reads(store: &dyn SecretStore) -> bool {
 }
 
 #[tokio::test]
-async fn the_roles_of_the_page_are_enough() {
-    let Some(namespace) = prepared("the_roles_of_the_page_are_enough").await else {
+async fn who_may_read_reads_and_who_may_write_writes() {
+    let Some(namespace) = prepared("who_may_read_reads_and_who_may_write_writes").await else {
         return;
     };
     let readers = namespace.account("reader", &[(&["get", "list"], &[])]).await;
@@ -134,5 +139,60 @@ async fn who_has_no_rights_is_told_so_and_who_is_unknown_too() {
             crate::assert_harmless(&error);
         }
     }
+    namespace.remove().await;
+}
+
+/// The YAML of the page about Kubernetes.
+fn page() -> Vec<String> {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/stores/kubernetes.md");
+    let text = std::fs::read_to_string(page).unwrap();
+    let blocks = text.split("```yaml\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_roles_of_the_page_can_be_applied_and_are_enough_for_what_they_are_for() {
+    let Some(namespace) = prepared("the_roles_of_the_page_can_be_applied").await else {
+        return;
+    };
+    for block in page() {
+        for document in block.split("---\n") {
+            let document = document.replace("namespace: production", &format!("namespace: {}", namespace.name));
+            namespace.apply(&document).await;
+        }
+    }
+    let reader = namespace.connect_as(&namespace.new_account("app").await, "/app").await.store;
+    assert!(reads(&*reader).await);
+    assert_eq!(listed(&*reader).await, ["a"]);
+    assert!(denied(reader.put(&name("a"), PutRequest::new("x")).await));
+    assert!(denied(reader.delete(&name("a"), &DeleteOptions::default()).await));
+
+    let writer = namespace
+        .connect_as(&namespace.new_account("deploy").await, "/app")
+        .await
+        .store;
+    let made = writer
+        .put(&name("w"), PutRequest::new("1").mode(PutMode::Create))
+        .await
+        .unwrap();
+    let mode = PutMode::Match(made.version.unwrap());
+    writer.put(&name("w"), PutRequest::new("2").mode(mode)).await.unwrap();
+    writer.put(&name("w"), PutRequest::new("3")).await.unwrap();
+    assert_eq!(listed(&*writer).await, ["a", "w"]);
+    writer.delete(&name("w"), &DeleteOptions::default()).await.unwrap();
+
+    let manager = namespace.connect_as(&namespace.new_account("secrets-admin").await, "").await;
+    let mut changes = manager.changes.unwrap().changes();
+    let begun = tokio::time::timeout(Duration::from_secs(20), changes.next()).await.unwrap();
+    assert_eq!(begun, Some(StoreChange::Anything));
+    let manager = manager.store;
+    let made = manager
+        .put(&name("m/n"), PutRequest::new("1").mode(PutMode::Create))
+        .await
+        .unwrap();
+    let mode = PutMode::Match(made.version.unwrap());
+    manager.put(&name("m/n"), PutRequest::new("2").mode(mode)).await.unwrap();
+    assert_eq!(listed(&*manager).await, ["a", "app", "m/n"]);
+    manager.delete(&name("m/n"), &DeleteOptions::default()).await.unwrap();
     namespace.remove().await;
 }
