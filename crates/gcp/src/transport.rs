@@ -296,3 +296,83 @@ impl SecretManagerService for Transport {
         self.call(Call::write(Method::POST, path, &req)).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
+    use keyfob_core::Environment;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const REQUESTS: usize = 5;
+
+    /// A server that drops so many connections, each after a moment, and answers on the others; and how many connections
+    /// it had when it was done with the first of each kind.
+    async fn run(dropped: usize) -> (Vec<bool>, Vec<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("gcp://my-project?endpoint=http://{}", listener.local_addr().unwrap());
+        let environment = Environment::fake().build();
+        let config = GcpConfig::from_url(&url.parse().unwrap(), &environment).unwrap();
+        let endpoint = config.endpoint.clone().unwrap();
+        let mut transport = Transport::new(&config, &endpoint, Identity::find(&config).unwrap()).unwrap();
+        // As over TLS.
+        transport.opened = Some(OnceCell::new());
+        let (accepted, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(std::sync::Mutex::new(Vec::new())));
+        let (counted, noted) = (Arc::clone(&accepted), Arc::clone(&ended));
+        tokio::spawn(async move {
+            while let Ok((mut connection, _)) = listener.accept().await {
+                let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+                let (counted, noted) = (Arc::clone(&counted), Arc::clone(&noted));
+                tokio::spawn(async move {
+                    let _ = connection.read(&mut [0; 4096]).await;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    if number <= dropped + 1 {
+                        noted.lock().unwrap().push(counted.load(Ordering::SeqCst));
+                    }
+                    if number > dropped {
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}";
+                        let _ = connection.write_all(answer).await;
+                    }
+                });
+            }
+        });
+        let calls = (0..REQUESTS).map(|_| async { transport.exchange(&Call::get("projects/my-project/secrets")).await.is_ok() });
+        let answers = join_all(calls).await;
+        let ended = ended.lock().unwrap().clone();
+        (answers, ended)
+    }
+
+    #[tokio::test]
+    async fn the_first_request_goes_ahead_and_the_others_follow() {
+        assert_eq!(run(0).await, (vec![true; REQUESTS], vec![1]));
+    }
+
+    #[tokio::test]
+    async fn when_the_first_fails_another_goes_ahead() {
+        let (answers, ended) = run(2).await;
+        assert_eq!(answers.iter().filter(|answer| !**answer).count(), 2);
+        assert_eq!(ended, [1, 2, 3]);
+    }
+
+    #[test]
+    fn what_is_sent_is_what_the_reference_says() {
+        let page = Call::get("projects/p/secrets").page(25, String::new(), "name:a b".to_owned());
+        let expected = [("pageSize", "25".to_owned()), ("filter", "name:a b".to_owned())];
+        assert_eq!(page.query, expected);
+        let payload = google_cloud_secretmanager_v1::model::SecretPayload::new()
+            .set_data(b"abc".to_vec())
+            .set_data_crc32c(i64::from(crate::crc32c::crc32c(b"abc")));
+        let body = AddSecretVersionRequest::new().set_payload(payload);
+        let call = Call::write(Method::POST, "x:addVersion", &body).unwrap();
+        // <https://cloud.google.com/secret-manager/docs/reference/rest/v1/SecretPayload>: 64-bit numbers are strings.
+        assert_eq!(
+            call.body.unwrap().as_slice(),
+            br#"{"payload":{"data":"YWJj","dataCrc32c":"910901175"}}"#
+        );
+    }
+}
