@@ -47,16 +47,22 @@ pub struct Capabilities {
     pub names: NameRule,
     /// Where what a name is kept under is not the name itself: two names for which this gives the same can't both be there.
     /// The second one is refused as [`ErrorKind::Conflict`].
-    pub name_key: Option<fn(&SecretName) -> String>,
+    pub name_key: Option<NameKey>,
     /// The longest name in bytes.
     pub max_name_bytes: usize,
     /// The largest value in bytes.
     pub max_value_bytes: usize,
     /// What else a value may not be: returns what is wrong with it. `None`: nothing.
-    pub value_rule: Option<fn(&[u8]) -> Result<(), &'static str>>,
+    pub value_rule: Option<ValueRule>,
     /// The most tags per secret.
     pub max_tags: usize,
 }
+
+/// What a name is kept under.
+pub type NameKey = fn(&SecretName) -> String;
+
+/// Says what is wrong with a value, without repeating any of it.
+pub type ValueRule = fn(&[u8]) -> Result<(), &'static str>;
 
 /// Which names a store takes.
 #[derive(Debug, Clone, Copy)]

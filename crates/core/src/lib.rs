@@ -27,7 +27,7 @@ mod value;
 
 pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter};
 pub use cache::CacheLayer;
-pub use capabilities::{Capabilities, NameRule};
+pub use capabilities::{Capabilities, NameKey, NameRule, ValueRule};
 pub use changes::{ChangeSource, ChangeStream, StoreChange};
 pub use environment::{Environment, FakeEnvironment};
 pub use error::{Error, ErrorKind, Result};
