@@ -43,14 +43,14 @@ impl Failed {
         self.status == 409
     }
 
-    /// The secret is deleted and can be recovered.
-    pub(crate) fn is_reserved(&self) -> bool {
-        self.code == "ObjectIsDeletedButRecoverable"
-    }
-
     /// The secret is being deleted or purged, and its name is not free yet.
     pub(crate) fn is_being_deleted(&self) -> bool {
         self.status == 409 && self.code == "ObjectIsBeingDeleted"
+    }
+
+    /// The vault has answered, and knows who asked.
+    pub(crate) fn is_answer_to_one_known(&self) -> bool {
+        matches!(self.status, 400 | 403..=499)
     }
 
     /// The request itself is refused.
@@ -204,7 +204,7 @@ struct Body {
 #[derive(Deserialize)]
 struct Detail {
     code: Option<String>,
-    innererror: Option<Box<Detail>>,
+    innererror: Option<Box<Self>>,
 }
 
 fn refused(status: u16, headers: &Headers, body: &[u8]) -> Failed {

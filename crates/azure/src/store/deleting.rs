@@ -86,17 +86,27 @@ impl Inner {
         Ok(told.metadata(name))
     }
 
+    /// Takes away for good what is deleted.
     async fn purge(&self, name: &SecretName, place: &AzureName) -> Result<()> {
-        match self.vault.purge(place).await {
-            Ok(()) => self.purged.note(place),
-            Err(failed) if failed.is_not_found() => return Ok(()),
-            Err(failed) if failed.is_denied() => {
-                return Err(failed.about(name).with_hint(
-                    "the secret is deleted and can be restored; purging needs the permission \
-                     `Microsoft.KeyVault/vaults/secrets/purge/action`, and a vault without purge protection",
-                ));
+        let mut pauses = Pauses::until(self.recovery_timeout);
+        loop {
+            match self.vault.purge(place).await {
+                Ok(()) => self.purged.note(place),
+                Err(failed) if failed.is_not_found() => return Ok(()),
+                // Who may not look whether the delete has finished is told so here.
+                Err(failed) if failed.is_being_deleted() && pauses.pause().await => continue,
+                Err(failed) => {
+                    let hint = match failed.is_denied() {
+                        true => {
+                            "the secret is deleted and can be restored; purging needs the permission \
+                             `Microsoft.KeyVault/vaults/secrets/purge/action`, and a vault without purge protection"
+                        }
+                        false => "the secret is deleted and can be restored; delete it for good again",
+                    };
+                    return Err(failed.about(name).with_hint(hint));
+                }
             }
-            Err(failed) => return Err(failed.about(name)),
+            break;
         }
         self.until(name, "the vault has not finished purging", || async {
             self.is_deleted(place).await.map(|is_deleted| !is_deleted)

@@ -13,7 +13,7 @@ pub(super) enum Found<T> {
     /// The secret of that name.
     It(T),
     /// A secret of another name, whose letter case or record says so.
-    Another(Told),
+    Another(Box<Told>),
     Nothing,
 }
 
@@ -66,7 +66,7 @@ impl Inner {
                         found: Found::It(answer),
                     });
                 }
-                Ok(answer) => Found::Another(told(&answer).clone()),
+                Ok(answer) => Found::Another(Box::new(told(&answer).clone())),
                 Err(failed) if failed.is_not_found() => Found::Nothing,
                 Err(failed) => return Err(failed),
             };

@@ -4,6 +4,7 @@ use keyfob_core::{Deleted, ListOptions, Metadata, Page, Result};
 
 use super::Inner;
 use crate::client::{Listing, MAX_PAGE, Told, not_a_token};
+use crate::error::with_facts_of;
 
 impl Inner {
     /// One page of the vault's, without what is not behind the prefix.
@@ -15,9 +16,13 @@ impl Inner {
         };
         let token = options.page.token.as_ref().map(|token| listing.token(token)).transpose()?;
         let page = self.vault.list(listing, limit, token.as_ref()).await;
-        let (told, next) = page.map_err(|failed| match token.is_some() && failed.is_bad_request() {
-            true => not_a_token(),
-            false => failed.into_error(),
+        let (told, next) = page.map_err(|failed| {
+            let is_of_token = token.is_some() && failed.is_bad_request();
+            let error = failed.into_error();
+            match is_of_token {
+                true => with_facts_of(not_a_token(), &error),
+                false => error,
+            }
         })?;
         let items = told.iter().filter_map(|told| self.listed(told, &options.prefix));
         Ok(Page {

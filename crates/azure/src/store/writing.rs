@@ -134,10 +134,10 @@ impl Inner {
     }
 }
 
+/// Between the look and the write somebody deleted it.
 fn written_on_deleted(failed: Failed, name: &SecretName) -> Error {
-    match failed.is_reserved() {
-        true => reserved(name),
-        false if failed.is_not_found() => deleted(name),
+    match failed.is_not_found() {
+        true => deleted(name),
         false => failed.about(name),
     }
 }
