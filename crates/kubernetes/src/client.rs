@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::TryFutureExt as _;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, USER_AGENT};
 use http::{HeaderValue, Request, Response, Version};
-use keyfob_core::{Error, Result};
+use keyfob_core::{Error, ErrorKind, Result};
 use kube::Client;
 use kube::client::Body;
 use serde::de::DeserializeOwned;
@@ -72,7 +72,7 @@ impl Cluster {
         let body = self.answer(call).await?;
         // Not serde's own error: it quotes what it stumbles over.
         let read = serde_json::from_slice(&body);
-        read.map_err(|_| Failed::of(self.about(incomprehensible())).with_status(http::StatusCode::OK))
+        read.map_err(|_| Failed::of(self.about(call, incomprehensible())).with_status(http::StatusCode::OK))
     }
 
     /// Sends a request and reads its answer.
@@ -92,7 +92,7 @@ impl Cluster {
             Ok(answer) => answer,
             Err(_) => Err(Failed::too_late()),
         }
-        .map_err(|failed| failed.settled(call.writes).map(|error| self.about(error)))
+        .map_err(|failed| failed.settled(call.writes).map(|error| self.about(call, error)))
     }
 
     /// Sends a request whose answer goes on and on: only its beginning has a deadline.
@@ -112,7 +112,7 @@ impl Cluster {
             Ok(answer) => answer,
             Err(_) => Err(Failed::too_late()),
         }
-        .map_err(|failed| failed.map(|error| self.about(error)))
+        .map_err(|failed| failed.map(|error| self.about(call, error)))
     }
 
     async fn send(&self, call: &Call) -> Result<Response<Body>, Failed> {
@@ -143,7 +143,7 @@ impl Cluster {
         let body = call.body.as_ref().map(|body| body.bytes.to_vec()).unwrap_or_default();
         let request = request
             .body(Body::from(body))
-            .map_err(|_| Failed::of(Error::new(keyfob_core::ErrorKind::Other, "the request could not be built")))?;
+            .map_err(|_| Failed::of(Error::new(ErrorKind::Other, "the request could not be built")))?;
         let response = self.client.send(request).await;
         let response = response.map_err(|error| Failed::undelivered(&error, call.writes))?;
         let protocol = match response.version() {
@@ -154,8 +154,13 @@ impl Cluster {
         Ok(response)
     }
 
-    fn about(&self, error: Error) -> Error {
-        error.with("store", crate::store::SCHEME).with("server", self.server.as_str())
+    fn about(&self, call: &Call, error: Error) -> Error {
+        let error = error.with("store", crate::store::SCHEME).with("server", self.server.as_str());
+        match error.kind() {
+            // What a Role has to have.
+            ErrorKind::PermissionDenied => error.with("verb", call.verb()),
+            _ => error,
+        }
     }
 }
 

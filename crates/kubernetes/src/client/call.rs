@@ -112,6 +112,18 @@ impl Call {
         self
     }
 
+    /// What it is in a Role.
+    pub(super) fn verb(&self) -> &'static str {
+        match self.method {
+            Method::POST => "create",
+            Method::PATCH => "patch",
+            Method::DELETE => "delete",
+            _ if self.query.0.contains("watch=true") => "watch",
+            _ if self.accept == Accept::MetadataList => "list",
+            _ => "get",
+        }
+    }
+
     pub(super) fn uri(&self) -> String {
         format!("{}{}", self.path.0, self.query.0)
     }

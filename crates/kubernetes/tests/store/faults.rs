@@ -280,6 +280,34 @@ async fn a_trace_log_of_everything_holds_no_value_and_no_credential() {
     assert!(!log.contains(&bytes.join(", ")), "the log holds the value as numbers");
 }
 
+#[tokio::test]
+async fn over_tls_and_http2_too_the_log_holds_no_value_and_no_credential() {
+    let test = "over_tls_and_http2_too_the_log_holds_no_value_and_no_credential";
+    let Some(namespace) = crate::cluster::Namespace::make(test).await else {
+        return;
+    };
+    let logs = TraceLog::begin();
+    for object in ["", "/app"] {
+        let store = namespace.connect(object).await;
+        store.put(&name("a"), PutRequest::new(CANARY)).await.unwrap();
+        store.put(&name("a"), PutRequest::new(CANARY)).await.unwrap();
+        store.get(&name("a"), &GetOptions::default()).await.unwrap();
+        store.list(&ListOptions::default()).await.unwrap();
+    }
+    let log = logs.text();
+    let line = namespace
+        .kubeconfig
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("token:"));
+    let token = line.unwrap().trim().trim_matches(['"', '\'']).to_owned();
+    namespace.remove().await;
+    assert!(log.contains("h2::"), "the trace log of HTTP/2 was not captured");
+    let base64 = data_encoding::BASE64.encode(CANARY.as_bytes());
+    for (what, secret) in [("the value", CANARY), ("the value in base64", &base64), ("the token", &token)] {
+        assert!(secret.len() > 8 && !log.contains(secret), "the log holds {what}");
+    }
+}
+
 /// Everything that this thread logs, down to `TRACE`, while it lives.
 struct TraceLog {
     lines: Arc<Mutex<Vec<u8>>>,

@@ -4,17 +4,22 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use keyfob_core::{
-    DeleteOptions, ErrorKind, GetOptions, GetRequest, ListOptions, PutMode, PutRequest, Result, SecretStore, StoreChange,
+    DeleteOptions, Error, ErrorKind, GetOptions, GetRequest, ListOptions, PutMode, PutRequest, Result, SecretStore, StoreChange,
 };
 
 use crate::cluster::Namespace;
 use crate::{CANARY, listed, name};
 
 fn denied<T>(result: Result<T>) -> bool {
-    match result {
-        Ok(_) => false,
-        Err(error) => error.kind() == ErrorKind::PermissionDenied && error.hint().is_some(),
-    }
+    lacks(result).is_some()
+}
+
+/// The verb that a Role would need, when something was denied.
+fn lacks<T>(result: Result<T>) -> Option<String> {
+    let denied = |error: &Error| error.kind() == ErrorKind::PermissionDenied && error.hint().is_some();
+    let error = result.err().filter(denied)?;
+    let verb = error.context().find(|(key, _)| *key == "verb");
+    verb.map(|(_, verb)| verb.to_owned())
 }
 
 /// A namespace with the secret `a` in both shapes.
@@ -51,9 +56,17 @@ async fn who_may_read_reads_and_who_may_write_writes() {
         assert!(reads(&*reader).await);
         assert!(listed(&*reader).await.contains(&"a".to_owned()));
         assert!(reader.health().await.unwrap().warnings.is_empty());
-        assert!(denied(reader.put(&name("a"), PutRequest::new("x")).await));
-        assert!(denied(reader.put(&name("b"), PutRequest::new("x")).await));
-        assert!(denied(reader.delete(&name("a"), &DeleteOptions::default()).await));
+        let (make, delete) = if object.is_empty() {
+            ("create", "delete")
+        } else {
+            ("patch", "patch")
+        };
+        for (text, verb) in [("a", "patch"), ("b", make)] {
+            let written = reader.put(&name(text), PutRequest::new("x")).await;
+            assert_eq!(lacks(written).as_deref(), Some(verb), "{text}");
+        }
+        let deleted = reader.delete(&name("a"), &DeleteOptions::default()).await;
+        assert_eq!(lacks(deleted).as_deref(), Some(delete));
 
         let writer = namespace.connect_as(&writers, object).await.store;
         let made = writer
@@ -126,7 +139,8 @@ async fn who_has_no_rights_is_told_so_and_who_is_unknown_too() {
         assert!(denied(store.get(&name("a"), &GetOptions::default()).await));
         assert!(denied(store.put(&name("a"), PutRequest::new("x")).await));
         assert!(denied(store.delete(&name("a"), &DeleteOptions::default()).await));
-        assert!(denied(store.list(&ListOptions::default()).await));
+        let list = if object.is_empty() { "list" } else { "get" };
+        assert_eq!(lacks(store.list(&ListOptions::default()).await).as_deref(), Some(list));
         assert!(!store.health().await.unwrap().warnings.is_empty());
 
         let store = namespace.connect_as(&stranger, object).await.store;
@@ -146,8 +160,13 @@ async fn who_has_no_rights_is_told_so_and_who_is_unknown_too() {
 fn page() -> Vec<String> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/stores/kubernetes.md");
     let text = std::fs::read_to_string(page).unwrap();
-    let blocks = text.split("```yaml\n").skip(1);
-    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+    let blocks = text
+        .split("```yaml file=")
+        .skip(1)
+        .map(|block| block.split_once('\n').unwrap().1);
+    let blocks: Vec<String> = blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect();
+    assert_eq!(blocks.len(), 3);
+    blocks
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -187,3 +187,122 @@ fn annotation_path(name: &str) -> String {
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
+
+#[cfg(test)]
+mod tests {
+    use keyfob_core::Change;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const REVISION: &str = "0123456789abcdef01234567";
+    const UID: &str = r#"test /metadata/uid "u""#;
+    const KEY_REVISION: &str = "/metadata/annotations/revision.keyfob.dev~1k";
+    const KEY_METADATA: &str = "/metadata/annotations/secret.keyfob.dev~1k";
+
+    fn object(annotations: &Value, data: &Value) -> Object {
+        let metadata = json!({
+            "name": "app", "namespace": "n", "uid": "u", "resourceVersion": "1", "annotations": annotations,
+        });
+        serde_json::from_value(json!({"kind": "Secret", "metadata": metadata, "data": data})).unwrap()
+    }
+
+    fn patch<'a>(object: &'a Object, request: &'a PutRequest) -> Patch<'a> {
+        let present = Present {
+            meta: &object.metadata,
+            has_data: !object.data.is_empty(),
+            value: object.data.get("k").map(|value| &value.0),
+        };
+        Patch::new("k", &OfKeyNames::new("k"), &present, request, REVISION)
+    }
+
+    fn operations(object: &Object, request: &PutRequest) -> Vec<String> {
+        let operations = serde_json::to_value(patch(object, request).operations()).unwrap();
+        let line = |operation: &Value| {
+            let value = operation.get("value").map(Value::to_string).unwrap_or_default();
+            let text = |key: &str| operation[key].as_str().unwrap_or_default().to_owned();
+            format!("{} {} {value}", text("op"), text("path")).trim_end().to_owned()
+        };
+        operations.as_array().unwrap().iter().map(line).collect()
+    }
+
+    fn matching(value: &str) -> PutRequest {
+        PutRequest::new(value).mode(PutMode::Match(1.into()))
+    }
+
+    #[test]
+    fn a_new_value_alone_is_written_whatever_is_there() {
+        let object = object(&json!({"secret.keyfob.dev/k": "{}"}), &json!({"k": "b2xk"}));
+        let expected = [
+            UID.to_owned(),
+            r#"add /data/k "bmV3""#.to_owned(),
+            format!(r#"add {KEY_REVISION} "{REVISION}""#),
+        ];
+        assert_eq!(operations(&object, &PutRequest::new("new")), expected);
+    }
+
+    #[test]
+    fn what_was_decided_by_is_tested() {
+        let object = object(&json!({"secret.keyfob.dev/k": "{}", "x": "y"}), &json!({"k": "b2xk"}));
+        let described = PutRequest {
+            description: Change::Set("d".to_owned()),
+            ..matching("new")
+        };
+        let expected = [
+            UID.to_owned(),
+            r#"test /data/k "b2xk""#.to_owned(),
+            format!("test {KEY_REVISION} null"),
+            format!(r#"test {KEY_METADATA} "{{}}""#),
+            r#"add /data/k "bmV3""#.to_owned(),
+            format!(r#"add {KEY_REVISION} "{REVISION}""#),
+            format!(r#"add {KEY_METADATA} "{{\"description\":\"d\"}}""#),
+        ];
+        assert_eq!(operations(&object, &described), expected);
+        let cleared = PutRequest {
+            description: Change::Clear,
+            ..PutRequest::default()
+        };
+        let expected = [
+            UID.to_owned(),
+            r#"test /data/k "b2xk""#.to_owned(),
+            format!("test {KEY_REVISION} null"),
+            format!(r#"test {KEY_METADATA} "{{}}""#),
+            format!("remove {KEY_METADATA}"),
+        ];
+        assert_eq!(operations(&object, &cleared), expected);
+    }
+
+    #[test]
+    fn maps_that_are_not_there_are_made() {
+        let create = PutRequest::new("new").mode(PutMode::Create);
+        let expected = [
+            UID.to_owned(),
+            "test /data null".to_owned(),
+            "test /metadata/annotations null".to_owned(),
+            "add /data {}".to_owned(),
+            "add /metadata/annotations {}".to_owned(),
+            r#"add /data/k "bmV3""#.to_owned(),
+            format!(r#"add {KEY_REVISION} "{REVISION}""#),
+        ];
+        assert_eq!(operations(&object(&Value::Null, &Value::Null), &create), expected);
+        let beside = operations(&object(&json!({"x": "y"}), &json!({"other": ""})), &create);
+        assert_eq!(beside[..2], [UID.to_owned(), "test /data/k null".to_owned()]);
+    }
+
+    #[test]
+    fn a_patch_fits_what_it_was_made_from_and_nothing_that_it_tests_against() {
+        let before = object(&json!({"x": "y"}), &json!({"k": "b2xk"}));
+        let request = matching("new");
+        let patch = patch(&before, &request);
+        assert!(patch.still_fits(&before));
+        assert!(patch.still_fits(&object(&json!({"x": "z"}), &json!({"k": "b2xk", "other": "eA=="}))));
+        for (annotations, data) in [
+            (json!({"x": "y"}), json!({"k": "eA=="})),
+            (json!({"x": "y"}), json!({})),
+            (json!({"x": "y", "revision.keyfob.dev/k": "1"}), json!({"k": "b2xk"})),
+            (json!({"x": "y", "secret.keyfob.dev/k": "{}"}), json!({"k": "b2xk"})),
+        ] {
+            assert!(!patch.still_fits(&object(&annotations, &data)), "{annotations}");
+        }
+    }
+}
