@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyfob_core::{Backend, Environment, Result, SecretName, SecretStore, StoreUrl};
-use keyfob_integration_tests::fault_proxy::Request;
+use keyfob_integration_tests::fault_proxy::{FaultProxy, Request};
 
 use crate::verb::Verb;
 
@@ -26,6 +26,25 @@ pub(crate) struct Bed {
 }
 
 impl Bed {
+    /// A proxy in front of the server. Where the server speaks TLS the proxy does on both sides, and the server is the one
+    /// whose authority the test bed names: `KEYFOB_TEST_NAME_CA` beside `KEYFOB_TEST_NAME_URL`.
+    pub(crate) fn proxy(&self) -> FaultProxy {
+        let builder = FaultProxy::to(&self.upstream).unwrap();
+        if !self.upstream.starts_with("https://") {
+            return builder.start().unwrap();
+        }
+        let (variable, _) = std::env::vars()
+            .find(|(name, value)| name.starts_with("KEYFOB_TEST_") && name.ends_with("_URL") && *value == self.upstream)
+            .unwrap();
+        let authority = std::env::var(variable.replace("_URL", "_CA")).unwrap();
+        builder.trust(authority).unwrap().tls().start().unwrap()
+    }
+
+    /// Whether the verb looks again and again until the service has finished: how often depends on time.
+    pub(crate) fn waits(&self, verb: Verb) -> bool {
+        self.backend.scheme == "azure" && matches!(verb, Verb::Delete | Verb::DeletePermanent | Verb::Restore)
+    }
+
     /// A store that waits for one second.
     pub(crate) async fn connect(&self, address: &str, prefix: &str) -> Result<Arc<dyn SecretStore>> {
         self.open(address, prefix, 1).await

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod aws;
+mod azure;
 mod bed;
 mod command_line;
 mod kubernetes;

@@ -18,6 +18,7 @@ use keyfob_integration_tests::fault_proxy::{Answer, Fault, FaultProxy, Request, 
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::azure;
 use crate::bed::{Bed, DEADLINE, prefix};
 use crate::spoil::{Effect, Spoil};
 use crate::verb::{self, Outcome, Shared, State, Verb};
@@ -98,7 +99,7 @@ pub(crate) async fn run(bed: Bed, spoils: Vec<Spoil>) {
 pub(crate) async fn lost_answer(bed: &Bed, is_write: fn(&Request) -> bool) {
     let prefix = prefix();
     let direct = bed.direct(&prefix).await;
-    let proxy = FaultProxy::to(&bed.upstream).unwrap().start().unwrap();
+    let proxy = bed.proxy();
     proxy.add(Rule::new(Fault::LoseAnswer).when(is_write));
     let store = bed.connect(&proxy.url(), &prefix).await.unwrap();
     let Outcome::Failed(errors) = verb::create_value_alone(&*store).await else {
@@ -192,7 +193,7 @@ async fn run_one(bed: &Bed, shared: &str, case: &Case) -> Seen {
         true => None,
         false => verb::prepare(case.verb, &*direct).await,
     };
-    let proxy = FaultProxy::to(&bed.upstream).unwrap().start().unwrap();
+    let proxy = bed.proxy();
     let elsewhere = FaultProxy::alone().start().unwrap();
     elsewhere.add(Rule::new(Answer::new(200).body("{}")));
     let fault = match &case.spoil.effect {
@@ -248,7 +249,8 @@ fn judge(bed: &Bed, case: &Case, seen: &Seen) -> Vec<String> {
     if seen.elsewhere > 0 {
         findings.push("another host was asked".to_owned());
     }
-    if seen.spoiled.is_empty() && !matches!(spoil.effect, Effect::Refuse) {
+    let looked_less = bed.waits(case.verb) && matches!((case.which, &seen.outcome), (Which::Only(_), Outcome::Done));
+    if seen.spoiled.is_empty() && !matches!(spoil.effect, Effect::Refuse) && !looked_less {
         findings.push(format!("the request to spoil never came ({} came)", seen.requests.len()));
     }
     // What can't be noticed can be followed by a success, or by the error that comes of believing it.
@@ -283,7 +285,16 @@ fn judge(bed: &Bed, case: &Case, seen: &Seen) -> Vec<String> {
         }
     }
     // What reads back after an idempotent write may fail although the write is done: it can be asked again.
-    if wrote || !matches!(case.verb, Verb::Restore | Verb::PutMetadata) {
+    if bed.waits(case.verb) && seen.spoiled.iter().any(|request| azure::is_purge(request)) {
+        let says_so = |error: &Error| {
+            error
+                .hint()
+                .is_some_and(|hint| hint.contains("is deleted and can be restored"))
+        };
+        if let Some(error) = errors.iter().find(|error| !says_so(error)) {
+            findings.push(format!("nothing says that the secret is deleted: {error:?}"));
+        }
+    } else if wrote || !matches!(case.verb, Verb::Restore | Verb::PutMetadata) {
         findings.extend(wrong_state(seen, seen.spoiled.iter().all(survived)));
     }
     findings.sort();
