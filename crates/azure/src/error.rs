@@ -181,6 +181,16 @@ pub(crate) fn taken(name: &SecretName, by: &str) -> Error {
         .with_hint("Azure doesn't tell names apart that differ in letter case only; choose another name")
 }
 
+/// Only the certificate can be changed, and its secret with it.
+pub(crate) fn managed(name: &SecretName) -> Error {
+    Error::new(
+        ErrorKind::PermissionDenied,
+        "the secret belongs to a certificate and is changed with it only",
+    )
+    .with("name", name.as_str())
+    .with("store", SCHEME)
+}
+
 /// The task of a write ended before the write did: the runtime is going down.
 pub(crate) fn interrupted(name: &SecretName) -> Error {
     Error::new(ErrorKind::Timeout, "the write was interrupted")
@@ -265,6 +275,11 @@ fn words(status: u16, code: &str) -> Words {
             PermissionDenied,
             "the secret's version is disabled",
             Some("enable it: `az keyvault secret set-attributes --vault-name VAULT --name NAME --enabled true`"),
+        ),
+        (403, "SecretManagedByKeyVault") => (
+            PermissionDenied,
+            "the secret belongs to a certificate and is changed with it only",
+            None,
         ),
         (403, "SecretExpired") => (Expired, "the secret has expired", None),
         (403, "SecretNotYetValid") => (PermissionDenied, "the secret is not valid yet", None),

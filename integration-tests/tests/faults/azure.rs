@@ -248,6 +248,41 @@ async fn an_answer_about_another_secret_is_none() {
     direct.delete(&name("mine"), &permanent).await.unwrap();
 }
 
+/// Nothing is deleted when it can't be deleted for good.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vault_with_purge_protection_says_so_before_anything_is_deleted() {
+    let Some(bed) = bed("a_vault_with_purge_protection_says_so_before_anything_is_deleted") else {
+        return;
+    };
+    let proxy = bed.proxy();
+    let prefix = prefix();
+    let store = bed.patient(&proxy.url(), &prefix).await;
+    store.health().await.unwrap();
+    let id = format!(
+        "{}/secrets/{}mine/0123456789abcdef0123456789abcdef",
+        proxy.url(),
+        prefix.replace('/', "--")
+    );
+    let permanent = DeleteOptions {
+        mode: DeleteMode::Permanent,
+    };
+    for level in ["Recoverable", "CustomizedRecoverable+ProtectedSubscription"] {
+        proxy.clear();
+        proxy.forget();
+        let attributes = format!("{{\"enabled\":true,\"recoveryLevel\":\"{level}\"}}");
+        let tags = format!("{{\"keyfob-name\":\"{prefix}mine\"}}");
+        let body = format!("{{\"value\":\"{PLANTED}\",\"id\":\"{id}\",\"attributes\":{attributes},\"tags\":{tags}}}");
+        proxy.add(Rule::new(Answer::new(200).header("content-type", CONTENT_TYPE).body(body)).method("GET"));
+        let error = store.delete(&name("mine"), &permanent).await.unwrap_err();
+        assert_eq!(error.kind(), PermissionDenied, "{level}: {error:?}");
+        assert!(
+            error.message().contains("purge protection") && error.hint().is_some(),
+            "{error:?}"
+        );
+        assert!(proxy.requests().iter().all(|request| request.method() == "GET"), "{level}");
+    }
+}
+
 /// One request meets the vault, and the others come with a token at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_meets_one_challenge() {

@@ -76,7 +76,7 @@ impl ManagedIdentity {
 fn service_url(text: &str, version: &str) -> Option<Url> {
     let mut url = Url::parse(text)
         .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.username().is_empty())?;
+        .filter(|url| url.scheme() == "http" && url.username().is_empty())?;
     url.query_pairs_mut().append_pair("api-version", version);
     Some(url)
 }

@@ -10,7 +10,7 @@ use super::pauses::Pauses;
 use super::reading::hidden;
 use super::{Inner, SCHEME};
 use crate::client::Told;
-use crate::error::{Failed, deleted, not_found, with_facts_of};
+use crate::error::{Failed, deleted, managed, not_found, with_facts_of};
 use crate::names::AzureName;
 
 /// So many looks in a row may fail in a way that does not pass by itself.
@@ -23,6 +23,9 @@ impl Inner {
         let Place { name: place, found } = self.look(name).await.map_err(about)?;
         match found {
             Found::It(told) => {
+                if told.is_managed {
+                    return Err(managed(name));
+                }
                 if is_permanent {
                     check_purgeable(name, &told)?;
                 }
@@ -162,7 +165,7 @@ impl Inner {
 fn check_purgeable(name: &SecretName, told: &Told) -> Result<()> {
     match told.is_purgeable {
         Some(false) => Err(Error::new(
-            ErrorKind::Unsupported,
+            ErrorKind::PermissionDenied,
             "the vault has purge protection: nothing can be deleted for good before its time",
         )
         .with("name", name.as_str())

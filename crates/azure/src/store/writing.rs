@@ -5,12 +5,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use keyfob_core::{Change, Error, ErrorKind, Metadata, PutRequest, Result, SecretName, SecretValue};
+use keyfob_core::{Change, Error, Metadata, PutRequest, Result, SecretName, SecretValue};
 
 use super::finding::{Found, Place, in_the_way};
-use super::{Inner, SCHEME, limits};
+use super::{Inner, limits};
 use crate::client::{Changed, Record, Tags, Told, Written, never};
-use crate::error::{Failed, deleted, not_found, reserved};
+use crate::error::{Failed, deleted, managed, not_found, reserved};
 use crate::names::AzureName;
 
 impl Inner {
@@ -22,12 +22,7 @@ impl Inner {
             Found::Nothing => None,
         };
         if before.as_ref().is_some_and(|before| before.is_managed) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                "the secret belongs to a certificate and is written with it only",
-            )
-            .with("name", name.as_str())
-            .with("store", SCHEME));
+            return Err(managed(name));
         }
         match (request.value.clone(), before) {
             (Some(value), before) => self.write(name, &place, value, request, before).await,

@@ -163,3 +163,46 @@ async fn limits_are_told_before_anything_is_asked() {
     store.put(&secret, PutRequest::new("x".repeat(25_600))).await.unwrap();
     store.delete(&secret, &permanent()).await.unwrap();
 }
+
+/// A vault that asks for a token of another domain than its own gets none.
+#[tokio::test]
+async fn a_challenge_for_another_domain_gets_no_token() {
+    let Some(double) = Double::of("a_challenge_for_another_domain_gets_no_token").await else {
+        return;
+    };
+    let tokens = double.count("token").await;
+    let url = double.url("").to_string().replace("&challenge=unverified", "");
+    let environment = double.application("all").build();
+    let connected = (keyfob_azure::BACKEND.connect)(keyfob_core::StoreUrl::parse(&url).unwrap(), &environment).await;
+    let error = connected.unwrap().store.health().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+    assert!(error.message().contains("not for its own domain"), "{error:?}");
+    assert_eq!(double.count("token").await, tokens);
+}
+
+#[tokio::test]
+async fn a_vault_with_a_certificate_of_nobody_known_is_not_spoken_to() {
+    let Some(double) = Double::of("a_vault_with_a_certificate_of_nobody_known_is_not_spoken_to").await else {
+        return;
+    };
+    let host = double.text("/vault_url").strip_prefix("https://").unwrap();
+    let url = keyfob_core::StoreUrl::parse(&format!("azure://{host}?challenge=unverified")).unwrap();
+    let connected = (keyfob_azure::BACKEND.connect)(url, &double.application("all").build()).await;
+    let error = connected.unwrap().store.health().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.hint().unwrap().contains("ca=FILE"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_file_of_authorities_that_is_none_is_told_when_connecting() {
+    let environment = keyfob_core::Environment::fake()
+        .file("/none.pem", "kfcanary-notaauthority")
+        .build();
+    for file in ["/none.pem", "/missing.pem"] {
+        let url = keyfob_core::StoreUrl::parse(&format!("azure://team-vault?ca={file}")).unwrap();
+        let error = (keyfob_azure::BACKEND.connect)(url, &environment).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+        assert!(error.context().any(|fact| fact == ("file", file)), "{error:?}");
+        assert!(!format!("{error:?}").contains("kfcanary-"));
+    }
+}
