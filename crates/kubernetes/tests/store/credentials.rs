@@ -6,10 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use keyfob_core::{Environment, ErrorKind, GetOptions};
+use data_encoding::BASE64;
+use keyfob_core::{Environment, ErrorKind, GetOptions, PutRequest, StoreUrl};
+use keyfob_kubernetes::BACKEND;
 
+use crate::cluster::{Namespace, environment};
 use crate::service::{TOKEN, kubeconfig, refusal, secret, service, try_connect};
-use crate::{assert_harmless, name};
+use crate::{CANARY, assert_harmless, name};
 
 const VALUE: &str = "a2ZjYW5hcnktYQ==";
 
@@ -117,4 +120,104 @@ async fn a_program_is_not_run_when_others_can_write_the_kubeconfig() {
         ErrorKind::InvalidConfig
     );
     assert!(!marker.exists(), "the program was run");
+}
+
+/// What stands behind a key of the test bed's kubeconfig, which has each once.
+fn value_of<'a>(kubeconfig: &'a str, key: &str) -> &'a str {
+    let line = kubeconfig
+        .lines()
+        .find_map(|line| line.trim().trim_start_matches("- ").strip_prefix(key));
+    line.unwrap().trim().trim_matches(['"', '\''])
+}
+
+#[tokio::test]
+async fn a_pod_asks_with_its_service_account_in_its_namespace() {
+    let Some(namespace) = Namespace::make("a_pod_asks_with_its_service_account_in_its_namespace").await else {
+        return;
+    };
+    namespace
+        .connect("")
+        .await
+        .put(&name("a"), PutRequest::new(CANARY))
+        .await
+        .unwrap();
+    let kubeconfig = namespace.account("pod", &[(&["get"], &["a"])]).await;
+    let (host, port) = value_of(&kubeconfig, "server: https://").rsplit_once(':').unwrap();
+    let authority = BASE64
+        .decode(value_of(&kubeconfig, "certificate-authority-data:").as_bytes())
+        .unwrap();
+    let account = "/var/run/secrets/kubernetes.io/serviceaccount";
+    let environment = Environment::fake()
+        .var("KUBERNETES_SERVICE_HOST", host)
+        .var("KUBERNETES_SERVICE_PORT", port)
+        .file(format!("{account}/token"), format!("{}\n", value_of(&kubeconfig, "token:")))
+        .file(format!("{account}/ca.crt"), authority)
+        .file(format!("{account}/namespace"), namespace.name.as_str())
+        .build();
+    let store = (BACKEND.connect)(StoreUrl::parse("k8s:").unwrap(), &environment)
+        .await
+        .unwrap()
+        .store;
+    assert!(store.info().location.contains(&namespace.name), "{}", store.info().location);
+    let secret = store.get(&name("a"), &GetOptions::default()).await.unwrap();
+    assert!(secret.value.expose_secret() == CANARY.as_bytes());
+    namespace.remove().await;
+}
+
+#[tokio::test]
+async fn an_api_server_that_is_not_the_configured_one_gets_no_token() {
+    let Some(namespace) = Namespace::make("an_api_server_that_is_not_the_configured_one_gets_no_token").await else {
+        return;
+    };
+    let text = &namespace.kubeconfig;
+    let get = async |kubeconfig: &str| {
+        let url = StoreUrl::parse("k8s://default").unwrap();
+        let store = (BACKEND.connect)(url, &environment(kubeconfig)).await.unwrap().store;
+        store
+            .get(&name("kf-there-is-none"), &GetOptions::default())
+            .await
+            .unwrap_err()
+    };
+    assert_eq!(get(text).await.kind(), ErrorKind::NotFound);
+    // The system's authorities did not sign it.
+    let authority = text.lines().find(|line| line.contains("certificate-authority-data")).unwrap();
+    let error = get(&text.replace(authority, "")).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    // The kubeconfig may know another name than that of the address.
+    let indent = &authority[..authority.len() - authority.trim_start().len()];
+    let named = |name: &str| text.replace(authority, &format!("{authority}\n{indent}tls-server-name: {name}"));
+    assert_eq!(get(&named("localhost")).await.kind(), ErrorKind::NotFound);
+    let error = get(&named("kubernetes.example")).await;
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    // Nobody looks.
+    let unverified = text.replace(authority, &format!("{indent}insecure-skip-tls-verify: true"));
+    assert_eq!(get(&unverified).await.kind(), ErrorKind::NotFound);
+    let store = (BACKEND.connect)(StoreUrl::parse("k8s://default").unwrap(), &environment(&unverified)).await;
+    let health = store.unwrap().store.health().await.unwrap();
+    assert!(
+        health
+            .warnings
+            .iter()
+            .any(|warning| warning.contains("insecure-skip-tls-verify"))
+    );
+    namespace.remove().await;
+}
+
+#[tokio::test]
+async fn certificates_that_are_none_are_a_wrong_configuration() {
+    let pem = BASE64.encode(b"kfcanary-notpem0001");
+    for user in [
+        format!("{{client-certificate-data: {pem}, client-key-data: {pem}}}"),
+        "{client-certificate-data: 'kfcanary-!', client-key-data: 'kfcanary-!'}".to_owned(),
+        format!("{{client-certificate-data: {pem}}}"),
+        "{client-certificate: /missing, client-key: /missing}".to_owned(),
+    ] {
+        let environment = Environment::fake()
+            .file("~/.kube/config", kubeconfig("https://127.0.0.1:1", &user))
+            .build();
+        let error = try_connect("k8s:", &environment).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+        assert_harmless(&error);
+    }
 }
