@@ -36,12 +36,12 @@ const MOST_ATTEMPTS: usize = 3;
 
 pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (contestants, mut notes) = contestant::all()?;
-    for note in &mut notes {
-        note.insert_str(0, "not measured, ");
+    let contestants = contestant::all()?;
+    let (mut notes, mut missing) = (Vec::new(), Missing::default());
+    for (name, reason) in contestants.absent {
+        missing.add(name, &reason);
     }
     let mut cells = Vec::new();
-    let mut failed = Vec::new();
     for kind in Kind::ALL {
         let service = match runtime.block_on(Service::prepare(kind))? {
             Ok(service) => service,
@@ -49,13 +49,11 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
                 return Err(format!("`{variable}` is not set: `cargo xtask bench` starts the servers").into());
             }
             Err(variable) => {
-                let note = format!("not measured, `{variable}` is not set");
-                say(&format!("clouds: {note}"));
-                notes.push(note);
+                missing.add(kind.name().to_owned(), &format!("`{variable}` is not set"));
                 continue;
             }
         };
-        let measured = of_service(&runtime, effort, &service, &contestants, &mut notes, &mut failed);
+        let measured = of_service(&runtime, effort, &service, &contestants.present, &mut notes, &mut missing);
         runtime.block_on(service.remove())?;
         cells.extend(measured?);
     }
@@ -65,11 +63,12 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
          at hand (it logs in only at Key Vault)"
             .to_owned(),
     );
+    notes.extend(missing.notes());
     report.section(table::section(&cells, &notes));
     // What could be measured is shown all the same.
-    match failed.first() {
+    match cells.iter().find(|cell| !cell.has_keyfob()) {
         None => Ok(()),
-        Some(failure) => Err(failure.as_str().into()),
+        Some(cell) => Err(format!("{}: keyfob was not measured", cell.title()).into()),
     }
 }
 
@@ -79,7 +78,7 @@ fn of_service(
     service: &Service,
     contestants: &[Contestant],
     notes: &mut Vec<String>,
-    failed: &mut Vec<String>,
+    missing: &mut Missing,
 ) -> Outcome<Vec<Cell>> {
     let mut cells = Vec::new();
     for millis in ROUND_TRIPS {
@@ -101,19 +100,12 @@ fn of_service(
             let ready = match prepared(contestant, service, &way, &home) {
                 Ok(ready) => ready,
                 Err(error) => {
-                    let note = format!("not measured, {} on {}: {error}", contestant.name, service.name);
-                    say(&note);
-                    if contestant.is_keyfob() {
-                        failed.push(note.clone());
-                    }
-                    if !notes.contains(&note) {
-                        notes.push(note);
-                    }
+                    missing.add(format!("{} on {}", contestant.name, service.name), &error.to_string());
                     continue;
                 }
             };
             let side = if contestant.is_keyfob() { Side::Keyfob } else { Side::Peer };
-            let start = move || started(&ready, &["/bin/true"]);
+            let start = move || started(&ready, &["/bin/true"]).map(drop);
             racers.push(Racer::new(contestant.name.clone(), side, Box::new(start)));
         }
         race(&mut racers, effort, &way)?;
@@ -149,31 +141,51 @@ fn check(ready: &Ready<'_>, service: &Service, home: &Path) -> Outcome {
     // To a file: there are contestants that change what a child prints.
     let seen = home.join("seen");
     let path = seen.to_string_lossy();
-    started(ready, &["/bin/sh", "-c", "/usr/bin/env > \"$0\"", &path])?;
+    let said = started(ready, &["/bin/sh", "-c", "/usr/bin/env > \"$0\"", &path])?;
     let right = service.secrets.right(&fs::read_to_string(&seen)?);
     fs::remove_file(seen)?;
     if right == SECRETS {
         Ok(())
     } else {
-        Err(format!("the child saw {right} of {SECRETS} values").into())
+        Err(format!("the child saw {right} of {SECRETS} values: {}", essence(&said)).into())
     }
 }
 
-fn started(ready: &Ready<'_>, child: &[&str]) -> Outcome {
+/// What it said on standard error.
+fn started(ready: &Ready<'_>, child: &[&str]) -> Outcome<String> {
     let output = ready.command(child).output()?;
-    if output.status.success() {
-        return Ok(());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    match output.status.success() {
+        true => Ok(said),
+        false => Err(format!("{}: {}", output.status, essence(&said)).into()),
     }
-    Err(format!("{}: {}", output.status, essence(&String::from_utf8_lossy(&output.stderr))).into())
 }
 
-/// The first lines of what a program said, as one.
+/// The first line of what a program said.
 fn essence(said: &str) -> String {
-    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
-    let lines: Vec<_> = lines.take(4).map(|line| line.chars().take(200).collect::<String>()).collect();
-    match lines.is_empty() {
-        true => "it said nothing".to_owned(),
-        false => lines.join(" "),
+    let line = said.lines().map(str::trim).find(|line| !line.is_empty());
+    line.unwrap_or("it said nothing").chars().take(300).collect()
+}
+
+/// Who was not measured, and why.
+#[derive(Default)]
+struct Missing(Vec<(String, Vec<String>)>);
+
+impl Missing {
+    /// `whom` together with all others of the same reason.
+    fn add(&mut self, whom: String, reason: &str) {
+        say(&format!("not measured, {whom}: {reason}"));
+        match self.0.iter_mut().find(|(known, _)| known == reason) {
+            Some((_, all)) if all.contains(&whom) => {}
+            Some((_, all)) => all.push(whom),
+            None => self.0.push((reason.to_owned(), vec![whom])),
+        }
+    }
+
+    fn notes(&self) -> impl Iterator<Item = String> {
+        self.0
+            .iter()
+            .map(|(reason, whom)| format!("not measured, {}: {reason}", whom.join(", ")))
     }
 }
 

@@ -21,6 +21,9 @@ use crate::{Outcome, start};
 /// What `cargo xtask bench` found: a line `NAME VERSION = PATH` or `NAME VERSION ! REASON` for each peer.
 const PEERS: &str = "KEYFOB_BENCH_PEERS";
 
+/// Why no peer takes part.
+const OWN_FORMAT: &str = "the rows are encrypted by keyfob, and nobody else reads them";
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Program {
     Keyfob,
@@ -37,8 +40,14 @@ pub(super) struct Contestant {
     path: PathBuf,
 }
 
-/// keyfob and the peers that are there, and why the others are not.
-pub(super) fn all() -> Outcome<(Vec<Contestant>, Vec<String>)> {
+pub(super) struct Contestants {
+    pub(super) present: Vec<Contestant>,
+    /// Name and reason.
+    pub(super) absent: Vec<(String, String)>,
+}
+
+/// keyfob and the peers that are there, and the others with the reason why they are not.
+pub(super) fn all() -> Outcome<Contestants> {
     let mut contestants = vec![Contestant {
         program: Program::Keyfob,
         name: format!("keyfob {}", env!("CARGO_PKG_VERSION")),
@@ -65,11 +74,14 @@ pub(super) fn all() -> Outcome<(Vec<Contestant>, Vec<String>)> {
                 name,
                 path: rest.into(),
             }),
-            "!" => missing.push(format!("{name}: {rest}")),
+            "!" => missing.push((name, rest.to_owned())),
             _ => return Err(malformed().into()),
         }
     }
-    Ok((contestants, missing))
+    Ok(Contestants {
+        present: contestants,
+        absent: missing,
+    })
 }
 
 /// A contestant with its configuration in place.

@@ -244,10 +244,8 @@ mod tests {
             let mut connection = endpoint.connect().await.unwrap();
             for path in ["/a?b=c", "//d"] {
                 let (status, body) = connection.send("GET", path, "X-Name: value\r\n", "").await.unwrap();
-                let expected = format!(
-                    "https://public.example GET {path} HTTP/1.1|Host: {}|x-name: value|",
-                    front.address()
-                );
+                let path = path.replace("//", "/");
+                let expected = format!("https://public.example GET {path} HTTP/1.1|Host: own|x-name: value|");
                 assert!(status == 200 && body.starts_with(&expected), "{body}");
             }
             let mut connection = endpoint.multiplex().await.unwrap();

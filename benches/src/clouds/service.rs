@@ -47,6 +47,17 @@ impl Kind {
         Self::Kubernetes(Shape::Keys),
         Self::Postgres,
     ];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::OpenBao => "OpenBao",
+            Self::LocalStack => "LocalStack",
+            Self::SecretManager => "Secret Manager",
+            Self::KeyVault => "Key Vault",
+            Self::Kubernetes(_) => "Kubernetes",
+            Self::Postgres => "PostgreSQL",
+        }
+    }
 }
 
 /// A service that runs, with the secrets of this run in it.

@@ -43,6 +43,10 @@ impl Cell {
         format!("{}, {} ms more", self.server, self.round_trip.as_millis())
     }
 
+    pub(super) fn has_keyfob(&self) -> bool {
+        self.best(Side::Keyfob).is_some()
+    }
+
     fn distance(&self) -> String {
         format!("{} ms more", self.round_trip.as_millis())
     }

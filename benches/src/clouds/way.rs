@@ -171,7 +171,7 @@ const LOGIN: &str = "login.microsoftonline.com";
 /// The end of every vault's public name.
 const VAULTS: &str = ".vault.azure.net";
 
-/// The public URL of the vault, for tools that check that it is one of Azure's.
-pub(super) fn public_vault() -> String {
+/// The public URL of the vault.
+fn public_vault() -> String {
     format!("https://{}{VAULTS}", KeyVault::NAME)
 }

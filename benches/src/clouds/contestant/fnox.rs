@@ -2,9 +2,8 @@
 
 use std::path::Path;
 
-use super::super::service::{KeyVault, OpenBao, Place, SecretManager, Service};
-use super::super::way::public_vault;
-use super::{Ready, lines};
+use super::super::service::{OpenBao, Place, SecretManager, Service};
+use super::{OWN_FORMAT, Ready, lines};
 use crate::Outcome;
 
 impl Ready<'_> {
@@ -30,14 +29,10 @@ impl Ready<'_> {
                 )
             }
             Place::KeyVault(_) => {
-                let (vault, prefix) = (public_vault(), KeyVault::prefix(secrets));
-                (
-                    format!("type = \"azure-sm\", vault_url = \"{vault}/\", prefix = \"{prefix}\""),
-                    "",
-                )
+                return Err("this version asks the command line of Azure for a token, once for each secret".into());
             }
             Place::Kubernetes(_) => return Err("this version has no provider for Kubernetes".into()),
-            Place::Postgres(_) => return Err("it can't read keyfob's own store".into()),
+            Place::Postgres(_) => return Err(OWN_FORMAT.into()),
         };
         let secrets = lines(service, |variable, name| {
             format!("{variable} = {{ provider = \"store\", value = \"{name}{field}\" }}")

@@ -2,7 +2,7 @@
 
 use super::super::service::{KeyVault, Kubernetes, Place, Service, Shape};
 use super::super::way::Way;
-use super::{Ready, lines};
+use super::{OWN_FORMAT, Ready, lines};
 use crate::Outcome;
 
 impl Ready<'_> {
@@ -21,7 +21,7 @@ impl Ready<'_> {
                 (format!("k8s+secret://{}@{}", Kubernetes::OBJECT, secrets.project), true)
             }
             Place::Kubernetes(_) => return Err("a provider of it is one object, and its secrets are the keys".into()),
-            Place::Postgres(_) => return Err("it can't read keyfob's own store".into()),
+            Place::Postgres(_) => return Err(OWN_FORMAT.into()),
         };
         let prefix = match &service.place {
             Place::KeyVault(_) => KeyVault::prefix(secrets),

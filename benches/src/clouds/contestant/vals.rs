@@ -1,7 +1,7 @@
 //! `vals exec -f`.
 
 use super::super::service::{KeyVault, Kubernetes, OpenBao, Place, SecretManager, Service, Shape};
-use super::{Ready, lines};
+use super::{OWN_FORMAT, Ready, lines};
 use crate::Outcome;
 
 impl Ready<'_> {
@@ -23,7 +23,7 @@ impl Ready<'_> {
                 (format!("k8s://v1/Secret/{}/{}/", secrets.project, Kubernetes::OBJECT), "")
             }
             Place::Kubernetes(_) => (format!("k8s://v1/Secret/{}/", secrets.project), "/value"),
-            Place::Postgres(_) => return Err("it can't read keyfob's own store".into()),
+            Place::Postgres(_) => return Err(OWN_FORMAT.into()),
         };
         let references = lines(service, |variable, name| format!("{variable}: ref+{before}{name}{after}"));
         self.write("app.yaml", &references)?;

@@ -2,7 +2,7 @@
 
 use super::super::service::{OpenBao, Place, Service};
 use super::super::way::Way;
-use super::{Ready, lines};
+use super::{OWN_FORMAT, Ready, lines};
 use crate::Outcome;
 
 impl Ready<'_> {
@@ -21,7 +21,8 @@ impl Ready<'_> {
                  # @initAws(region=us-east-1, namePrefix=\"{prefix}/\")\n# ---\n{}",
                 lines(service, |variable, name| format!("{variable}=awsSecret(\"{name}\")"))
             ),
-            _ => return Err("none of its plugins that are measured here knows this store".into()),
+            Place::Postgres(_) => return Err(OWN_FORMAT.into()),
+            _ => return Err("no plugin of it for this store was found".into()),
         };
         self.write(".env.schema", &schema)?;
         // It looks for its plugins where a JavaScript project has them.
