@@ -7,6 +7,7 @@ mod aws;
 mod azure;
 mod bed;
 mod command_line;
+mod gcp;
 mod kubernetes;
 mod spoil;
 mod suite;
