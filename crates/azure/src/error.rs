@@ -73,6 +73,15 @@ impl Failed {
         Self::of(incomprehensible().with("store", SCHEME).with("status", "200"))
     }
 
+    /// What was asked for is not there, as an answer says that is none of an error.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            code: "SecretNotFound".to_owned(),
+            status: 404,
+            ..Self::of(Error::new(ErrorKind::NotFound, "no such secret").with("store", SCHEME))
+        }
+    }
+
     /// No answer came in time.
     pub(crate) fn too_late() -> Self {
         Self {

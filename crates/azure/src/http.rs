@@ -201,7 +201,7 @@ fn login_refused(status: u16, headers: &Headers, body: &[u8]) -> Result<(), Prob
 
 /// The request could not be sent, or no answer came.
 pub(crate) fn undelivered(error: &reqwest::Error, can_have_worked: bool, server: &'static str) -> Problem {
-    let is_unconnected = error.is_connect() || error.is_builder() || error.is_request() && error.is_connect();
+    let is_unconnected = error.is_connect() || error.is_builder();
     let mut mapped = if error.is_timeout() && !error.is_connect() {
         Error::new(ErrorKind::Timeout, "no answer came in time")
     } else if error.is_builder() {

@@ -283,6 +283,29 @@ async fn a_vault_with_purge_protection_says_so_before_anything_is_deleted() {
     }
 }
 
+/// A role on one secret of another tool's is refused everywhere else, also where keyfob would look first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_read_one_secret_only_reads_it() {
+    let Some(bed) = bed("who_may_read_one_secret_only_reads_it") else {
+        return;
+    };
+    let proxy = bed.proxy();
+    let store = bed.patient(&proxy.url(), "").await;
+    store.health().await.unwrap();
+    let denied = r#"{"error":{"code":"Forbidden","innererror":{"code":"ForbiddenByRbac"}}}"#;
+    let id = format!("{}/secrets/DbPassword/0123456789abcdef0123456789abcdef", proxy.url());
+    let body = format!("{{\"value\":\"{PLANTED}\",\"id\":\"{id}\",\"attributes\":{{\"enabled\":true}}}}");
+    let answer = |status, body: &str| Answer::new(status).header("content-type", CONTENT_TYPE).body(body);
+    proxy.add(Rule::new(answer(200, &body)).path("/secrets/DbPassword/"));
+    proxy.add(Rule::new(answer(403, denied)));
+    let secret = store.get(&name("DbPassword"), &GetOptions::default()).await.unwrap();
+    assert!(secret.value.expose_secret() == PLANTED.as_bytes());
+    for other in ["dbpassword", "DbPasswords", "DBPASSWORD"] {
+        let error = store.get(&name(other), &GetOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), PermissionDenied, "{other}: {error:?}");
+    }
+}
+
 /// One request meets the vault, and the others come with a token at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_meets_one_challenge() {

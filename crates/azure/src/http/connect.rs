@@ -77,3 +77,26 @@ fn proxy(environment: &Environment) -> Result<Option<Proxy>> {
         .and_then(|except| NoProxy::from_string(except.expose_str().ok()?));
     Ok(Some(proxy.no_proxy(except)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proxy_is_taken_from_the_environment_and_a_wrong_one_is_not_repeated() {
+        assert!(proxy(&Environment::fake().build()).unwrap().is_none());
+        for name in ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+            let right = Environment::fake().var(name, "http://user:kfcanary-proxypassword@proxy.example:3128");
+            let right = right.var("NO_PROXY", "localhost,.internal").build();
+            assert!(proxy(&right).unwrap().is_some(), "{name}");
+            let wrong = Environment::fake()
+                .var(name, "http://user:kfcanary-proxypassword@[bad")
+                .build();
+            let error = proxy(&wrong).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(!format!("{error:?}").contains("kfcanary-"), "{name}");
+        }
+        let other = Environment::fake().var("HTTP_PROXY", "http://proxy.example").build();
+        assert!(proxy(&other).unwrap().is_none(), "the vault is never spoken to over HTTP");
+    }
+}

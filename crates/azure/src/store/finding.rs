@@ -57,7 +57,7 @@ impl Inner {
         let Ok(Places { own, foreign }) = self.places(name) else {
             return Err(Failed::incomprehensible());
         };
-        let mut first = None;
+        let mut first: Option<Result<Place<T>, Failed>> = None;
         for place in std::iter::once(own).chain(foreign) {
             let found = match ask(place.clone()).await {
                 Ok(answer) if self.is_it(name, &place, told(&answer)) => {
@@ -66,14 +66,16 @@ impl Inner {
                         found: Found::It(answer),
                     });
                 }
-                Ok(answer) => Found::Another(Box::new(told(&answer).clone())),
-                Err(failed) if failed.is_not_found() => Found::Nothing,
+                Ok(answer) => Ok(Found::Another(Box::new(told(&answer).clone()))),
+                Err(failed) if failed.is_not_found() => Ok(Found::Nothing),
+                // Who may ask for one secret only is refused everywhere else, also where there is nothing.
+                Err(failed) if failed.is_denied() => Err(failed),
                 Err(failed) => return Err(failed),
             };
             // The second place is another tool's: what stands there in the way matters to nobody.
-            first.get_or_insert(Place { name: place, found });
+            first.get_or_insert(found.map(|found| Place { name: place, found }));
         }
-        first.ok_or_else(Failed::incomprehensible)
+        first.unwrap_or_else(|| Err(Failed::incomprehensible()))
     }
 
     /// What is known of the current version, also of one that is disabled.

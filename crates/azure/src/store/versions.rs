@@ -59,7 +59,8 @@ impl Inner {
             let current = versions.remove(index);
             versions.insert(0, current);
         }
-        let current = versions.first().cloned().ok_or_else(Failed::incomprehensible)?;
+        // A vault may answer for a secret that it doesn't have with a list of nothing.
+        let current = versions.first().cloned().ok_or_else(Failed::nothing)?;
         Ok(History { current, versions })
     }
 }
