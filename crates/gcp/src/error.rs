@@ -67,6 +67,11 @@ impl Failed {
         self.error.with("name", name.as_str())
     }
 
+    /// Another error, with what is known of this answer: status, code, request id.
+    pub(crate) fn as_fact_of(&self, error: Error) -> Error {
+        with_facts_of(error, &self.error)
+    }
+
     /// The error about no single secret.
     pub(crate) fn into_error(self) -> Error {
         self.error
@@ -215,6 +220,11 @@ pub(crate) fn interrupted(name: &SecretName) -> Error {
 
 pub(crate) fn about(error: Error, name: &SecretName) -> Error {
     error.with("name", name.as_str()).with("store", SCHEME)
+}
+
+/// `error` with what is known of the answer that another is about: status, code, request id.
+pub(crate) fn with_facts_of(error: Error, of: &Error) -> Error {
+    of.context().fold(error, |error, (key, value)| error.with(key, value))
 }
 
 fn incomprehensible() -> Error {

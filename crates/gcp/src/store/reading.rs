@@ -7,7 +7,7 @@ use keyfob_core::{Error, ErrorKind, Expired, GetOptions, Metadata, Result, Secre
 
 use super::requests::{Accessed, Described};
 use super::{Inner, SCHEME};
-use crate::error::{Failed, about, deleted, not_found, without_value};
+use crate::error::{Failed, about, deleted, not_found, with_facts_of, without_value};
 use crate::notes::Notes;
 
 /// The alias that Google itself knows. It is the newest version, whether it is enabled or not.
@@ -87,11 +87,11 @@ impl Inner {
             return Err(no_such_version(name, token));
         }
         self.access(name, token).await.map_err(|failed| {
+            let missing = || failed.as_fact_of(no_such_version(name, token));
             if failed.is_precondition() {
-                no_such_version(name, token)
-                    .with_hint("the version is disabled or destroyed: `gcloud secrets versions list` shows it")
+                missing().with_hint("the version is disabled or destroyed: `gcloud secrets versions list` shows it")
             } else if failed.is_not_found() || failed.is_invalid_argument() {
-                no_such_version(name, token)
+                missing()
             } else {
                 failed.about(name)
             }
@@ -102,7 +102,7 @@ impl Inner {
     async fn enabled(&self, name: &SecretName, number: u64) -> Result<Accessed> {
         self.access(name, &number.to_string()).await.map_err(|failed| {
             if failed.is_precondition() {
-                no_such_version(name, &number.to_string())
+                failed.as_fact_of(no_such_version(name, &number.to_string()))
             } else {
                 failed.about(name)
             }
@@ -177,9 +177,9 @@ fn no_such_version(name: &SecretName, version: &str) -> Error {
 /// A missing version and a missing secret have the same code.
 fn explain_missing(error: Error, described: &Described, name: &SecretName, version: &VersionSelector) -> Error {
     if described.notes.deletion.is_some() {
-        deleted(name)
+        with_facts_of(deleted(name), &error)
     } else if *version == VersionSelector::Current {
-        without_value(name)
+        with_facts_of(without_value(name), &error)
     } else {
         error
     }

@@ -10,7 +10,7 @@ use keyfob_core::{Change, Error, ErrorKind, Metadata, PutMode, PutRequest, Resul
 use super::limits::check_notes;
 use super::requests::{Described, Listed};
 use super::{Inner, SCHEME};
-use crate::error::{Failed, not_found, overtaken, reserved, without_value};
+use crate::error::{Failed, not_found, overtaken, reserved, with_facts_of, without_value};
 use crate::notes::{Notes, kept_expiry};
 
 /// After so many rounds others change the secret all the time.
@@ -177,7 +177,7 @@ pub(super) fn partly(failed: Failed, name: &SecretName) -> Error {
     let below = failed.about(name);
     let message = "of a write to value and metadata only a part was done";
     let error = Error::new(below.kind(), message);
-    let error = below.context().fold(error, |error, (key, value)| error.with(key, value));
+    let error = with_facts_of(error, &below);
     let error = match below.retry_after() {
         Some(wait) => error.with_retry_after(wait),
         None => error,
