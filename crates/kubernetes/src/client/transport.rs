@@ -78,6 +78,8 @@ fn build(mut config: Config) -> Result<Client, kube::Error> {
         .pool_timer(TokioTimer::new())
         .http2_keep_alive_interval(KEEP_ALIVE)
         .http2_keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        // So that a connection that died meanwhile is not found out about by a request that waits in vain.
+        .http2_keep_alive_while_idle(true)
         // A hundred answers at once should not wait for each other.
         .http2_initial_stream_window_size(1 << 20)
         .http2_initial_connection_window_size(16 << 20)

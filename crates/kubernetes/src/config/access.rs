@@ -12,8 +12,8 @@ use super::{KubernetesConfig, check_namespace, invalid, kubeconfig, variable};
 
 /// Where a pod finds its service account.
 const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
-/// The largest file of certificates, keys or a token, in bytes.
-pub(super) const MAX_FILE_BYTES: usize = 1 << 20;
+/// The largest kubeconfig, and the largest file of certificates, keys or a token, in bytes.
+pub(super) const MAX_FILE_BYTES: usize = 4 << 20;
 
 /// All that is needed to ask an API server.
 pub(crate) struct Access {
