@@ -38,12 +38,35 @@ pub fn variables(test: &str, provider: Provider) -> Option<Vec<(&'static str, St
                 }
                 _ => ("VAULT_PREFIX", prefix),
             };
-            vec![("VAULT_ADDR", address), ("VAULT_TOKEN", token), mount]
+            let mut variables = vec![("VAULT_ADDR", address), ("VAULT_TOKEN", token), mount];
+            if provider == Provider::VaultKv1 {
+                variables.push(("VAULT_KV_VERSION", "1".to_owned()));
+            }
+            variables
         }
         Provider::Postgres => {
             let (server, schema) = (server("KEYFOB_TEST_POSTGRES_URL")?, prefix.replace('-', "_"));
             vec![("POSTGRES_URL", format!("{server}?schema={schema}"))]
         }
+        Provider::Gcp => vec![
+            (
+                "SECRET_PROVIDER",
+                format!("gcp://keyfob-test?endpoint={}", server("KEYFOB_TEST_GCP_DOUBLE_URL")?),
+            ),
+            ("GCP_SECRET_PREFIX", format!("{prefix}/")),
+        ],
+        Provider::Azure => vec![
+            (
+                "SECRET_PROVIDER",
+                format!("azure:?challenge=unverified&ca={}", server("KEYFOB_TEST_AZURE_CA")?),
+            ),
+            ("AZURE_KEYVAULT_URL", server("KEYFOB_TEST_AZURE_URL")?),
+            ("AZURE_AUTHORITY_HOST", server("KEYFOB_TEST_AZURE_AUTHORITY")?),
+            ("AZURE_TENANT_ID", server("KEYFOB_TEST_AZURE_TENANT_ID")?),
+            ("AZURE_CLIENT_ID", server("KEYFOB_TEST_AZURE_CLIENT_ID")?),
+            ("AZURE_CLIENT_SECRET", server("KEYFOB_TEST_AZURE_CLIENT_SECRET")?),
+            ("AZURE_SECRET_PREFIX", format!("{prefix}-")),
+        ],
         Provider::Kubernetes | Provider::KubernetesObject => {
             let kubeconfig = server("KEYFOB_TEST_KUBECONFIG")?;
             kubernetes::make_namespace(&kubeconfig, &prefix);
@@ -67,6 +90,10 @@ pub enum Provider {
     VaultKv1,
     /// The encrypted store in PostgreSQL. `keyfob init` makes it.
     Postgres,
+    /// Google Cloud Secret Manager: its double. The variables say the store's whole URL.
+    Gcp,
+    /// Azure Key Vault: its double. The variables say the store's whole URL.
+    Azure,
     /// Kubernetes, an object for each secret.
     Kubernetes,
     /// Kubernetes, one object whose keys are the secrets.
@@ -75,11 +102,13 @@ pub enum Provider {
 
 impl Provider {
     /// Every one.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Aws,
         Self::Vault,
         Self::VaultKv1,
         Self::Postgres,
+        Self::Gcp,
+        Self::Azure,
         Self::Kubernetes,
         Self::KubernetesObject,
     ];
@@ -91,9 +120,18 @@ impl Provider {
             Self::Aws => "aws",
             Self::Vault | Self::VaultKv1 => "vault",
             Self::Postgres => "postgres",
+            Self::Gcp => "gcp",
+            Self::Azure => "azure",
             Self::Kubernetes | Self::KubernetesObject => "k8s",
         }
     }
+}
+
+/// What these variables of [`variables`] have in `SECRET_PROVIDER`: a URL, or the name of the provider.
+#[must_use]
+pub fn store(variables: &[(&'static str, String)], provider: Provider) -> String {
+    let given = variables.iter().find(|(name, _)| *name == "SECRET_PROVIDER");
+    given.map_or_else(|| provider.name().to_owned(), |(_, url)| url.clone())
 }
 
 /// Removes the place that these variables of [`variables`] name, where it is not only a prefix.
@@ -141,7 +179,7 @@ fn prefix() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    format!("keyfob-test-{now:x}-{}-{number}", std::process::id())
+    format!("kt-{now:x}-{}-{number}", std::process::id())
 }
 
 /// Sends a request to a server of the test bed, to set up what keyfob itself has no words for, and gives the

@@ -1,4 +1,4 @@
-//! One application, four stores: `keyfob copy` fills them, `SECRET_PROVIDER` chooses one, and the application sees the
+//! One application, every store: `keyfob copy` fills them, `SECRET_PROVIDER` chooses one, and the application sees the
 //! same bytes each time.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -7,7 +7,7 @@ use std::fs;
 use std::process::{Command, Output, Stdio};
 
 use keyfob_integration_tests::sandbox::{Sandbox, said};
-use keyfob_integration_tests::servers::{Provider, remove, variables};
+use keyfob_integration_tests::servers::{Provider, remove, store, variables};
 use serde_json::Value;
 
 /// The secrets, as somebody has set them, and what else is said about them.
@@ -58,7 +58,8 @@ const FILES: &[(&str, &str)] = &[
 struct World {
     sandbox: Sandbox,
     variables: Vec<(&'static str, String)>,
-    filled: Vec<&'static str>,
+    /// What `--store` takes, of each store that may be filled.
+    filled: Vec<String>,
 }
 
 impl World {
@@ -72,11 +73,15 @@ impl World {
 
     /// With the variables of a server; `None`, told, when there is none.
     fn with(mut self, test: &str, provider: Provider) -> Option<Self> {
-        self.variables.extend(variables(test, provider)?);
+        let variables = variables(test, provider)?;
+        let name = store(&variables, provider);
+        // Which store is asked is each command's to say.
+        self.variables
+            .extend(variables.into_iter().filter(|(name, _)| *name != "SECRET_PROVIDER"));
         if provider == Provider::Postgres {
             self.succeed("keyfob --store postgres init --quiet --no-project");
         }
-        self.filled.push(provider.name());
+        self.filled.push(format!("'{name}'"));
         Some(self)
     }
 
@@ -173,9 +178,18 @@ impl Drop for World {
 #[test]
 fn one_application_sees_the_same_bytes_whichever_store_it_runs_with() {
     let test = "one_application_sees_the_same_bytes_whichever_store_it_runs_with";
-    let world = World::new().with(test, Provider::Aws);
-    let world = world.and_then(|world| world.with(test, Provider::Vault));
-    let Some(world) = world.and_then(|world| world.with(test, Provider::Postgres)) else {
+    let providers = [
+        Provider::Aws,
+        Provider::Gcp,
+        Provider::Azure,
+        Provider::Vault,
+        Provider::Kubernetes,
+        Provider::Postgres,
+    ];
+    let world = providers
+        .into_iter()
+        .try_fold(World::new(), |world, provider| world.with(test, provider));
+    let Some(world) = world else {
         return;
     };
     for (name, text) in FILES {
@@ -184,28 +198,35 @@ fn one_application_sees_the_same_bytes_whichever_store_it_runs_with() {
     world.set_secrets();
 
     // Nothing is there yet, and the application does not start.
-    for provider in ["aws", "vault", "postgres"] {
+    for provider in &world.filled {
         let line = format!("SECRET_PROVIDER={provider} keyfob run --env-file .env -- touch started");
         assert_eq!(world.run(&line).status.code(), Some(125), "{provider}");
         assert!(!world.sandbox.work().join("started").exists());
     }
 
     let names = serde_json::json!(["db/password", "greeting", "smtp", "tls/key"]);
-    // Each store is filled from the one before.
-    for (from, to) in [("sqlite:", "aws://us-east-1"), ("aws", "vault"), ("vault", "postgres")] {
+    // Each store is filled from the one before, and the last one fills a `.env` file, which keeps less.
+    let mut from = "sqlite:".to_owned();
+    for to in &world.filled {
         let copy = format!("keyfob copy --from {from} --to {to} --json");
         let planned = world.json(&format!("{copy} --dry-run"));
-        assert_eq!((&planned["created"], &planned["failed"]), (&names, &serde_json::json!([])));
+        assert_eq!(
+            (&planned["created"], &planned["failed"]),
+            (&names, &serde_json::json!([])),
+            "{from} {to}"
+        );
         let copied = world.json(&copy);
         assert_eq!(copied["created"], names, "{from} {to}: {copied}");
         assert_eq!(world.json(&format!("{copy} --overwrite"))["unchanged"], names, "{from} {to}");
+        from.clone_from(to);
     }
+    let copied = world.json(&format!(
+        "keyfob copy --from {from} --to dotenv:secrets.env --drop-metadata --json"
+    ));
+    assert_eq!(copied["created"], names, "{copied}");
 
-    let seen = ["sqlite", "aws", "vault", "postgres"].map(|provider| world.run_application(provider));
-    assert_eq!(seen[1], seen[0], "aws");
-    assert_eq!(seen[2], seen[0], "vault");
-    assert_eq!(seen[3], seen[0], "postgres");
-    // And it is what was set, not the same mistake four times.
+    let seen = world.run_application("sqlite");
+    // And it is what was set, not the same mistake everywhere.
     let [password, greeting, key, _] = SECRETS else {
         panic!("four secrets")
     };
@@ -218,12 +239,20 @@ fn one_application_sees_the_same_bytes_whichever_store_it_runs_with() {
         ("FLAG", ""),
     ] {
         let line = format!("{variable} {}\n", world.digest(value));
-        assert!(seen[0].contains(&line), "the application got another value of `{variable}`");
+        assert!(seen.contains(&line), "the application got another value of `{variable}`");
     }
     let known = world.known("sqlite:");
-    for store in ["aws", "vault", "postgres"] {
+    for store in &world.filled {
+        assert_eq!(world.run_application(store), seen, "{store}");
         assert_eq!(world.known(store), known, "{store}");
     }
+    assert_eq!(world.run_application("dotenv:secrets.env"), seen);
+    // The process environment is filled by whoever starts the process.
+    let exported = "keyfob --store dotenv:secrets.env export --format shell --output all.sh && set -a && . ./all.sh && set +a";
+    let seen_there = world.succeed(&format!(
+        "{exported} && SECRET_PROVIDER=env keyfob run --env-file .env --config app.yaml:resolved.yaml -- sh app.sh"
+    ));
+    assert_eq!(seen_there, seen);
 }
 
 #[test]
@@ -292,7 +321,7 @@ fn two_accounts_at_one_place_are_two_stores() {
     let profiles = profile("old", "111111111111") + &profile("new", "222222222222");
     fs::write(directory.join("credentials"), profiles).unwrap();
     let (old, new) = ("'aws://us-east-1?profile=old'", "'aws://us-east-1?profile=new'");
-    world.filled = vec![old, new];
+    world.filled = vec![old.to_owned(), new.to_owned()];
     world.succeed(&format!("printf kfcanary-switching7 | keyfob --store {old} set --quiet a"));
     let copied = world.json(&format!("keyfob copy --from {old} --to {new} --json"));
     assert_eq!(copied["created"], serde_json::json!(["a"]));
