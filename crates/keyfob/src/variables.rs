@@ -205,6 +205,9 @@ variables! {
     GCP_SECRET_PREFIX: Gcp, false, "What stands before every name in the store.", "nothing";
     GOOGLE_APPLICATION_CREDENTIALS: Gcp, false, "The path of the application's credentials. Strong evidence for `gcp`.", "the application default credentials";
     CLOUDSDK_CONFIG: Gcp, false, "The directory of the application default credentials file, which is weak evidence for `gcp`.", "`~/.config/gcloud`";
+    GOOGLE_CLOUD_QUOTA_PROJECT: Gcp, false, "The project that requests are counted for.", "the one that the credentials name, else the secrets'";
+    GOOGLE_CLOUD_UNIVERSE_DOMAIN: Gcp, false, "The domain of a sovereign cloud, which must be that of the credentials.", "the credentials', else `googleapis.com`";
+    GCE_METADATA_HOST: Gcp, false, "Where the machine's metadata service is.", "`metadata.google.internal`";
     K_SERVICE: Gcp, false, "Set in Cloud Run services. Strong evidence for `gcp`.", "none";
     CLOUD_RUN_JOB: Gcp, false, "Set in Cloud Run jobs. Strong evidence for `gcp`.", "none";
     FUNCTION_TARGET: Gcp, false, "Set in Cloud Functions. Strong evidence for `gcp`.", "none";
@@ -214,8 +217,15 @@ variables! {
     AZURE_TENANT_ID: Azure, false, "The tenant to log in to.", "the identity's";
     AZURE_CLIENT_ID: Azure, false, "The application or managed identity to log in as. Weak evidence for `azure`.", "the machine's identity";
     AZURE_CLIENT_SECRET: Azure, true, "The secret of the application.", "none";
+    AZURE_CLIENT_CERTIFICATE_PATH: Azure, false, "A PEM file with the certificate and the key of the application.", "none";
+    AZURE_CLIENT_CERTIFICATE_PASSWORD: Azure, true, "Refused: keyfob reads a key without a password.", "none";
+    AZURE_AUTHORITY_HOST: Azure, false, "Where to log in.", "that of the vault's cloud";
     AZURE_FEDERATED_TOKEN_FILE: Azure, false, "The token file of a workload identity (AKS). Weak evidence for `azure`.", "none";
     IDENTITY_ENDPOINT: Azure, false, "Set in App Service and Azure Functions. Weak evidence for `azure`.", "none";
+    IDENTITY_HEADER: Azure, true, "Set together with `IDENTITY_ENDPOINT`.", "none";
+    AZURE_POD_IDENTITY_AUTHORITY_HOST: Azure, false, "Where the machine's metadata service is.", "`http://169.254.169.254`";
+    AZURE_CONFIG_DIR: Azure, false, "The directory of the Azure CLI.", "`~/.azure`";
+    HTTPS_PROXY: Azure, true, "The proxy for the vault and the log-in. `ALL_PROXY` too, and `NO_PROXY` says for which hosts not.", "none";
     AZURE_SECRET_PREFIX: Azure, false, "What stands before every name in the store.", "nothing";
 
     VAULT_ADDR: Vault, false, "The address of the server. Strong evidence for `vault`.", "`BAO_ADDR`";
@@ -245,6 +255,8 @@ variables! {
 
     K8S_SECRET_NAMESPACE: Kubernetes, false, "The namespace of the secrets. Strong evidence for `k8s`.", "the pod's, else that of the kubeconfig";
     K8S_SECRET_NAME: Kubernetes, false, "The Secret object whose keys are the secrets. Strong evidence for `k8s`.", "each secret is an object of its own";
+    KUBECONFIG: Kubernetes, false, "The kubeconfig file, or several with `:` between them.", "the pod's service account, else `~/.kube/config`";
+    KUBERNETES_SERVICE_PORT: Kubernetes, false, "Set in pods together with `KUBERNETES_SERVICE_HOST`.", "`443`";
     KUBERNETES_SERVICE_HOST: Kubernetes, false, "Set in pods. With the service account's token it is weak evidence for `k8s`.", "none";
 }
 
