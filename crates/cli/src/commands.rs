@@ -27,29 +27,113 @@ use clap::Subcommand;
 use crate::context::Context;
 use crate::exit::Outcome;
 
-/// What keyfob can do.
+/// What keyfob can do. What a command says of itself stands here and not with its arguments, which are built only for
+/// the command that is called: all of them would take longer than the rest of starting.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
+    /// Make an encrypted store and its key, and use it in this directory
+    ///
+    /// The store is one encrypted file, or a schema in PostgreSQL: the one that `--store`, `SECRET_PROVIDER` or `keyfob.toml` names, else the user's
+    /// own (`~/.local/share/keyfob/secrets.db`). The key is a file that only its owner may read (`~/.config/keyfob/key`),
+    /// unless `KEYFOB_KEY` and its like name another key, or a service keeps it. Keep a copy of the key: without it the store can't be opened.
+    ///
+    /// Where nothing says yet that commands in this directory use that store, a `keyfob.toml` is written that says so. It
+    /// holds no secrets.
+    ///
+    /// What is there already is left as it is: a second `keyfob init` changes nothing, but that it brings the tables that an older
+    /// keyfob made in PostgreSQL up to date.
     Init(init::Args),
+    /// Print the value of a secret
+    ///
+    /// The value goes to standard output exactly as it is stored, byte for byte and without a line end of its own. To a
+    /// terminal it goes only with `--show`, so that it does not stay there by accident.
     Get(get::Args),
+    /// Write a secret: a new value, metadata, or both
+    ///
+    /// A value is never an argument, since arguments are seen by others and kept in the shell's history. It comes from
+    /// standard input when something is piped in, from `--from-file`, `--generate` or `--prompt`, and otherwise from a
+    /// question on the terminal.
+    ///
+    /// With `--description`, `--tag`, `--clear-tags` or `--expires`, and nothing piped in, only that is changed and the
+    /// value stays. Where standard input is somebody else's (in a loop that reads a file, say), `--metadata-only` leaves it
+    /// alone.
+    ///
+    /// One line end at the end of a text is left out (`--keep-newline` keeps it); bytes that are no text are kept exactly.
+    /// An empty value is refused, because it is nearly always an accident, unless `--allow-empty` says otherwise.
     Set(set::Args),
+    /// List secrets: names and what is known about them, never values
     List(list::Args),
+    /// List the versions of a secret, newest first
     Versions(versions::Args),
+    /// Delete a secret with all its versions
+    ///
+    /// `keyfob restore` brings it back for as long as the store keeps it. A store that deletes for good does so only with
+    /// `--permanent`.
     Delete(delete::Args),
+    /// Bring back a deleted secret, with its versions
     Restore(restore::Args),
+    /// Print configuration files with everything that they refer to in place
+    ///
+    /// Everything is fetched in one round. If anything fails, one report says everything that failed and nothing is written.
+    /// Comments, layout and all that is no reference stay byte for byte; a value is put in so that any parser of the format
+    /// reads it back exactly.
     Resolve(resolve::Args),
+    /// Find out whether everything that configuration files refer to can be resolved
+    ///
+    /// Fetches everything as `keyfob resolve` does, and shows no value: for pipelines, before a deployment.
     Check(check::Args),
+    /// Start a command with everything that its configuration refers to in place
+    ///
+    /// Resolves the references of its variables, of `.env` files and of configuration files in one round, and then becomes the
+    /// command: signals and exit status are the command's own. If anything fails, one report says everything that failed and the
+    /// command does not start.
+    ///
+    /// Variables of `--env-file` come before those of the same name that are set already; of two files the later one counts.
     Run(run::Args),
+    /// Put the values of a file into the store
+    ///
+    /// Every value becomes a secret, named by the keys on the way to it: `DB_PASSWORD` of a `.env` file, `db/password` of a
+    /// nested document. What exists with another value is kept unless `--overwrite`; what is the same is left alone, so that a
+    /// second import changes nothing. Each value is written completely or not at all: an import that was interrupted is
+    /// finished by running it again.
     Import(import::Args),
+    /// Print many secrets with their values, for another program
+    ///
+    /// Where names must be variables, `db/password` becomes `DB_PASSWORD`; two secrets that would become the same variable are an
+    /// error. An expired secret is an error too.
     Export(export::Args),
+    /// Copy secrets from one store into another
+    ///
+    /// Copies the current value of every secret, with its description, tags and expiry; older versions are not copied. What the
+    /// target has with another value or other metadata is left alone unless `--overwrite`; what is the same is left alone, so
+    /// that a second copy changes nothing. Every value that is written is read back and compared.
+    ///
+    /// Everything is looked at before anything is written: what the target can't hold is told first, and the rest is copied.
+    /// An interrupted copy has left each secret old or new, and is finished by running it again.
     Copy(copy::Args),
+    /// Show which store is asked, and why
+    ///
+    /// For a reference, or for every reference of a file: which store it means, and which variables and files decided it.
+    /// Fetches no value and connects to nothing.
     Explain(explain::Args),
+    /// Look for what is wrong: choice of the store, configuration, permissions, every store's health
+    ///
+    /// Asks the default store and those of `keyfob.toml` whether they can serve. Of an encrypted store every row is checked
+    /// and every value decrypted. Changes nothing. Exit status 1 when something is wrong; warnings alone are 0.
     Doctor(doctor::Args),
+    /// The key of an encrypted store
     Key(key::Args),
+    /// Copy an encrypted store, and go back to a copy on purpose
     Backup(backup::Args),
+    /// What AWS Secrets Manager can do beyond what every store can
     Aws(aws::Args),
+    /// Print a completion script for a shell
     Completions(completions::Args),
+    /// Print the manual page, or write the pages of all commands into a directory
     Man(man::Args),
+    /// Print a page of the documentation that is made from the code, as Markdown
+    #[command(hide = true)]
     GenerateDocs(generate_docs::Args),
 }
 

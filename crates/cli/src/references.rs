@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::embedded;
 use crate::exit::Failure;
 
-/// What references may use.
+// What references may use. No documentation: the parser would take it for that of the command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ReferenceArgs {
     /// Let references use these schemes only, for example `secret,env`

@@ -11,7 +11,6 @@ use keyfob_aws::{AwsConfig, AwsStore, BACKEND};
 use crate::context::Context;
 use crate::exit::Outcome;
 
-/// What AWS Secrets Manager can do beyond what every store can
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -8,7 +8,6 @@ use clap::{Parser, Subcommand};
 use crate::context::Context;
 use crate::exit::Outcome;
 
-/// Copy an encrypted store, and go back to a copy on purpose
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -11,9 +11,6 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::references::{ReferenceArgs, STANDARD_INPUT, parse_format, resolve, template};
 
-/// Find out whether everything that configuration files refer to can be resolved
-///
-/// Fetches everything as `keyfob resolve` does, and shows no value: for pipelines, before a deployment.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -7,7 +7,6 @@ use crate::args::Cli;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 
-/// Print a completion script for a shell
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -15,14 +15,6 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::printer::Progress;
 
-/// Copy secrets from one store into another
-///
-/// Copies the current value of every secret, with its description, tags and expiry; older versions are not copied. What the
-/// target has with another value or other metadata is left alone unless `--overwrite`; what is the same is left alone, so
-/// that a second copy changes nothing. Every value that is written is read back and compared.
-///
-/// Everything is looked at before anything is written: what the target can't hold is told first, and the rest is copied.
-/// An interrupted copy has left each secret old or new, and is finished by running it again.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

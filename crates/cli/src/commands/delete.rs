@@ -6,10 +6,6 @@ use keyfob::{DeleteMode, DeleteOptions, SecretName};
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 
-/// Delete a secret with all its versions
-///
-/// `keyfob restore` brings it back for as long as the store keeps it. A store that deletes for good does so only with
-/// `--permanent`.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

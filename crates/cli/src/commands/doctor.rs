@@ -13,10 +13,6 @@ use crate::exit::{Exit, Outcome, OutputError};
 use crate::printer::{BAD, FAINT, GOOD, HINT, ODD, Printer};
 use crate::text::escape_untrusted;
 
-/// Look for what is wrong: choice of the store, configuration, permissions, every store's health
-///
-/// Asks the default store and those of `keyfob.toml` whether they can serve. Of an encrypted store every row is checked
-/// and every value decrypted. Changes nothing. Exit status 1 when something is wrong; warnings alone are 0.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -13,10 +13,6 @@ use crate::printer::{FAINT, Printer, STRONG};
 use crate::references::{parse_format, template};
 use crate::text::escape_untrusted;
 
-/// Show which store is asked, and why
-///
-/// For a reference, or for every reference of a file: which store it means, and which variables and files decided it.
-/// Fetches no value and connects to nothing.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -13,10 +13,6 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::private_file;
 
-/// Print many secrets with their values, for another program
-///
-/// Where names must be variables, `db/password` becomes `DB_PASSWORD`; two secrets that would become the same variable are an
-/// error. An expired secret is an error too.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

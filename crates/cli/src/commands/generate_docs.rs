@@ -7,9 +7,7 @@ use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 use crate::reference_page;
 
-/// Print a page of the documentation that is made from the code, as Markdown
 #[derive(Debug, Parser)]
-#[command(hide = true)]
 pub(crate) struct Args {
     /// Which page
     page: Page,

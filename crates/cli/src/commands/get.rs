@@ -14,10 +14,6 @@ use crate::metadata::SecretJson;
 use crate::printer::Printer;
 use crate::private_file;
 
-/// Print the value of a secret
-///
-/// The value goes to standard output exactly as it is stored, byte for byte and without a line end of its own. To a
-/// terminal it goes only with `--show`, so that it does not stay there by accident.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

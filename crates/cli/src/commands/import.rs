@@ -18,12 +18,6 @@ use crate::references::{STANDARD_INPUT, parse_format, text};
 /// How many writes run at the same time.
 const AT_ONCE: usize = 8;
 
-/// Put the values of a file into the store
-///
-/// Every value becomes a secret, named by the keys on the way to it: `DB_PASSWORD` of a `.env` file, `db/password` of a
-/// nested document. What exists with another value is kept unless `--overwrite`; what is the same is left alone, so that a
-/// second import changes nothing. Each value is written completely or not at all: an import that was interrupted is
-/// finished by running it again.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -16,17 +16,6 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::printer::Printer;
 use crate::prompt;
 
-/// Make an encrypted store and its key, and use it in this directory
-///
-/// The store is one encrypted file, or a schema in PostgreSQL: the one that `--store`, `SECRET_PROVIDER` or `keyfob.toml` names, else the user's
-/// own (`~/.local/share/keyfob/secrets.db`). The key is a file that only its owner may read (`~/.config/keyfob/key`),
-/// unless `KEYFOB_KEY` and its like name another key, or a service keeps it. Keep a copy of the key: without it the store can't be opened.
-///
-/// Where nothing says yet that commands in this directory use that store, a `keyfob.toml` is written that says so. It
-/// holds no secrets.
-///
-/// What is there already is left as it is: a second `keyfob init` changes nothing, but that it brings the tables that an older
-/// keyfob made in PostgreSQL up to date.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -65,7 +54,9 @@ impl Args {
                 && context.block_on(PostgresStore::upgrade(config))?
             {
                 let store = config.location();
-                context.printer().note(format_args!("brought the tables of `{store}` up to date"));
+                context
+                    .printer()
+                    .note(format_args!("brought the tables of `{store}` up to date"));
             }
             context.block_on(open_existing(&mut config, self.passphrase, environment))?;
             context.printer().note(format_args!("the store `{config}` exists and opens"));

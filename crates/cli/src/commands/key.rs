@@ -8,7 +8,6 @@ use clap::{Parser, Subcommand};
 use crate::context::Context;
 use crate::exit::Outcome;
 
-/// The key of an encrypted store
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

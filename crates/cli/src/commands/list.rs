@@ -11,7 +11,6 @@ use crate::metadata::{SecretJson, tags_line};
 use crate::printer::Table;
 use crate::time::{rfc3339, rfc3339_or_empty};
 
-/// List secrets: names and what is known about them, never values
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

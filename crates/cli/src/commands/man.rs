@@ -11,7 +11,6 @@ use crate::args::Cli;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
 
-/// Print the manual page, or write the pages of all commands into a directory
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -12,11 +12,6 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::private_file;
 use crate::references::{ReferenceArgs, STANDARD_INPUT, parse_format, resolve, template};
 
-/// Print configuration files with everything that they refer to in place
-///
-/// Everything is fetched in one round. If anything fails, one report says everything that failed and nothing is written.
-/// Comments, layout and all that is no reference stay byte for byte; a value is put in so that any parser of the format
-/// reads it back exactly.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -7,7 +7,6 @@ use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::metadata::SecretJson;
 
-/// Bring back a deleted secret, with its versions
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -16,13 +16,6 @@ use crate::exit::{Exit, Failure, Outcome};
 use crate::private_file;
 use crate::references::{ReferenceArgs, resolve, template, text};
 
-/// Start a command with everything that its configuration refers to in place
-///
-/// Resolves the references of its variables, of `.env` files and of configuration files in one round, and then becomes the
-/// command: signals and exit status are the command's own. If anything fails, one report says everything that failed and the
-/// command does not start.
-///
-/// Variables of `--env-file` come before those of the same name that are set already; of two files the later one counts.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -17,18 +17,6 @@ use crate::metadata::SecretJson;
 use crate::prompt;
 use crate::time::parse_expiry;
 
-/// Write a secret: a new value, metadata, or both
-///
-/// A value is never an argument, since arguments are seen by others and kept in the shell's history. It comes from
-/// standard input when something is piped in, from `--from-file`, `--generate` or `--prompt`, and otherwise from a
-/// question on the terminal.
-///
-/// With `--description`, `--tag`, `--clear-tags` or `--expires`, and nothing piped in, only that is changed and the
-/// value stays. Where standard input is somebody else's (in a loop that reads a file, say), `--metadata-only` leaves it
-/// alone.
-///
-/// One line end at the end of a text is left out (`--keep-newline` keeps it); bytes that are no text are kept exactly.
-/// An empty value is refused, because it is nearly always an accident, unless `--allow-empty` says otherwise.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -89,7 +77,7 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Where the value comes from.
+// Where the value comes from. No documentation: the parser would take it for that of the command.
 #[derive(Debug, clap::Args)]
 #[group(multiple = false)]
 struct SourceArgs {

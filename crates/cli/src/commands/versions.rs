@@ -9,7 +9,6 @@ use crate::metadata::VersionJson;
 use crate::printer::Table;
 use crate::time::rfc3339_or_empty;
 
-/// List the versions of a secret, newest first
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
