@@ -51,7 +51,10 @@ async fn conforms(endpoint: &str, options: RunOptions) {
         .build();
     let prefix = format!("kfc{:08x}/", std::process::id());
     let url = format!("aws://us-east-1?endpoint={endpoint}&prefix={prefix}");
-    let store: Arc<dyn SecretStore> = (BACKEND.connect)(StoreUrl::parse(&url).unwrap(), &environment).await.unwrap().store;
+    let store: Arc<dyn SecretStore> = (BACKEND.connect)(StoreUrl::parse(&url).unwrap(), &environment)
+        .await
+        .unwrap()
+        .store;
     let report = run(store, options.logs(CapturedLogs::install_global().unwrap())).await;
     report.print();
     report.assert();

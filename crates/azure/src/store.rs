@@ -152,7 +152,7 @@ impl SecretStore for AzureStore {
     async fn health(&self) -> Result<Health> {
         let inner = &self.inner;
         let mut health = Health::default();
-        health.details = vec![("vault", inner.address.clone()), ("identity", inner.identity.clone())];
+        health.details = vec![("vault", inner.address.clone())];
         match inner.vault.list(Listing::Secrets, 1, None).await {
             Ok(_) => {}
             // The vault knows who asks, so reads can work.

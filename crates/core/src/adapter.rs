@@ -2,6 +2,8 @@
 
 mod locks;
 mod ramp;
+mod wiped_buffer;
 
 pub use locks::NameLocks;
 pub use ramp::Ramp;
+pub use wiped_buffer::WipedBuffer;

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-mod buffer;
 mod config;
 mod crc32c;
 mod credentials;
@@ -8,7 +7,6 @@ mod error;
 mod machine;
 mod names;
 mod notes;
-mod ramp;
 mod ranges;
 mod store;
 mod transport;

@@ -6,7 +6,6 @@ mod deleting;
 mod denied;
 mod limits;
 mod listing;
-mod locks;
 mod reading;
 mod requests;
 mod versions;
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use google_cloud_secretmanager_v1::client::SecretManagerService;
+use keyfob_core::adapter::NameLocks;
 use keyfob_core::{
     Capabilities, DeleteOptions, GetOptions, GetRequest, Health, ListOptions, Metadata, NameRule, Page, PageRequest, PutRequest,
     Result, Secret, SecretName, SecretStore, StoreInfo, VersionInfo, async_trait,
@@ -24,7 +24,6 @@ use keyfob_core::{
 use tracing::instrument::WithSubscriber as _;
 
 use self::denied::Denied;
-use self::locks::NameLocks;
 use crate::config::GcpConfig;
 use crate::credentials::Identity;
 use crate::error::interrupted;

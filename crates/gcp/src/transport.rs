@@ -17,6 +17,7 @@ use google_cloud_secretmanager_v1::model::{
     UpdateSecretRequest,
 };
 use google_cloud_secretmanager_v1::stub::SecretManagerService;
+use keyfob_core::adapter::WipedBuffer;
 use keyfob_core::{Error, ErrorKind, Result};
 use reqwest::header::{CONTENT_TYPE, HeaderValue, USER_AGENT};
 use reqwest::redirect::Policy;
@@ -26,7 +27,6 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use crate::buffer::WipedBuffer;
 use crate::config::GcpConfig;
 use crate::credentials::Identity;
 use crate::error::{Failed, refused, too_large, too_late, undelivered, unreadable};

@@ -14,7 +14,7 @@ async fn the_double_conforms() {
     let Some(url) = server("the_double_conforms", "KEYFOB_TEST_GCP_DOUBLE_URL") else {
         return;
     };
-    conforms(&url, "keyfob-test", RunOptions::new()).await;
+    conforms(&url, "keyfob-test", RunOptions::new().title("Google Cloud")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

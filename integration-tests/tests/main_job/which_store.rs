@@ -78,7 +78,9 @@ fn explain_says_who_decides_and_keeps_its_shape() {
         &empty.sh("VAULT_ADDR=https://v keyfob explain").ok(),
         &["vault", "but it can't be asked: "],
     );
-    let as_whom = empty.sh("VAULT_ADDR=https://v VAULT_TOKEN=kfcanary-explain01 keyfob explain").ok();
+    let as_whom = empty
+        .sh("VAULT_ADDR=https://v VAULT_TOKEN=kfcanary-explain01 keyfob explain")
+        .ok();
     assert_has(&as_whom, &["as the token that was given"]);
     let json = empty.sh("VAULT_ADDR=https://v VAULT_ROLE_ID=web VAULT_SECRET_ID=kfcanary-explain02 keyfob explain --json");
     assert_eq!(json.json()["store"]["identity"], "the AppRole `web` (log-in at `approle`)");

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use futures_util::future::join;
+use keyfob_core::adapter::Ramp;
 use keyfob_core::{GetRequest, Result, Secret, SecretName, VersionSelector};
 
 use super::Inner;
@@ -11,7 +12,6 @@ use super::reading::{gone, obey, unexpired};
 use super::requests::id_in;
 use crate::error::{Failed, not_found};
 use crate::notes::{LABEL, LABEL_VALUE, Notes};
-use crate::ramp;
 
 /// One read, however often it is asked for.
 type Wanted = (SecretName, VersionSelector);
@@ -40,7 +40,7 @@ impl Inner {
             .collect();
         let names: BTreeSet<SecretName> = wanted.iter().map(|(name, _)| name.clone()).collect();
         let values = wanted.iter().map(|(name, version)| self.value(name, version));
-        let (values, checks) = join(ramp::all(values.collect()), self.checks(names)).await;
+        let (values, checks) = join(Ramp::HTTP1.all(values.collect()), self.checks(names)).await;
         let answers: BTreeMap<Wanted, Result<Secret>> = wanted
             .into_iter()
             .zip(values)
@@ -80,7 +80,7 @@ impl Inner {
             let described = self.describe_if_allowed(name).await?;
             Ok(described.map(|described| described.notes))
         });
-        let answers = ramp::all(asked.collect()).await;
+        let answers = Ramp::HTTP1.all(asked.collect()).await;
         Checks::Single(names.into_iter().zip(answers).collect())
     }
 

@@ -6,6 +6,7 @@
 use std::time::SystemTime;
 
 use futures_util::future::join;
+use keyfob_core::adapter::Ramp;
 use keyfob_core::{DeleteMode, DeleteOptions, Error, ErrorKind, Metadata, Result, SecretName, Version};
 
 use super::requests::Described;
@@ -13,7 +14,6 @@ use super::writing::ROUNDS;
 use super::{Inner, SCHEME};
 use crate::error::{Failed, deleted, failed, not_found, overtaken};
 use crate::notes::Deletion;
-use crate::ramp;
 
 impl Inner {
     pub(super) async fn delete(&self, name: &SecretName, options: DeleteOptions) -> Result<()> {
@@ -71,7 +71,7 @@ impl Inner {
         };
         self.set_enabled(name, *newest, false).await.or_else(unless_destroyed)?;
         let others = others.iter().map(|number| self.set_enabled(name, *number, false));
-        let answers = ramp::all(others.collect()).await;
+        let answers = Ramp::HTTP1.all(others.collect()).await;
         answers.into_iter().try_for_each(|answer| answer.or_else(unless_destroyed))
     }
 
@@ -81,7 +81,7 @@ impl Inner {
             return Ok(());
         };
         let others = others.iter().map(|number| self.set_enabled(name, *number, true));
-        let answers = ramp::all(others.collect()).await;
+        let answers = Ramp::HTTP1.all(others.collect()).await;
         answers.into_iter().try_for_each(|answer| answer.or_else(unless_destroyed))?;
         self.set_enabled(name, *newest, true).await.or_else(unless_destroyed)
     }

@@ -3,9 +3,10 @@
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, Response};
 use http_body_util::BodyExt as _;
+use keyfob_core::adapter::WipedBuffer;
 use keyfob_core::{Error, ErrorKind};
 use kube::client::Body;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::error::{broken, write_unsettled};
 
@@ -46,12 +47,12 @@ pub(super) async fn read(response: Response<Body>) -> Result<Zeroizing<Vec<u8>>,
         let Ok(data) = frame.map_err(Problem::Broken)?.into_data() else {
             continue;
         };
-        if buffer.0.len() + data.len() > MAX_BYTES {
+        if buffer.len() + data.len() > MAX_BYTES {
             return Err(Problem::TooLarge);
         }
         buffer.extend(&data);
     }
-    Ok(buffer.0)
+    Ok(buffer.into_inner())
 }
 
 pub(super) fn is_json(headers: &HeaderMap) -> bool {
@@ -104,25 +105,5 @@ impl Lines {
                 }
             }
         }
-    }
-}
-
-/// Leaves no outgrown copies of itself behind.
-struct WipedBuffer(Zeroizing<Vec<u8>>);
-
-impl WipedBuffer {
-    fn with_capacity(bytes: usize) -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(bytes)))
-    }
-
-    fn extend(&mut self, bytes: &[u8]) {
-        let needed = self.0.len() + bytes.len();
-        if needed > self.0.capacity() {
-            let mut larger = Vec::with_capacity(needed.max(2 * self.0.capacity()));
-            larger.extend_from_slice(&self.0);
-            self.0.zeroize();
-            self.0 = Zeroizing::new(larger);
-        }
-        self.0.extend_from_slice(bytes);
     }
 }

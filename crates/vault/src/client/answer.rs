@@ -1,7 +1,5 @@
 //! What the server answered.
 
-use std::io;
-
 use keyfob_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use zeroize::Zeroizing;
@@ -106,45 +104,6 @@ pub(super) fn request_id(body: &[u8]) -> Option<String> {
     let Id { request_id } = serde_json::from_slice(body).ok()?;
     let looks_like_one = request_id.len() == 36 && request_id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
     looks_like_one.then_some(request_id)
-}
-
-/// A buffer that leaves nothing behind where it was while it grew.
-#[derive(Default)]
-pub(super) struct WipedBuffer(Zeroizing<Vec<u8>>);
-
-impl WipedBuffer {
-    pub(super) fn with_capacity(capacity: usize) -> Self {
-        Self(Zeroizing::new(Vec::with_capacity(capacity)))
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    pub(super) fn extend(&mut self, bytes: &[u8]) {
-        let needed = self.0.len() + bytes.len();
-        if needed > self.0.capacity() {
-            let mut larger = Vec::with_capacity(needed.max(2 * self.0.capacity()).max(512));
-            larger.extend_from_slice(&self.0);
-            self.0 = Zeroizing::new(larger);
-        }
-        self.0.extend_from_slice(bytes);
-    }
-
-    pub(super) fn into_inner(self) -> Zeroizing<Vec<u8>> {
-        self.0
-    }
-}
-
-impl io::Write for WipedBuffer {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! One request of the API.
 
+use keyfob_core::adapter::WipedBuffer;
 use keyfob_core::{Error, ErrorKind, Result};
 use reqwest::Method;
 use serde::Serialize;
@@ -104,7 +105,7 @@ impl<'a> Call<'a> {
 
 /// Writes JSON into a buffer that is wiped, also where it was while it grew.
 fn to_json(body: &impl Serialize) -> Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = super::answer::WipedBuffer::default();
+    let mut bytes = WipedBuffer::default();
     serde_json::to_writer(&mut bytes, body)
         // Its words could repeat a part of the body.
         .map_err(|_| Error::new(ErrorKind::InvalidInput, "the request can't be written as JSON"))?;

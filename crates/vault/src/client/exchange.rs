@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use keyfob_core::adapter::WipedBuffer;
 use keyfob_core::{Error, ErrorKind, Result};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{Client, Response};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::answer::{Answer, MAX_BYTES, WipedBuffer, request_id};
+use super::answer::{Answer, MAX_BYTES, request_id};
 use super::call::Call;
 use super::transport;
 use crate::config::VaultConfig;
