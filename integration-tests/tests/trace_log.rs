@@ -133,7 +133,10 @@ async fn fails(store: &dyn SecretStore) {
 }
 
 async fn open(backend: &Backend, url: &str, environment: &Environment) -> Arc<dyn SecretStore> {
-    (backend.connect)(StoreUrl::parse(url).unwrap(), environment).await.unwrap().store
+    (backend.connect)(StoreUrl::parse(url).unwrap(), environment)
+        .await
+        .unwrap()
+        .store
 }
 
 /// Whether a line holds a text, as it is or as Rust prints bytes.
