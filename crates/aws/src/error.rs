@@ -162,14 +162,6 @@ pub(crate) fn reserved(name: &SecretName) -> Error {
     .with_hint("restore it, or delete it for good and wait a moment until AWS has let go of the name")
 }
 
-/// The task of a write ended before the write did: the runtime is going down.
-pub(crate) fn interrupted(name: &SecretName) -> Error {
-    Error::new(ErrorKind::Timeout, "the write was interrupted")
-        .with("name", name.as_str())
-        .with("store", SCHEME)
-        .with_hint("read the secret to see what was written")
-}
-
 /// The answer lacks what it must have, or is about something else.
 pub(crate) fn incomprehensible() -> Error {
     Error::new(ErrorKind::Other, "the answer can't be understood")

@@ -24,12 +24,11 @@ use keyfob_core::{
     Capabilities, DeleteOptions, GetOptions, GetRequest, Health, ListOptions, Metadata, NameRule, Page, PageRequest, PutRequest,
     Result, Secret, SecretName, SecretStore, StoreInfo, VersionInfo, async_trait,
 };
-use tracing::instrument::WithSubscriber as _;
 
 pub use self::extras::{ReplicaStatus, Rotation};
 use crate::client::{hide_bodies, sdk_config};
 use crate::config::AwsConfig;
-use crate::error::{Failed, failed, interrupted};
+use crate::error::{Failed, failed};
 use crate::names::{Names, rule};
 
 /// The scheme of its URLs, and the provider's name in references.
@@ -94,17 +93,8 @@ impl AwsStore {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let (inner, name) = (Arc::clone(&self.inner), name.clone());
-        let lock = inner.locks.of(&name);
-        let write = write(inner, name.clone());
-        let guarded = async move {
-            let _alone = lock.write_owned().await;
-            write.await
-        };
-        match tokio::spawn(guarded.with_current_subscriber()).await {
-            Ok(result) => result,
-            Err(_) => Err(interrupted(&name)),
-        }
+        let write = write(Arc::clone(&self.inner), name.clone());
+        self.inner.locks.alone(name, SCHEME, write).await
     }
 }
 

@@ -200,14 +200,6 @@ pub(crate) fn managed(name: &SecretName) -> Error {
     .with("store", SCHEME)
 }
 
-/// The task of a write ended before the write did: the runtime is going down.
-pub(crate) fn interrupted(name: &SecretName) -> Error {
-    Error::new(ErrorKind::Timeout, "the write was interrupted")
-        .with("name", name.as_str())
-        .with("store", SCHEME)
-        .with_hint("read the secret to see what was written")
-}
-
 /// The answer lacks what it must have, or is about something else.
 fn incomprehensible() -> Error {
     Error::new(ErrorKind::Other, "the answer can't be understood")

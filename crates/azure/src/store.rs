@@ -18,12 +18,10 @@ use keyfob_core::{
     Capabilities, DeleteOptions, GetOptions, GetRequest, Health, ListOptions, Metadata, Page, PageRequest, PutRequest, Result,
     Secret, SecretName, SecretStore, StoreInfo, VersionInfo, async_trait,
 };
-use tracing::instrument::WithSubscriber as _;
 
 use self::pauses::Purged;
 use crate::client::{Listing, Vault};
 use crate::config::AzureConfig;
-use crate::error::interrupted;
 use crate::names::Names;
 
 /// The scheme of its URLs, and the provider's name in references.
@@ -82,17 +80,8 @@ impl AzureStore {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let (inner, name) = (Arc::clone(&self.inner), name.clone());
-        let lock = inner.locks.of(&name);
-        let write = write(inner, name.clone());
-        let guarded = async move {
-            let _alone = lock.write_owned().await;
-            write.await
-        };
-        match tokio::spawn(guarded.with_current_subscriber()).await {
-            Ok(result) => result,
-            Err(_) => Err(interrupted(&name)),
-        }
+        let write = write(Arc::clone(&self.inner), name.clone());
+        self.inner.locks.alone(name, SCHEME, write).await
     }
 }
 

@@ -212,12 +212,6 @@ pub(crate) fn overtaken(name: &SecretName) -> Error {
     .with_hint("try again")
 }
 
-/// The task that wrote is gone: nobody knows how far it came.
-pub(crate) fn interrupted(name: &SecretName) -> Error {
-    about(Error::new(ErrorKind::Timeout, "the write was interrupted"), name)
-        .with_hint("read the secret to see whether it was written")
-}
-
 pub(crate) fn about(error: Error, name: &SecretName) -> Error {
     error.with("name", name.as_str()).with("store", SCHEME)
 }

@@ -21,12 +21,10 @@ use keyfob_core::{
     Capabilities, DeleteOptions, GetOptions, GetRequest, Health, ListOptions, Metadata, NameRule, Page, PageRequest, PutRequest,
     Result, Secret, SecretName, SecretStore, StoreInfo, VersionInfo, async_trait,
 };
-use tracing::instrument::WithSubscriber as _;
 
 use self::denied::Denied;
 use crate::config::GcpConfig;
 use crate::credentials::Identity;
-use crate::error::interrupted;
 use crate::machine;
 use crate::names::{Names, rule_for};
 use crate::transport::Transport;
@@ -111,17 +109,8 @@ impl GcpStore {
         T: Send + 'static,
         F: Future<Output = Result<T>> + Send + 'static,
     {
-        let (inner, name) = (Arc::clone(&self.inner), name.clone());
-        let lock = inner.locks.of(&name);
-        let write = write(inner, name.clone());
-        let guarded = async move {
-            let _alone = lock.write_owned().await;
-            write.await
-        };
-        match tokio::spawn(guarded.with_current_subscriber()).await {
-            Ok(result) => result,
-            Err(_) => Err(interrupted(&name)),
-        }
+        let write = write(Arc::clone(&self.inner), name.clone());
+        self.inner.locks.alone(name, SCHEME, write).await
     }
 }
 

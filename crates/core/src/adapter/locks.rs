@@ -5,7 +5,9 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::RwLock;
+use tracing::instrument::WithSubscriber as _;
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 
 /// A lock for each name, within one store.
@@ -33,6 +35,31 @@ impl NameLocks {
         locks.insert(name.clone(), Arc::downgrade(&lock));
         lock
     }
+
+    /// Runs a write that is several requests alone among those of its name, and to its end even when the caller stops
+    /// waiting. `store` is the scheme, for the error.
+    ///
+    /// # Errors
+    /// Those of `write`; `Timeout` when it ended in the middle, as it does when the runtime goes.
+    pub async fn alone<T: Send + 'static>(
+        &self,
+        name: &SecretName,
+        store: &'static str,
+        write: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
+        let lock = self.of(name);
+        let guarded = async move {
+            let _alone = lock.write_owned().await;
+            write.await
+        };
+        match tokio::spawn(guarded.with_current_subscriber()).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::new(ErrorKind::Timeout, "the write was interrupted")
+                .with("name", name.as_str())
+                .with("store", store)
+                .with_hint("read the secret to see whether it was written")),
+        }
+    }
 }
 
 impl fmt::Debug for NameLocks {
@@ -55,6 +82,37 @@ mod tests {
         let held = locks.of(&name("a"));
         assert!(Arc::ptr_eq(&held, &locks.of(&name("a"))));
         assert!(!Arc::ptr_eq(&held, &locks.of(&name("b"))));
+    }
+
+    #[tokio::test]
+    async fn a_write_goes_on_when_nobody_waits_for_it_and_others_wait_for_its_end() {
+        let locks = Arc::new(NameLocks::default());
+        let (begin, begun) = tokio::sync::oneshot::channel();
+        let (go_on, goes_on) = tokio::sync::oneshot::channel::<()>();
+        let first = {
+            let locks = Arc::clone(&locks);
+            tokio::spawn(async move {
+                let write = async move {
+                    begin.send(()).unwrap();
+                    goes_on.await.unwrap();
+                    Ok(1)
+                };
+                locks.alone(&name("a"), "memory", write).await
+            })
+        };
+        begun.await.unwrap();
+        first.abort();
+        assert!(first.await.unwrap_err().is_cancelled());
+        assert!(locks.of(&name("a")).try_read().is_err(), "it still writes");
+        go_on.send(()).unwrap();
+        assert_eq!(locks.alone(&name("a"), "memory", async { Ok(2) }).await.unwrap(), 2);
+
+        let error = locks.alone(&name("a"), "memory", panics()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout);
+    }
+
+    async fn panics() -> Result<()> {
+        std::panic::resume_unwind(Box::new(()))
     }
 
     #[test]
