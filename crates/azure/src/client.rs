@@ -18,6 +18,7 @@ use azure_security_keyvault_secrets::models::{
 use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
 use futures_util::future::join;
 use keyfob_core::{Error, ErrorKind, Result, SecretValue};
+use tokio::sync::Notify;
 use url::Url;
 use zeroize::Zeroizing;
 
@@ -38,6 +39,8 @@ pub(crate) struct Vault {
     scope: Option<String>,
     /// A request has been answered, so the vault's challenge is known.
     is_met: AtomicBool,
+    /// Told of each answer, a challenge too.
+    heard: Arc<Notify>,
     timeout: Duration,
 }
 
@@ -64,7 +67,8 @@ impl Vault {
         let refused = Arc::new(Refused::default());
         let tokens = Arc::new(Tokens::new(config, &http, Arc::clone(&refused))?);
         let url = config.vault.url().clone();
-        let transport = Http::new(http, url.origin(), Server::Vault(refused));
+        let heard = Arc::new(Notify::new());
+        let transport = Http::new(http, url.origin(), Server::Vault(refused, Arc::clone(&heard)));
         let options = SecretClientOptions {
             client_options: ClientOptions {
                 retry: RetryOptions::none(),
@@ -82,6 +86,7 @@ impl Vault {
             tokens,
             scope: config.vault.scope(),
             is_met: AtomicBool::new(false),
+            heard,
             timeout: config.timeout,
         })
     }
@@ -89,6 +94,16 @@ impl Vault {
     /// Whether a request has been answered, so that the next ones need one round trip each.
     pub(crate) fn is_met(&self) -> bool {
         self.is_met.load(Ordering::Relaxed)
+    }
+
+    /// Whether only an answer will tell what a token for it is called, and there was none yet.
+    pub(crate) fn must_be_met(&self) -> bool {
+        self.scope.is_none() && !self.is_met()
+    }
+
+    /// Waits for the vault's next answer, of whatever kind, or for the end of a request without one.
+    pub(crate) async fn heard(&self) {
+        self.heard.notified().await;
     }
 
     /// Reads a secret with its value.

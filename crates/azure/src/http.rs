@@ -12,6 +12,7 @@ use azure_core::http::{AsyncRawResponse, Body, HttpClient, Method, Request};
 use keyfob_core::{Error, ErrorKind};
 use reqwest::header;
 use reqwest::{Client, Response};
+use tokio::sync::Notify;
 use url::Origin;
 use zeroize::Zeroizing;
 
@@ -30,8 +31,8 @@ pub(crate) struct Http {
 
 /// Who is spoken to.
 pub(crate) enum Server {
-    /// The vault, which is given tokens.
-    Vault(Arc<Refused>),
+    /// The vault, which is given tokens. Whoever waits is told of each answer.
+    Vault(Arc<Refused>, Arc<Notify>),
     /// Where to log in.
     Authority,
 }
@@ -56,12 +57,15 @@ impl Http {
         // Without a token nothing can have been done.
         let can_have_worked = changes && token.is_some();
         let answer = answer.map_err(|error| undelivered(&error, can_have_worked, self.server.name()))?;
+        if let Server::Vault(_, heard) = &self.server {
+            heard.notify_one();
+        }
         let status = answer.status().as_u16();
         let headers = headers(&answer);
         let body = read(answer).await;
         let body = body.map_err(|problem| if can_have_worked { problem.unsettled() } else { problem })?;
         match &self.server {
-            Server::Vault(refused) => {
+            Server::Vault(refused, _) => {
                 if let (401, Some(token)) = (status, token) {
                     refused.note(token);
                 }
@@ -89,7 +93,7 @@ impl HttpClient for Http {
 impl Server {
     fn name(&self) -> &'static str {
         match self {
-            Self::Vault(_) => "the vault",
+            Self::Vault(..) => "the vault",
             Self::Authority => "the log-in server",
         }
     }
