@@ -160,15 +160,13 @@ fn is_location(text: &str) -> bool {
     text.contains('-') && is_label(text) && text.ends_with(|last: char| last.is_ascii_digit())
 }
 
-/// "A string with a maximum length of 255 characters [that] can contain uppercase and lowercase letters, numerals, and the
-/// hyphen (`-`) and underscore (`_`) characters."
+/// `Secret.secret_id` of the reference: at most 255 letters, digits, `-` and `_`.
 pub(super) fn is_secret_id(text: &str) -> bool {
     (1..=255).contains(&text.len()) && text.bytes().all(is_word)
 }
 
-/// "A string with a maximum length of 63 characters [that] can contain uppercase and lowercase letters, numerals, and the
-/// hyphen (`-`) and underscore ('_') characters. An alias string must start with a letter and cannot be the string
-/// 'latest' or 'NEW'."
+/// `Secret.version_aliases` of the reference: at most 63 letters, digits, `-` and `_`, a letter first, and two words that mean
+/// something else.
 pub(super) fn is_alias(text: &str) -> bool {
     let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic());
     first && text.len() <= 63 && text.bytes().all(is_word) && !["latest", "NEW"].contains(&text)

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::random;
 use super::status::Status;
 
-/// "If the number is greater than 25000, it is capped at 25000."
+/// A larger `page_size` counts as this one, by the reference.
 const MOST: usize = 25_000;
 
 /// What a client asks for.
@@ -78,7 +78,7 @@ impl Pages {
             self.tokens.insert(token.clone(), place);
             body["nextPageToken"] = json!(token);
         }
-        // "The total number [...] but 0 when the filter field is set."
+        // By the reference the total is 0 when there is a filter.
         if wanted.filter.is_empty() && total > 0 {
             body["totalSize"] = json!(total);
         }

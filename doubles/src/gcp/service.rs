@@ -175,7 +175,7 @@ impl Service {
                         "Permission {unknown} is not valid for this resource."
                     )));
                 }
-                // "If the secret does not exist, this call returns an empty set of permissions, rather than a NOT_FOUND error."
+                // By the reference a secret that is not there has no permissions, and is no error.
                 let there = self.store.contains(name);
                 let held: Vec<_> = permissions.iter().filter(|asked| there && call.rights.allow(asked)).collect();
                 Ok(if held.is_empty() {

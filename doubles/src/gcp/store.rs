@@ -15,7 +15,7 @@ use super::secret::{Fields, Part, Replication, Secret};
 use super::status::{Code, Status};
 use super::version::{State, Version};
 
-/// "The secret data. Must be no larger than 64KiB."
+/// The most that `SecretPayload.data` of the reference may be.
 const MOST_PAYLOAD_BYTES: usize = 64 << 10;
 
 /// The secrets of all projects.
@@ -233,7 +233,7 @@ impl Store {
         numbers: bool,
     ) -> Result<Value, Status> {
         let VersionId::Number(_) = id else {
-            // "Access by alias is only [...] supported on GetSecretVersion and AccessSecretVersion."
+            // By the reference an alias works for getting and accessing a version only.
             let message = format!("Resource ID [{}/versions/{id}] is not in a valid format.", name.path());
             return Err(Status::invalid(message));
         };
@@ -256,7 +256,7 @@ impl Store {
                 }
             },
         }
-        // "Even when an update doesn't change a resource's state, it still updates the resource ETag."
+        // By Google's page about etags, an update that changes nothing makes a new one all the same.
         version.etag = next;
         Ok(version.json(secret.replication.as_ref(), numbers))
     }
@@ -328,8 +328,7 @@ fn no_versions(name: &SecretName) -> Status {
     Status::not_found(format!("Secret [{}] not found or has no versions.", name.path()))
 }
 
-/// "If an ETag is provided and matches the current resource ETag, the request succeeds; otherwise, it fails with a
-/// FAILED_PRECONDITION error": <https://cloud.google.com/secret-manager/docs/etags>.
+/// By Google's page about etags, one that is given and is not the current one is `FAILED_PRECONDITION`.
 fn check_etag(given: &str, current: &str) -> Result<(), Status> {
     if given.is_empty() || given == current {
         return Ok(());
