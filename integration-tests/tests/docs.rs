@@ -76,6 +76,8 @@ fn a_command_whose_output_differs_is_found() {
     assert!(run_page(&page("one\nthree\n")).is_err());
     assert!(run_page("```console\n$ false\n```\n").is_err());
     assert_eq!(run_page("```console\n$ false\n[exit 1]\n```\n"), Ok(1));
+    assert!(run_page("```console\n$ false\n...\n```\n").is_err());
+    assert_eq!(run_page("```console\n$ echo one; false\n...\n[exit 1]\n```\n"), Ok(1));
     assert!(run_page("```console\n$ true\n[exit 1]\n```\n").is_err());
     assert!(run_page("```surprise\nx\n```\n").is_err());
     assert!(run_page("```json\n{\n```\n").is_err());
@@ -210,18 +212,21 @@ fn run_commands(sandbox: &Sandbox, variables: &[(&str, String)], block: &[&str])
         while let Some(line) = lines.next_if(|line| !line.starts_with("$ ")) {
             expected.push((*line).to_owned());
         }
+        let ends_with = expected.pop_if(|line| line.starts_with("[exit ")).unwrap_or_default();
         let mut shell = sandbox.shell(&format!("{{ {command}\n}} 2>&1"));
         let output = shell
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .output()
             .unwrap();
-        let mut actual: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
-        if !output.status.success() {
-            actual.push(format!("[exit {}]", output.status.code().unwrap_or(-1)));
-        }
-        if !matches(&expected, &actual) {
+        let actual: Vec<String> = String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect();
+        // Apart from the lines: `...` stands for any of those, and must not stand for a failure.
+        let ended = match output.status.success() {
+            true => String::new(),
+            false => format!("[exit {}]", output.status.code().unwrap_or(-1)),
+        };
+        if ended != ends_with || !matches(&expected, &actual) {
             return Err(format!(
-                "`{command}`\n--- expected\n{}\n--- actual\n{}",
+                "`{command}`\n--- expected\n{}\n{ends_with}\n--- actual\n{}\n{ended}",
                 expected.join("\n"),
                 actual.join("\n")
             ));

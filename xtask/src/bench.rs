@@ -1,8 +1,10 @@
 //! `cargo xtask bench`: the measurements of benches/, in release mode, with the servers and the programs beside which
 //! keyfob is measured.
 
+use std::process::Command;
+
 use crate::peers;
-use crate::process::{Result, cargo, in_ci, run};
+use crate::process::{Result, build, build_keyfob, cargo, in_ci, root, run, target_dir};
 use crate::testbed::Session;
 
 /// The measurements need the servers that the tests of these packages need.
@@ -18,16 +20,27 @@ const SERVERS_OF: [&str; 6] = [
 pub(crate) fn main(arguments: &[String]) -> Result {
     let plan = Plan::parse(arguments);
     // The command itself is measured too, so it is built beside the measurements.
-    let packages = ["--package", "keyfob-cli", "--package", "keyfob-benches"];
-    run(cargo(["build"]).args(plan.profile).args(packages))?;
+    let program = if plan.quick {
+        build_keyfob()?;
+        build("keyfob-bench")?
+    } else {
+        run(&mut cargo([
+            "build",
+            "--release",
+            "--package",
+            "keyfob-cli",
+            "--package",
+            "keyfob-benches",
+        ]))?;
+        target_dir()?.join("release").join("keyfob-bench")
+    };
     let servers = Session::start(&SERVERS_OF.map(str::to_owned))?;
     for missing in &servers.missing {
         eprintln!("{}: {missing}", if in_ci() { "error" } else { "warning" });
     }
-    let mut bench = cargo(["run", "--quiet"]);
+    let mut bench = Command::new(program);
     bench
-        .args(plan.profile)
-        .args(["--package", "keyfob-benches", "--"])
+        .current_dir(root())
         .args(&plan.arguments)
         .envs(servers.variables.iter().map(|(name, value)| (name, value)));
     if plan.peers {
@@ -40,7 +53,7 @@ pub(crate) fn main(arguments: &[String]) -> Result {
 struct Plan {
     /// Whether the programs of other people are installed and measured, which takes long: by default in a full run.
     peers: bool,
-    profile: &'static [&'static str],
+    quick: bool,
     /// What is left for the measurements themselves.
     arguments: Vec<String>,
 }
@@ -53,7 +66,7 @@ impl Plan {
         let (switches, arguments): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(is_switch);
         Self {
             peers: switches.last().map_or(!quick, |switch| switch == "--peers"),
-            profile: if quick { &[] } else { &["--release"] },
+            quick,
             arguments,
         }
     }
@@ -79,7 +92,7 @@ mod tests {
 
     #[test]
     fn only_a_quick_run_does_without_optimisation() {
-        assert_eq!(plan(&["--write"]).profile, ["--release"]);
-        assert!(plan(&["--quick"]).profile.is_empty());
+        assert!(!plan(&["--write"]).quick);
+        assert!(plan(&["--quick"]).quick);
     }
 }

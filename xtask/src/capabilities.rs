@@ -13,8 +13,9 @@ const HEAD: &str = "\
 
 `cargo xtask test` writes this page from what the conformance suite proved on the real servers of the test bed, the doubles of
 Azure Key Vault and Google Cloud among them. A row is a verb and the capabilities that its cases need. *yes*: every
-case passed. *–*: the store lacks the capability and says so, and what needs it is refused before any request. *2 of 3*: the
-store's test names the other case as a known deviation of the server that it ran on.
+case that applies passed. *–*: the store lacks the capability and says so, and what needs it is refused before any request; or the
+suite had nothing of this kind to look at. *2 of 3*: the other case needs something that the store lacks, or the store's test names it as
+a known deviation of the server that it ran on. How long a name may be says each store's page: a prefix takes a part of it.
 ";
 
 /// What came of comparing the page with the run.

@@ -102,12 +102,23 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
 
 /// Builds the debug binary of the command line and gives its path.
 pub(crate) fn build_keyfob() -> Result<PathBuf> {
-    build("keyfob-cli", "keyfob")
+    build("keyfob")
 }
 
-/// Builds the debug binary `name` of `package` and gives its path.
-pub(crate) fn build(package: &str, name: &str) -> Result<PathBuf> {
-    run(&mut cargo(["build", "--quiet", "--package", package]))?;
+/// Builds the debug binary `name` of this workspace and gives its path.
+///
+/// With the features that everything has in a test run of the workspace, which a small test beside it brings about: each
+/// other set of features would be another build of all that is below, of ten minutes.
+pub(crate) fn build(name: &str) -> Result<PathBuf> {
+    run(&mut cargo([
+        "build",
+        "--quiet",
+        "--workspace",
+        "--bin",
+        name,
+        "--test",
+        "docker_compose",
+    ]))?;
     let binary = target_dir()?
         .join("debug")
         .join(format!("{name}{}", std::env::consts::EXE_SUFFIX));

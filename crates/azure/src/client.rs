@@ -101,7 +101,7 @@ impl Vault {
         self.scope.is_none() && !self.is_met()
     }
 
-    /// Waits for the vault's next answer, of whatever kind, or for the end of a request without one.
+    /// Waits for the vault's next answer, of whatever kind. It may never come.
     pub(crate) async fn heard(&self) {
         self.heard.notified().await;
     }

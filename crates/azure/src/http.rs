@@ -56,7 +56,9 @@ impl Http {
         let changes = !matches!(request.method(), Method::Get | Method::Head);
         // Without a token nothing can have been done.
         let can_have_worked = changes && token.is_some();
-        let answer = answer.map_err(|error| undelivered(&error, can_have_worked, self.server.name()))?;
+        let answer = answer.map_err(|error| {
+            undelivered(&error, can_have_worked, self.server.name()).with("address", self.origin.ascii_serialization())
+        })?;
         if let Server::Vault(_, heard) = &self.server {
             heard.notify_one();
         }

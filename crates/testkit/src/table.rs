@@ -58,7 +58,6 @@ fn limits(can: &Capabilities) -> impl Iterator<Item = (&'static str, String)> {
     };
     [
         ("names", names.to_owned()),
-        ("longest name, bytes", number(can.max_name_bytes)),
         ("largest value, bytes", number(can.max_value_bytes)),
         ("tags", number(can.max_tags)),
     ]

@@ -63,7 +63,7 @@ impl Server for Double {
         // Before it is built: what is changed meanwhile is not in it.
         let version = version()?;
         Ok(Program {
-            path: build("keyfob-doubles", "keyfob-double")?,
+            path: build("keyfob-double")?,
             version,
         })
     }

@@ -44,16 +44,18 @@ impl Inner {
         {
             *answer = Some(self.read(name, version).await);
         }
-        let open: Vec<_> = answers.iter_mut().filter(|(_, answer)| answer.is_none()).collect();
-        // How far the vault is, a challenge tells as well as a secret, and it doesn't wait for the log-in.
-        let sign = (!self.vault.is_met() && !open.is_empty()).then_some(None);
-        let reads = sign.into_iter().chain(open.into_iter().map(Some)).map(|read| async move {
-            match read {
-                None => self.vault.heard().await,
-                Some(((name, version), answer)) => *answer = Some(self.read(name, version).await),
-            }
+        let open = answers.iter_mut().filter(|(_, answer)| answer.is_none());
+        let reads = open.map(|((name, version), answer)| async move {
+            *answer = Some(self.read(name, version).await);
         });
-        AT_ONCE.all(reads.collect()).await;
+        // How far the vault is, a challenge tells as well as a secret, and it doesn't wait for the log-in. Later there is none.
+        let sign = async {
+            match self.vault.is_met() {
+                false => self.vault.heard().await,
+                true => std::future::pending().await,
+            }
+        };
+        AT_ONCE.all_with_sign(reads.collect(), sign).await;
         requests
             .iter()
             .zip(refused)

@@ -1,7 +1,9 @@
 //! How many requests are on their way at once.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
 
@@ -30,6 +32,13 @@ impl Ramp {
 
     /// Runs all reads and gives their answers in the order of the reads. Needs a Tokio runtime with time.
     pub async fn all<F: Future>(&self, reads: Vec<F>) -> Vec<F::Output> {
+        self.all_with_sign(reads, std::future::pending()).await
+    }
+
+    /// The same, where something may tell sooner than the first answer that the server is near. Nobody waits for the sign: it
+    /// need never come.
+    pub async fn all_with_sign<F: Future>(&self, reads: Vec<F>, sign: impl Future<Output = ()>) -> Vec<F::Output> {
+        let mut sign = pin!(sign);
         let mut answers: Vec<Option<F::Output>> = reads.iter().map(|_| None).collect();
         let mut waiting = reads.into_iter().enumerate();
         let mut running = FuturesUnordered::new();
@@ -43,8 +52,12 @@ impl Ramp {
             }
             let next = match judgement {
                 None => running.next().await,
-                Some(at) => match timeout_at(at, running.next()).await {
-                    Ok(next) => next,
+                Some(at) => match timeout_at(at, select(running.next(), sign.as_mut())).await {
+                    Ok(Either::Left((next, _))) => next,
+                    Ok(Either::Right(_)) => {
+                        judgement = None;
+                        continue;
+                    }
                     Err(_) => {
                         judgement = None;
                         limit = self.most;
@@ -71,6 +84,10 @@ mod tests {
 
     /// The answers to 300 reads that take `time` each, and how many ran at once at most.
     async fn run(time: Duration) -> (Vec<usize>, usize) {
+        run_with_sign(time, std::future::pending()).await
+    }
+
+    async fn run_with_sign(time: Duration, sign: impl Future<Output = ()>) -> (Vec<usize>, usize) {
         let (now, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let reads = (0..300).map(|index| {
             let (now, most) = (&now, &most);
@@ -81,7 +98,7 @@ mod tests {
                 index
             }
         });
-        let answers = Ramp::HTTP1.all(reads.collect()).await;
+        let answers = Ramp::HTTP1.all_with_sign(reads.collect(), sign).await;
         (answers, most.into_inner())
     }
 
@@ -90,6 +107,16 @@ mod tests {
         let in_order: Vec<usize> = (0..300).collect();
         assert_eq!(run(Duration::from_millis(1)).await, (in_order.clone(), Ramp::HTTP1.first));
         assert_eq!(run(Duration::from_millis(20)).await, (in_order, Ramp::HTTP1.most));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sign_in_time_means_that_the_server_is_near_and_one_that_never_comes_is_not_waited_for() {
+        let slow = Duration::from_millis(20);
+        let in_time = tokio::time::sleep(Ramp::HTTP1.soon / 2);
+        assert_eq!(run_with_sign(slow, in_time).await.1, Ramp::HTTP1.first);
+        let late = tokio::time::sleep(Ramp::HTTP1.soon * 2);
+        assert_eq!(run_with_sign(slow, late).await.1, Ramp::HTTP1.most);
+        assert_eq!(run_with_sign(slow, std::future::pending()).await.0.len(), 300);
     }
 
     #[tokio::test(start_paused = true)]
