@@ -17,7 +17,7 @@ impl Objects {
             let list: PartialList = self.cluster.ask(&call).await?;
             list.confirm(&self.namespace)
         };
-        judge(&self.cluster, &self.namespace, asked, DENIED_LIST, "").await
+        judge(&self.cluster, &self.namespace, asked, Some(DENIED_LIST), None).await
     }
 }
 
@@ -28,12 +28,13 @@ impl Keys {
             let partial: Partial = self.cluster.ask(&call).await?;
             partial.confirm(&self.namespace, &self.object)
         };
-        judge(&self.cluster, &self.namespace, asked, DENIED_GET, MISSING).await
+        // Who may not get this one object can read nothing here.
+        judge(&self.cluster, &self.namespace, asked, None, Some(MISSING)).await
     }
 }
 
-const DENIED_LIST: &str = "`list` of secrets in the namespace is not allowed: secrets can be read by name, and not listed";
-const DENIED_GET: &str = "`get` of the Secret is not allowed: nothing can be read";
+const DENIED_LIST: &str = "`list` of secrets in the namespace is not allowed: names can't be listed, and whether secrets can be \
+    read by name only a read shows";
 const MISSING: &str = "the Secret does not exist yet: the first write makes it";
 
 /// Asks for the namespace beside: to reads, one that is missing looks like an empty one.
@@ -41,18 +42,23 @@ async fn judge(
     cluster: &Cluster,
     namespace: &str,
     asked: impl Future<Output = Result<(), Failed>>,
-    denied: &'static str,
-    missing: &'static str,
+    denied: Option<&'static str>,
+    missing: Option<&'static str>,
 ) -> Result<Health> {
     let call = Call::get(Path::namespace(namespace), Accept::Metadata);
     let (asked, of_namespace) = join(asked, cluster.answer(&call)).await;
     let mut health = Health::default();
     match asked {
         Ok(()) => {}
-        Err(failed) if failed.is_not_found() && !missing.is_empty() => health.warnings.push(missing.to_owned()),
-        // The API server knows who asks.
-        Err(failed) if failed.is_denied() => health.warnings.push(denied.to_owned()),
-        Err(failed) => return Err(failed.into_error()),
+        Err(failed) => {
+            let warning = match (missing, denied) {
+                (Some(missing), _) if failed.is_not_found() => missing,
+                // The API server knows who asks.
+                (_, Some(denied)) if failed.is_denied() => denied,
+                _ => return Err(failed.into_error()),
+            };
+            health.warnings.push(warning.to_owned());
+        }
     }
     // Few are allowed to look at it, and then it stays unknown.
     if let Err(failed) = of_namespace
