@@ -222,7 +222,7 @@ async fn the_choice_and_its_reason_can_be_asked_without_a_vault() {
         .var("AZURE_TENANT_ID", "tenant")
         .build();
     let url = keyfob_core::StoreUrl::parse("azure://team-vault").unwrap();
-    let line = keyfob_azure::describe_identity(&url, &environment).unwrap();
+    let line = describe_identity(&url, &environment).unwrap();
     assert_eq!(
         line,
         "the client secret of application `app` in tenant `tenant`, because `AZURE_CLIENT_SECRET` is set"
