@@ -167,7 +167,7 @@ impl Cache {
         let mut secret = entry.secret.clone();
         drop(entries);
         self.listen();
-        secret.metadata.origin.freshness = Freshness::Cache;
+        secret.metadata_mut().origin.freshness = Freshness::Cache;
         Some(secret)
     }
 

@@ -93,7 +93,7 @@ pub struct Answer {
     /// The value, of the field if one was asked for. UTF-8.
     pub value: SecretValue,
     /// What the store said of it; `None` for a file or a fallback.
-    pub metadata: Option<Metadata>,
+    pub metadata: Option<Arc<Metadata>>,
 }
 
 impl Resolved {

@@ -98,6 +98,7 @@ impl Metadata {
             origin: Origin {
                 store: store.into(),
                 freshness: Freshness::Store,
+                passed_over: Vec::new(),
             },
         }
     }
@@ -117,6 +118,29 @@ pub struct Origin {
     pub store: Arc<str>,
     /// Whether the store itself answered.
     pub freshness: Freshness,
+    /// The stores before it in a failover list, and why they did not answer; empty without one.
+    pub passed_over: Vec<PassedOver>,
+}
+
+/// A store of a failover list that did not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PassedOver {
+    /// The store, as [`Origin::store`] would name it.
+    pub store: Arc<str>,
+    /// Why not. [`ErrorKind::Unavailable`] also for a store that was not asked because it is known to be ill.
+    pub kind: ErrorKind,
+}
+
+impl PassedOver {
+    /// Says that `store` did not answer because of an error of `kind`.
+    #[must_use]
+    pub fn new(store: impl Into<Arc<str>>, kind: ErrorKind) -> Self {
+        Self {
+            store: store.into(),
+            kind,
+        }
+    }
 }
 
 /// How fresh an answer is.
@@ -131,21 +155,29 @@ pub enum Freshness {
     Stale,
 }
 
-/// A value and what is known about it.
+/// A value and what is known about it. Cheap to clone: a cache hands the same one to everybody who asks.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Secret {
     /// The bytes.
     pub value: SecretValue,
     /// Everything else.
-    pub metadata: Metadata,
+    pub metadata: Arc<Metadata>,
 }
 
 impl Secret {
     /// Joins a value with its metadata.
     #[must_use]
-    pub fn new(value: SecretValue, metadata: Metadata) -> Self {
-        Self { value, metadata }
+    pub fn new(value: SecretValue, metadata: impl Into<Arc<Metadata>>) -> Self {
+        Self {
+            value,
+            metadata: metadata.into(),
+        }
+    }
+
+    /// The metadata to be changed, of this handle alone.
+    pub fn metadata_mut(&mut self) -> &mut Metadata {
+        Arc::make_mut(&mut self.metadata)
     }
 }
 

@@ -55,7 +55,12 @@ async fn awkward_secrets_go_between_every_pair_of_kinds() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes half an hour: a thousand secrets between every pair, of which one of each awkwardness is enough for every change"]
 async fn a_thousand_awkward_secrets_go_between_every_pair_of_kinds() {
-    let samples = corpus(1000);
+    // The two that are too large for a thousand states of one Kubernetes object go between every pair in the test above.
+    let samples: Vec<Sample> = corpus(1002)
+        .into_iter()
+        .filter(|sample| Kind::ALL.into_iter().all(|kind| kind.is_reasonable(sample)))
+        .collect();
+    assert_eq!(samples.len(), 1000);
     between_every_pair("a_thousand_awkward_secrets_go_between_every_pair_of_kinds", &samples).await;
 }
 

@@ -26,7 +26,7 @@ impl Inner {
             (value, _) => value?,
         };
         match described {
-            Ok(described) => described.add_to(&mut secret.metadata),
+            Ok(described) => described.add_to(secret.metadata_mut()),
             // Who may only read values gets values. The expiry has come with it.
             Err(failed) if failed.is_denied() => {
                 tracing::debug!(target: "keyfob", name = name.as_str(), "description and tags are left out: DescribeSecret is not allowed");

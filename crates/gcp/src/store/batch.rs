@@ -99,7 +99,7 @@ impl Inner {
         };
         if let Some(notes) = notes {
             obey(notes, &name)?;
-            secret.metadata.expires_at = notes.expiries.of(number);
+            secret.metadata_mut().expires_at = notes.expiries.of(number);
         }
         Ok(secret)
     }

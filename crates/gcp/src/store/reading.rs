@@ -28,7 +28,7 @@ impl Inner {
             (value, _) => value?,
         };
         if let Some(described) = described {
-            described.notes.add_to(&mut secret.metadata, number);
+            described.notes.add_to(secret.metadata_mut(), number);
             obey(&described.notes, name)?;
         }
         unexpired(secret, options)

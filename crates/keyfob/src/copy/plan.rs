@@ -85,7 +85,7 @@ impl Ends {
             None => Step::Nothing,
             Some(difference) if self.options.overwrite => Step::Change {
                 difference,
-                seen: present.metadata.version,
+                seen: present.metadata.version.clone(),
             },
             Some(difference) => Step::Leave(difference),
         }

@@ -150,6 +150,8 @@ impl Store {
             .await
             .unwrap()
             .metadata
+            .as_ref()
+            .clone()
     }
 
     async fn faulty_put(&self, name: &SecretName, mut request: PutRequest) -> Result<Metadata> {
@@ -223,8 +225,8 @@ impl SecretStore for Store {
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
         let mut answers = self.right.get_many(requests).await;
         for secret in answers.iter_mut().flatten() {
-            secret.metadata.description = None;
-            secret.metadata.tags.clear();
+            secret.metadata_mut().description = None;
+            secret.metadata_mut().tags.clear();
         }
         answers
     }

@@ -11,7 +11,7 @@ use crate::{CANARY, listed, name};
 
 async fn version(store: &dyn SecretStore, text: &str) -> Version {
     let secret = store.get(&name(text), &GetOptions::default()).await.unwrap();
-    secret.metadata.version.unwrap()
+    secret.metadata.version.clone().unwrap()
 }
 
 #[tokio::test]

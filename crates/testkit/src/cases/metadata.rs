@@ -287,7 +287,11 @@ async fn put(context: &Context, name: &SecretName, change: impl FnOnce(&mut PutR
 }
 
 async fn metadata(context: &Context, name: &SecretName) -> CaseResult<Metadata> {
-    Ok(current_is(context, name, &context.value("a"), "get").await?.metadata)
+    Ok(current_is(context, name, &context.value("a"), "get")
+        .await?
+        .metadata
+        .as_ref()
+        .clone())
 }
 
 fn tags<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {

@@ -55,7 +55,7 @@ pub async fn brings_the_metadata_back(context: &Context) -> CaseResult {
     let read = current_is(context, &name, &context.value("a"), "get after restore")
         .await?
         .metadata;
-    for (what, after) in [("returned by `restore`", returned), ("after `restore`", read)] {
+    for (what, after) in [("returned by `restore`", &returned), ("after `restore`", &*read)] {
         ensure!(
             after.description == before.description,
             "the description {what} is {:?}",
