@@ -213,7 +213,7 @@ fn processes_writing(report: &mut Report, effort: Effort) -> Outcome {
             .await?;
         Ok((
             found,
-            shared.metadata.version.map(|version| version.to_string()).unwrap_or_default(),
+            shared.metadata.version.as_ref().map(ToString::to_string).unwrap_or_default(),
         ))
     })?;
     let (expected, versions) = (PROCESSES * each + 1, PROCESSES * each);

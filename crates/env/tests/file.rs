@@ -40,7 +40,7 @@ impl Bed {
 
     fn get(&self, name: &str) -> Result<(String, Metadata)> {
         let secret = block_on(self.store.get(&named(name), &GetOptions::default()))?;
-        Ok((secret.value.expose_str()?.to_owned(), secret.metadata))
+        Ok((secret.value.expose_str()?.to_owned(), secret.metadata.as_ref().clone()))
     }
 
     fn value(&self, name: &str) -> Result<String> {
@@ -360,7 +360,7 @@ fn writer_process() {
                 let counter = named("counter");
                 let secret = store.get(&counter, &GetOptions::default()).await.unwrap();
                 let next = secret.value.expose_str().unwrap().parse::<usize>().unwrap() + 1;
-                let request = PutRequest::new(next.to_string()).mode(PutMode::Match(secret.metadata.version.unwrap()));
+                let request = PutRequest::new(next.to_string()).mode(PutMode::Match(secret.metadata.version.clone().unwrap()));
                 match store.put(&counter, request).await {
                     Ok(_) => break,
                     Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict),

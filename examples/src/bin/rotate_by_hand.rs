@@ -15,7 +15,7 @@ async fn main() -> Result<(), keyfob::Error> {
         .await?;
     secrets.put("api/key", PutRequest::new("first")).await?;
 
-    let seen = secrets.get("api/key").await?.metadata.version;
+    let seen = secrets.get("api/key").await?.metadata.version.clone();
     let mode = seen.map_or(PutMode::Create, PutMode::Match);
     for writer in ["one", "two"] {
         let value = format!("from writer {writer}");

@@ -107,7 +107,7 @@ async fn an_alias_names_a_version() {
     double.ask(Method::PATCH, "/a?updateMask=versionAliases", body).await;
     assert_eq!(read(&store, "a", &version("stable")).await.unwrap(), b"kfcanary-one00001");
     let secret = store.get(&name("a"), &version("stable")).await.unwrap();
-    assert_eq!(secret.metadata.version.unwrap().as_str(), "1");
+    assert_eq!(secret.metadata.version.as_ref().unwrap().as_str(), "1");
     let listed = store.versions(&name("a"), &PageRequest::default()).await.unwrap().items;
     assert_eq!((&listed[0].labels, &listed[1].labels), (&vec![], &vec!["stable".to_owned()]));
     let error = read(&store, "a", &version("no-such-alias")).await.unwrap_err();

@@ -62,7 +62,7 @@ fn of_many_that_match_the_same_version_one_wins_each_round() {
                 loop {
                     let found = crate::support::get(&store, "counter").await.unwrap();
                     let count: u64 = found.value.expose_str().unwrap().parse().unwrap();
-                    let mode = PutMode::Match(found.metadata.version.unwrap());
+                    let mode = PutMode::Match(found.metadata.version.clone().unwrap());
                     let request = PutRequest::new((count + 1).to_string()).mode(mode);
                     match store.put(&name("counter"), request).await {
                         Ok(_) => break,
@@ -97,7 +97,7 @@ fn readers_see_one_moment_while_others_write() {
                         .get_many(&requests)
                         .await
                         .into_iter()
-                        .map(|answer| answer.unwrap().metadata.version.unwrap().as_str().parse().unwrap())
+                        .map(|answer| answer.unwrap().metadata.version.clone().unwrap().as_str().parse().unwrap())
                         .collect();
                     assert!(versions[0] == versions[1] || versions[0] == versions[1] + 1, "{versions:?}");
                 }

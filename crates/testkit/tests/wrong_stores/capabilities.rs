@@ -264,7 +264,7 @@ macro_rules! maps_names {
             async fn get(&self, right: &MemoryStore, name: &SecretName, options: &GetOptions) -> Result<Secret> {
                 match right.get(&Self::map(name)?, options).await {
                     Ok(mut secret) => {
-                        secret.metadata.name = name.clone();
+                        secret.metadata_mut().name = name.clone();
                         Ok(secret)
                     }
                     Err(error) => Err(Error::new(error.kind(), "no").with("name", name.as_str())),

@@ -59,7 +59,11 @@ async fn present(right: &MemoryStore, name: &SecretName) -> Option<Metadata> {
         expired: Expired::Allow,
         ..GetOptions::default()
     };
-    right.get(name, &options).await.ok().map(|secret| secret.metadata)
+    right
+        .get(name, &options)
+        .await
+        .ok()
+        .map(|secret| secret.metadata.as_ref().clone())
 }
 
 change!(LosesATag, |request, _present| {

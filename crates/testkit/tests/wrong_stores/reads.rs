@@ -128,7 +128,7 @@ get!(UnknownVersionIsCurrent, |right, name, options| {
 get!(AnswersWithTheSelector, |right, name, options| {
     let mut secret = right.get(name, options).await?;
     if options.version == VersionSelector::Previous {
-        secret.metadata.version = Some(Version::new("previous")?);
+        secret.metadata_mut().version = Some(Version::new("previous")?);
     }
     Ok(secret)
 });
@@ -152,14 +152,14 @@ get!(NeverHandsOutExpired, |right, name, options| {
 get!(ForgetsTheDirectory, |right, name, options| {
     let mut secret = right.get(name, options).await?;
     if let Some(last) = name.segments().next_back() {
-        secret.metadata.name = SecretName::new(last)?;
+        secret.metadata_mut().name = SecretName::new(last)?;
     }
     Ok(secret)
 });
 
 get!(WrongOrigin, |right, name, options| {
     let mut secret = right.get(name, options).await?;
-    secret.metadata.origin.store = "elsewhere".into();
+    secret.metadata_mut().origin.store = "elsewhere".into();
     Ok(secret)
 });
 

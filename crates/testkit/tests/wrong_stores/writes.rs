@@ -219,14 +219,17 @@ put!(SameBytesMakeNoVersion, |right, name, request| {
         && request.expires_at.is_keep()
         && value.expose_secret() == present.value.expose_secret()
     {
-        return Ok(present.metadata);
+        return Ok(present.metadata.as_ref().clone());
     }
     right.put(name, request).await
 });
 
 // Only for a plain put, so that the cases that go on with the token are not concerned.
 put!(ReturnsTheVersionBefore, |right, name, request| {
-    let before = current(right, name).await.ok().and_then(|secret| secret.metadata.version);
+    let before = current(right, name)
+        .await
+        .ok()
+        .and_then(|secret| secret.metadata.version.clone());
     let mut metadata = right.put(name, request).await?;
     metadata.version = before.or(metadata.version);
     Ok(metadata)
@@ -263,7 +266,7 @@ put!(MetadataAloneMakesASecret, |right, name, request| {
 put!(NothingToWriteIsFine, |right, name, request| {
     match (request.value.is_none(), right.put(name, request).await) {
         (true, Err(error)) if error.kind() == ErrorKind::InvalidInput && error.message().starts_with("neither") => {
-            current(right, name).await.map(|secret| secret.metadata)
+            current(right, name).await.map(|secret| secret.metadata.as_ref().clone())
         }
         (_, answer) => answer,
     }

@@ -50,7 +50,7 @@ async fn of_parallel_writes_under_one_condition_exactly_one_wins_across_connecti
         if described {
             assert_eq!(kept.metadata.description, Some(winners[0].to_string()));
         }
-        kept.metadata.version.unwrap()
+        kept.metadata.version.clone().unwrap()
     };
     for round in 0..4 {
         let secret = format!("round-{round}");
@@ -114,7 +114,10 @@ async fn a_new_secret_after_a_deleted_one_begins_without_its_metadata() {
     let written = store.put(&name("a"), create("kfcanary-new12345")).await.unwrap();
     assert_eq!(written.version, Some(Version::from(2)));
     let secret = store.get(&name("a"), &GetOptions::default()).await.unwrap();
-    assert_eq!((secret.metadata.description, secret.metadata.expires_at), (None, None));
+    assert_eq!(
+        (secret.metadata.description.as_deref(), secret.metadata.expires_at),
+        (None, None)
+    );
     let previous = store.get(&name("a"), &GetOptions::version(VersionSelector::Previous)).await;
     assert_eq!(previous.unwrap_err().kind(), ErrorKind::NotFound);
     // But one that came back goes on with it.
