@@ -22,7 +22,8 @@ pub const FILE_NAME: &str = "keyfob.toml";
 /// It holds no secrets. Relative paths in its store URLs stand below its own directory.
 ///
 /// ```toml
-/// default = "team"                        # the store of `${secret:…}`: a store, an alias or a provider
+/// default = "team"                        # the store of `${secret:…}`: a store, an alias or a provider; an
+///                                         # array of them is a failover list
 ///
 /// [stores.team]
 /// url = "sqlite:secrets.db"
@@ -50,8 +51,9 @@ pub struct Project {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Settings {
-    /// The store of `${secret:…}`: a store, an alias or a provider.
-    pub default: Option<String>,
+    /// The store of `${secret:…}`: a store, an alias or a provider; or several, for failover. Empty when the file does
+    /// not say.
+    pub default: Vec<String>,
     /// Stores by name.
     pub stores: BTreeMap<String, StoreUrl>,
     /// Other names of stores and providers.

@@ -22,7 +22,8 @@ pub const DEFAULT_CACHE_TTL: Duration = Duration::from_millis(300_000);
 /// What the caller, or the command line, says. It comes before everything else.
 #[derive(Debug, Clone, Default)]
 pub struct SelectOptions {
-    /// The store: a URL, a store or alias of `keyfob.toml`, or a provider.
+    /// The store: a URL, a store or alias of `keyfob.toml`, or a provider; or several with commas between them, for
+    /// failover.
     pub store: Option<String>,
     /// The environment of `keyfob.toml`.
     pub environment: Option<String>,
@@ -73,10 +74,22 @@ pub struct Choice {
     pub url: StoreUrl,
     /// Its name in `keyfob.toml`, if it has one.
     pub name: Option<String>,
+    /// The stores that are asked when it can't answer, in this order.
+    pub fallbacks: Vec<Fallback>,
     /// What decided it.
     pub source: Source,
     /// Why, as one line.
     pub reason: String,
+}
+
+/// A store of a failover list after the first.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Fallback {
+    /// Where it is.
+    pub url: StoreUrl,
+    /// Its name in `keyfob.toml`, if it has one.
+    pub name: Option<String>,
 }
 
 /// Something that could have chosen the store.

@@ -120,6 +120,10 @@ impl Table {
 
     fn add_selected(&mut self, selection: &Selection) {
         let default = self.slot(match &selection.store {
+            Ok(choice) if !choice.fallbacks.is_empty() => Opening::Never(Error::new(
+                ErrorKind::Unsupported,
+                "a failover list is not supported by this version",
+            )),
             Ok(choice) => Opening::Url(choice.url.clone()),
             Err(error) => Opening::Never(error.clone()),
         });

@@ -38,7 +38,7 @@ pub(super) fn parse(text: &str, path: &Path, directory: &Path) -> Result<Project
 /// What one level of the file says, before it is known whether the names in it exist: an environment may add them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Draft {
-    default: Option<Name>,
+    default: Option<Vec<Name>>,
     stores: BTreeMap<String, StoreUrl>,
     aliases: BTreeMap<String, Name>,
     cache_ttl: Option<Duration>,
@@ -72,7 +72,7 @@ impl Draft {
         }
         let mut names = stores;
         names.extend(self.aliases.keys().map(String::as_str));
-        if let Some(default) = &self.default {
+        for default in self.default.iter().flatten() {
             default.check("store, alias or provider", &names)?;
         }
         names.extend([DEFAULT_SCHEME, FILE_SCHEME]);
@@ -80,7 +80,7 @@ impl Draft {
             scheme.check("scheme", &names)?;
         }
         Ok(Settings {
-            default: self.default.map(|default| default.name),
+            default: self.default.into_iter().flatten().map(|default| default.name).collect(),
             aliases: self.aliases.into_iter().map(|(alias, target)| (alias, target.name)).collect(),
             stores: self.stores,
             cache_ttl: self.cache_ttl,
@@ -120,7 +120,7 @@ impl Source<'_> {
         self.check_keys(table, known)?;
         let mut draft = Draft::default();
         if let Some(value) = table.get("default") {
-            draft.default = Some(self.name(value, "default")?);
+            draft.default = Some(self.default(value)?);
         }
         if let Some(value) = table.get("stores") {
             for (name, store) in self.table(value, "stores")? {
@@ -146,6 +146,14 @@ impl Source<'_> {
             draft.allow = references.get("allow").map(|allow| self.allow(allow)).transpose()?;
         }
         Ok(draft)
+    }
+
+    fn default(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<Name>> {
+        match value.get_ref().as_array() {
+            Some(stores) if stores.is_empty() => Err(self.error(&value.span(), "`default` names no store")),
+            Some(stores) => stores.iter().map(|store| self.name(store, "default")).collect(),
+            None => Ok(vec![self.name(value, "default")?]),
+        }
     }
 
     fn store(&self, name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Result<StoreUrl> {

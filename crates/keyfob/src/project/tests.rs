@@ -43,7 +43,7 @@ fn a_whole_file_is_understood() {
     assert_eq!(project.environments().collect::<Vec<_>>(), ["production"]);
 
     let base = project.settings(None).unwrap();
-    assert_eq!(base.default.as_deref(), Some("team"));
+    assert_eq!(base.default, ["team"]);
     assert_eq!(base.stores["team"].to_string(), "sqlite:secrets.db?key-file=~/key");
     assert_eq!(base.stores["team"].base(), Some(Path::new("/home/user/project")));
     assert_eq!(base.aliases["cloud"], "aws");
@@ -51,7 +51,7 @@ fn a_whole_file_is_understood() {
     assert_eq!(base.allow.unwrap().into_iter().collect::<Vec<_>>(), ["db", "env", "secret"]);
 
     let production = project.settings(Some("production")).unwrap();
-    assert_eq!(production.default.as_deref(), Some("big"));
+    assert_eq!(production.default, ["big"]);
     assert_eq!(production.stores.len(), 3, "an environment adds to the stores");
     assert_eq!(production.cache_ttl, Some(Duration::from_secs(300)));
     assert!(production.allow.is_some(), "what it leaves out holds");
@@ -228,7 +228,7 @@ fn a_variable_names_the_file_or_none() {
     let default = |env: Environment| {
         Project::find(&env)
             .unwrap()
-            .map(|project| project.settings(None).unwrap().default.unwrap())
+            .map(|project| project.settings(None).unwrap().default.concat())
     };
     assert_eq!(default(fake().build()).as_deref(), Some("env"));
     assert_eq!(

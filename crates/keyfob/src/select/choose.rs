@@ -1,8 +1,10 @@
 //! What each source says about the store.
 
+use std::borrow::Cow;
+
 use keyfob_core::{Environment, Error, ErrorKind, Result, StoreUrl, is_scheme, nearest};
 
-use super::{Choice, Considered, SelectOptions, Source};
+use super::{Choice, Considered, Fallback, SelectOptions, Source};
 use crate::backends;
 use crate::detect::Detection;
 use crate::project::Settings;
@@ -18,11 +20,16 @@ pub(super) struct Chooser<'a> {
 /// What one source says: nothing (and how that shows), or a store.
 enum Vote {
     Abstain(String),
-    Store {
-        url: StoreUrl,
-        name: Option<String>,
-        reason: String,
-    },
+    Store(Named),
+    /// The first store, those that follow it, and why.
+    List(Named, Vec<Named>, String),
+}
+
+/// A store that somebody named.
+struct Named {
+    url: StoreUrl,
+    name: Option<String>,
+    reason: String,
 }
 
 impl Chooser<'_> {
@@ -42,7 +49,11 @@ impl Chooser<'_> {
             let decides = chosen.is_none() && !matches!(vote, Ok(Vote::Abstain(_)));
             let outcome = match &vote {
                 Ok(Vote::Abstain(why)) => why.clone(),
-                Ok(Vote::Store { url, reason, .. }) => format!("`{url}`: {reason}"),
+                Ok(Vote::Store(Named { url, reason, .. })) => format!("`{url}`: {reason}"),
+                Ok(Vote::List(first, others, reason)) => {
+                    let urls = std::iter::once(first).chain(others).map(|store| format!("`{}`", store.url));
+                    format!("{}: {reason}", urls.collect::<Vec<_>>().join(", then "))
+                }
                 Err(error) => error.to_string(),
             };
             considered.push(Considered {
@@ -50,18 +61,22 @@ impl Chooser<'_> {
                 decided: decides,
                 outcome,
             });
-            match vote {
-                Ok(Vote::Store { url, name, reason }) if decides => {
-                    chosen = Some(Ok(Choice {
-                        url,
-                        name,
-                        source,
-                        reason,
-                    }));
+            let (first, others, reason) = match vote {
+                Ok(Vote::Store(Named { url, name, reason })) if decides => (Fallback { url, name }, Vec::new(), reason),
+                Ok(Vote::List(first, others, reason)) if decides => (first.into(), others, reason),
+                Err(error) if decides => {
+                    chosen = Some(Err(error.with("chosen by", source.label())));
+                    continue;
                 }
-                Err(error) if decides => chosen = Some(Err(error.with("chosen by", source.label()))),
-                _ => {}
-            }
+                _ => continue,
+            };
+            chosen = Some(Ok(Choice {
+                url: first.url,
+                name: first.name,
+                fallbacks: others.into_iter().map(Fallback::from).collect(),
+                source,
+                reason,
+            }));
         }
         let none = || Err(Error::new(ErrorKind::InvalidConfig, "no store is chosen"));
         (chosen.unwrap_or_else(none), considered)
@@ -69,7 +84,7 @@ impl Chooser<'_> {
 
     fn caller(&self) -> Result<Vote> {
         match &self.options.store {
-            Some(store) => self.named(store),
+            Some(stores) => self.list(stores.split(','), "the text names no store"),
             None => abstain("no store is given"),
         }
     }
@@ -93,25 +108,14 @@ impl Chooser<'_> {
         let Some(text) = self.env.var(SECRET_PROVIDER.name)? else {
             return abstain("not set");
         };
-        let stores: Vec<&str> = text.split(',').map(str::trim).filter(|store| !store.is_empty()).collect();
-        match stores.as_slice() {
-            [] => Err(Error::new(
-                ErrorKind::InvalidConfig,
-                format!("the variable `{}` names no store", SECRET_PROVIDER.name),
-            )),
-            [store] => self.named(store),
-            _ => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("a failover list of {} stores is not supported by this version", stores.len()),
-            )
-            .with_hint("name one store; a `,` that belongs to a URL is written `%2C`")),
-        }
+        let problem = format!("the variable `{}` names no store", SECRET_PROVIDER.name);
+        self.list(text.split(','), problem)
     }
 
     fn project(&self) -> Result<Vote> {
-        match &self.settings.default {
-            Some(default) => self.named(default),
-            None => abstain("no default store"),
+        match self.settings.default.as_slice() {
+            [] => abstain("no default store"),
+            stores => self.list(stores.iter().map(String::as_str), "`default` names no store"),
         }
     }
 
@@ -133,12 +137,45 @@ impl Chooser<'_> {
         }
     }
 
+    /// One store, or several for failover.
+    fn list<'t>(&self, texts: impl Iterator<Item = &'t str>, problem: impl Into<Cow<'static, str>>) -> Result<Vote> {
+        let texts: Vec<&str> = texts.map(str::trim).filter(|text| !text.is_empty()).collect();
+        let mut stores = Vec::with_capacity(texts.len());
+        for text in texts {
+            let store = self.named(text).map_err(|error| match error.kind() {
+                // Who wrote one URL with a comma in it meets the rest of it here.
+                ErrorKind::InvalidConfig if !stores.is_empty() && error.hint().is_none() => {
+                    error.with_hint("stores stand between commas; a `,` that belongs to a URL is written `%2C`")
+                }
+                _ => error,
+            })?;
+            if stores.iter().any(|known: &Named| known.url.to_string() == store.url.to_string()) {
+                return Err(Error::new(
+                    ErrorKind::InvalidConfig,
+                    format!("the store `{}` stands twice in the list", store.url),
+                ));
+            }
+            stores.push(store);
+        }
+        let mut stores = stores.into_iter();
+        let Some(first) = stores.next() else {
+            return Err(Error::new(ErrorKind::InvalidConfig, problem));
+        };
+        let others: Vec<Named> = stores.collect();
+        if others.is_empty() {
+            return Ok(Vote::Store(first));
+        }
+        let reasons: Vec<&str> = std::iter::once(&first).chain(&others).map(|store| store.reason.as_str()).collect();
+        let reason = format!("a failover list: {}", reasons.join(", then "));
+        Ok(Vote::List(first, others, reason))
+    }
+
     /// The store that `text` means: a URL, a store or alias of `keyfob.toml`, or a provider.
-    fn named(&self, text: &str) -> Result<Vote> {
+    fn named(&self, text: &str) -> Result<Named> {
         if text.contains(':') {
             let url = StoreUrl::parse(text)?;
             backends::find(url.scheme())?;
-            return Ok(Vote::Store {
+            return Ok(Named {
                 url,
                 name: None,
                 reason: "a store URL".to_owned(),
@@ -152,7 +189,7 @@ impl Chooser<'_> {
         };
         if let Some(url) = self.settings.stores.get(target) {
             backends::find(url.scheme())?;
-            return Ok(Vote::Store {
+            return Ok(Named {
                 url: url.clone(),
                 name: Some(target.to_owned()),
                 reason: format!("the store `{target}` of `keyfob.toml`{by_alias}"),
@@ -167,7 +204,7 @@ impl Chooser<'_> {
             .with_hint("for example `sqlite:secrets.db` or `env`"));
         }
         match backends::find(target) {
-            Ok(backend) => store_of(backend.scheme, format!("the provider `{target}`{by_alias}")),
+            Ok(backend) => provider(backend.scheme, format!("the provider `{target}`{by_alias}")),
             Err(error) if error.kind() == ErrorKind::Unsupported => Err(error),
             Err(_) => Err(self.unknown(target)),
         }
@@ -193,10 +230,20 @@ fn abstain(why: &str) -> Result<Vote> {
     Ok(Vote::Abstain(why.to_owned()))
 }
 
-fn store_of(provider: &str, reason: impl Into<String>) -> Result<Vote> {
-    Ok(Vote::Store {
-        url: StoreUrl::of_scheme(provider)?,
+fn store_of(scheme: &str, reason: impl Into<String>) -> Result<Vote> {
+    provider(scheme, reason).map(Vote::Store)
+}
+
+fn provider(scheme: &str, reason: impl Into<String>) -> Result<Named> {
+    Ok(Named {
+        url: StoreUrl::of_scheme(scheme)?,
         name: None,
         reason: reason.into(),
     })
+}
+
+impl From<Named> for Fallback {
+    fn from(Named { url, name, .. }: Named) -> Self {
+        Self { url, name }
+    }
 }

@@ -126,13 +126,6 @@ fn a_provider_that_is_not_built_in_is_refused_with_what_there_is() {
 #[test]
 fn what_cannot_be_chosen_says_why_and_how_to_choose() {
     let provider = |text: &str| refused(Environment::fake().var("SECRET_PROVIDER", text));
-    let list = provider("dotenv:a, env");
-    assert_eq!(list.kind(), ErrorKind::Unsupported);
-    assert!(
-        list.to_string()
-            .starts_with("a failover list of 2 stores is not supported by this version"),
-        "{list}"
-    );
     assert!(provider(",").to_string().contains("names no store"));
     assert_eq!(provider("dotenw").hint(), Some("did you mean `dotenv`?"));
     assert_eq!(provider("dotenw:x").hint(), Some("did you mean `dotenv`?"));
@@ -244,4 +237,40 @@ fn the_caller_decides_which_schemes_are_allowed_before_the_project() {
         (selection.allowed.value, selection.allowed.source),
         (allow(&["env"]), Source::Caller)
     );
+}
+
+#[test]
+fn a_list_of_stores_is_a_failover_list() {
+    let select = |text: &str| Selection::of(&Environment::fake().var("SECRET_PROVIDER", text).build(), &SelectOptions::default());
+    let selection = select("dotenv:a, env").unwrap();
+    let choice = selection.store.unwrap();
+    assert_eq!(choice.url.scheme(), "dotenv");
+    let fallbacks: Vec<&str> = choice.fallbacks.iter().map(|store| store.url.scheme()).collect();
+    assert_eq!(fallbacks, ["env"]);
+    assert_eq!(choice.reason, "a failover list: a store URL, then the provider `env`");
+    assert!(select("env,").unwrap().store.unwrap().fallbacks.is_empty());
+
+    let twice = select("env, dotenv:a, env").unwrap().store.unwrap_err();
+    assert_eq!(twice.kind(), ErrorKind::InvalidConfig);
+    assert!(twice.to_string().starts_with("the store `env:` stands twice in the list"), "{twice}");
+    let wrong = select("env, dotenw").unwrap().store.unwrap_err();
+    assert_eq!(wrong.hint(), Some("did you mean `dotenv`?"));
+}
+
+#[test]
+fn the_project_can_have_a_failover_list() {
+    let project = "default = [\"team\", \"env\"]\n[stores.team]\nurl = \"dotenv:a\"\n[env.alone]\ndefault = \"env\"\n";
+    let choice = |environment: Option<&str>| {
+        let options = SelectOptions {
+            environment: environment.map(str::to_owned),
+            ..SelectOptions::default()
+        };
+        let fake = Environment::fake().file("/work/keyfob.toml", project).current_dir("/work");
+        Selection::of(&fake.build(), &options).unwrap().store.unwrap()
+    };
+    let list = choice(None);
+    assert_eq!(list.name.as_deref(), Some("team"));
+    assert_eq!(list.fallbacks.len(), 1);
+    let alone = choice(Some("alone"));
+    assert_eq!((alone.url.scheme(), alone.fallbacks.len()), ("env", 0));
 }
