@@ -16,6 +16,7 @@ mod memory;
 mod name;
 mod nearest;
 mod options;
+mod random;
 mod reference;
 mod report;
 mod resolver;
@@ -44,6 +45,7 @@ pub use options::{
     Change, DeleteMode, DeleteOptions, Deleted, Expired, GetOptions, GetRequest, ListOptions, Page, PageRequest, PageToken,
     PutMode, PutRequest, VersionSelector,
 };
+pub use random::Random;
 pub use reference::{DEFAULT_SCHEME, FILE_SCHEME, Fallback, Reference, SecretRef, Target, is_scheme};
 pub use report::{Failure, Location, Report};
 pub use resolver::{AllowedSchemes, Answer, Occurrence, Resolved, Stores, resolve};
