@@ -29,6 +29,7 @@ use crate::credentials::Tokens;
 use crate::error::{Failed, failed};
 use crate::http::{Http, Refused, Server, client};
 use crate::names::{AzureName, VersionId};
+use crate::permissions::Permission;
 
 /// A vault.
 pub(crate) struct Vault {
@@ -112,7 +113,9 @@ impl Vault {
             secret_version: version.map(|version| version.as_str().to_owned()),
             ..SecretClientGetSecretOptions::default()
         };
-        let answer = self.ask(self.client.get_secret(name.as_str(), Some(options))).await?;
+        let answer = self
+            .ask(Permission::Get, self.client.get_secret(name.as_str(), Some(options)))
+            .await?;
         let secret = answer.into_model().map_err(failed)?;
         let value = SecretValue::from(secret.value.clone().ok_or_else(Failed::incomprehensible)?);
         let told = Told::of_secret(&secret)
@@ -131,9 +134,10 @@ impl Vault {
         };
         let body = body(&parameters, written.value.len())?;
         wipe(parameters.value);
-        let answer = self.ask(self.client.set_secret(name.as_str(), body, None)).await;
-        let answer = answer.map_err(Failed::of_write)?;
-        wiped(answer.into_model().map_err(failed)?)
+        let answer = self
+            .ask(Permission::Set, self.client.set_secret(name.as_str(), body, None))
+            .await;
+        wiped(answer?.into_model().map_err(failed)?)
             .filter(|told| told.is(name, None) && told.version.is_some())
             .ok_or_else(Failed::incomprehensible)
     }
@@ -151,18 +155,22 @@ impl Vault {
         };
         let body = body(&parameters, 0)?;
         let answer = self
-            .ask(self.client.update_secret_properties(name.as_str(), body, Some(options)))
+            .ask(
+                Permission::Update,
+                self.client.update_secret_properties(name.as_str(), body, Some(options)),
+            )
             .await;
-        let answer = answer.map_err(Failed::of_write)?;
-        wiped(answer.into_model().map_err(failed)?)
+        wiped(answer?.into_model().map_err(failed)?)
             .filter(|told| told.is(name, Some(version)))
             .ok_or_else(Failed::incomprehensible)
     }
 
     /// Begins to delete. Says whether it can be recovered then.
     pub(crate) async fn delete(&self, name: &AzureName) -> Result<bool, Failed> {
-        let answer = self.ask(self.client.delete_secret(name.as_str(), None)).await;
-        let deleted = answer.map_err(Failed::of_write)?.into_model().map_err(failed)?;
+        let answer = self
+            .ask(Permission::Delete, self.client.delete_secret(name.as_str(), None))
+            .await;
+        let deleted = answer?.into_model().map_err(failed)?;
         let told = Told::of_deleted(&deleted).filter(|told| told.is(name, None));
         told.map(|_| deleted.recovery_id.is_some())
             .ok_or_else(Failed::incomprehensible)
@@ -170,7 +178,9 @@ impl Vault {
 
     /// What is deleted and can be recovered.
     pub(crate) async fn deleted(&self, name: &AzureName) -> Result<Told, Failed> {
-        let answer = self.ask(self.client.get_deleted_secret(name.as_str(), None)).await?;
+        let answer = self
+            .ask(Permission::GetDeleted, self.client.get_deleted_secret(name.as_str(), None))
+            .await?;
         let deleted = answer.into_model().map_err(failed)?;
         Told::of_deleted(&deleted)
             .filter(|told| told.is(name, None))
@@ -179,8 +189,10 @@ impl Vault {
 
     /// Begins to recover.
     pub(crate) async fn recover(&self, name: &AzureName) -> Result<(), Failed> {
-        let answer = self.ask(self.client.recover_deleted_secret(name.as_str(), None)).await;
-        let told = wiped(answer.map_err(Failed::of_write)?.into_model().map_err(failed)?);
+        let answer = self
+            .ask(Permission::Recover, self.client.recover_deleted_secret(name.as_str(), None))
+            .await;
+        let told = wiped(answer?.into_model().map_err(failed)?);
         told.filter(|told| told.is(name, None))
             .map(|_| ())
             .ok_or_else(Failed::incomprehensible)
@@ -188,13 +200,15 @@ impl Vault {
 
     /// Begins to take away for good.
     pub(crate) async fn purge(&self, name: &AzureName) -> Result<(), Failed> {
-        let answer = self.ask(self.client.purge_deleted_secret(name.as_str(), None)).await;
-        answer.map(|_| ()).map_err(Failed::of_write)
+        let answer = self
+            .ask(Permission::Purge, self.client.purge_deleted_secret(name.as_str(), None))
+            .await;
+        answer.map(|_| ())
     }
 
-    /// One request, within its time. The first of all is challenged by the vault; where it is known what the vault will
+    /// One request, within its time, and what it needs to be allowed. The first of all is challenged by the vault; where it is known what the vault will
     /// say, the log-in doesn't wait for it.
-    async fn ask<T>(&self, request: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failed> {
+    async fn ask<T>(&self, permission: Permission, request: impl Future<Output = azure_core::Result<T>>) -> Result<T, Failed> {
         let answer = async {
             match &self.scope {
                 Some(scope) if !self.is_met() => join(request, self.tokens.token(scope)).await.0,
@@ -206,7 +220,7 @@ impl Vault {
         if answer.as_ref().map_or_else(Failed::is_answer_to_one_known, |_| true) {
             self.is_met.store(true, Ordering::Relaxed);
         }
-        answer
+        answer.map_err(|failed| failed.at(permission))
     }
 }
 

@@ -9,6 +9,7 @@ use azure_core::http::headers::{HeaderName, Headers};
 use keyfob_core::{Error, ErrorKind, SecretName};
 use serde::Deserialize;
 
+use crate::permissions::Permission;
 use crate::problem::Problem;
 use crate::store::SCHEME;
 
@@ -20,6 +21,8 @@ pub(crate) struct Failed {
     status: u16,
     /// The request may have arrived, and its answer did not.
     is_unsettled: bool,
+    /// Who asks may not do this; nothing else is in the way.
+    lacks_permission: bool,
     error: Error,
 }
 
@@ -95,12 +98,39 @@ impl Failed {
             code: String::new(),
             status: 0,
             is_unsettled: false,
+            lacks_permission: false,
             error,
         }
     }
 
+    /// The same of a request that needs this permission.
+    pub(crate) fn at(self, permission: Permission) -> Self {
+        let failed = self.lacking(permission);
+        match permission.is_to_write() {
+            true => failed.of_write(),
+            false => failed,
+        }
+    }
+
+    /// Says which permission it takes, if it is one that lacks.
+    fn lacking(mut self, permission: Permission) -> Self {
+        if self.lacks_permission {
+            let (action, policy) = (permission.action(), permission.in_policy());
+            let needed = match self.code.as_str() {
+                "ForbiddenByRbac" => format!("the data action `{action}` in a role"),
+                "ForbiddenByPolicy" | "AccessDenied" => format!("`{policy}` in the vault's access policy"),
+                _ => format!("the data action `{action}` in a role, or `{policy}` in the vault's access policy"),
+            };
+            let hint = format!(
+                "it takes {needed}; the page about Azure has ready roles, and a new assignment takes some minutes to work"
+            );
+            self.error = self.error.with_hint(hint);
+        }
+        self
+    }
+
     /// The same of a request that changes something: when its answer got lost, nobody knows whether it was done.
-    pub(crate) fn of_write(mut self) -> Self {
+    fn of_write(mut self) -> Self {
         if self.is_unsettled && self.error.kind() == ErrorKind::Unavailable {
             let error = Error::new(ErrorKind::Timeout, "the connection broke before the answer to a write came");
             self.error = with_facts_of(error, &self.error);
@@ -242,6 +272,7 @@ fn refused(status: u16, headers: &Headers, body: &[u8]) -> Failed {
         code,
         status,
         is_unsettled: false,
+        lacks_permission: words == LACKS_PERMISSION,
         error,
     }
 }
@@ -255,6 +286,8 @@ fn innermost(detail: &Detail) -> String {
     inner.or_else(|| own.map(str::to_owned)).unwrap_or_default()
 }
 
+const LACKS_PERMISSION: &str = "the credentials are not allowed to do this";
+
 type Words = (ErrorKind, &'static str, Option<&'static str>);
 
 /// <https://learn.microsoft.com/azure/key-vault/general/rest-error-codes> and
@@ -264,7 +297,6 @@ fn words(status: u16, code: &str) -> Words {
         Conflict, Expired, InvalidConfig, InvalidInput, NotFound, Other, PermissionDenied, RateLimited, Timeout, Unauthenticated,
         Unavailable,
     };
-    let role = Some("the page about Azure has the roles; a new assignment takes some minutes to work");
     match (status, code) {
         (400, _) => (InvalidInput, "the vault refuses the request", None),
         (401, _) => (
@@ -289,7 +321,7 @@ fn words(status: u16, code: &str) -> Words {
             "the vault's firewall doesn't let this machine in",
             Some("allow its address or network in the vault's network settings, or use a private endpoint"),
         ),
-        (403, _) => (PermissionDenied, "the credentials are not allowed to do this", role),
+        (403, _) => (PermissionDenied, LACKS_PERMISSION, None),
         (404, "SecretNotFound") => (NotFound, "no such secret", None),
         (404, _) => (Other, "what answered is not the vault", Some("check the address")),
         (408 | 504, _) => (Timeout, "the vault gave up waiting", None),

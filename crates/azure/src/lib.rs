@@ -6,6 +6,7 @@ mod credentials;
 mod error;
 mod http;
 mod names;
+mod permissions;
 mod problem;
 mod store;
 

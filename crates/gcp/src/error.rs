@@ -11,6 +11,7 @@ use keyfob_core::{Error, ErrorKind, SecretName};
 use reqwest::header::HeaderMap;
 
 use self::answer::{Answer, of_code, of_status, retry_after};
+use crate::permissions::Permission;
 use crate::store::SCHEME;
 
 /// What a request failed with: an error for the user, and the code that the store decides by.
@@ -118,9 +119,14 @@ pub(crate) fn failed(error: google_cloud_gax::error::Error) -> Failed {
 }
 
 /// An answer that is no success.
-pub(crate) fn refused(status: u16, headers: &HeaderMap, body: &[u8], writes: bool) -> Failed {
+pub(crate) fn refused(status: u16, headers: &HeaderMap, body: &[u8], permission: Permission) -> Failed {
     let answer = Answer::read(body);
-    let mut failed = Failed::new(answer.as_ref().map_or_else(|| of_status(status), of_code)).with("status", status.to_string());
+    let mut failed = Failed::new(
+        answer
+            .as_ref()
+            .map_or_else(|| of_status(status), |answer| of_code(answer, permission)),
+    )
+    .with("status", status.to_string());
     let answer = answer.unwrap_or_default();
     if !answer.status.is_empty() {
         failed = failed.with("code", answer.status.as_str());
@@ -135,7 +141,7 @@ pub(crate) fn refused(status: u16, headers: &HeaderMap, body: &[u8], writes: boo
         failed.error = failed.error.with_retry_after(wait);
     }
     failed.code = answer.status;
-    settled(failed, writes)
+    settled(failed, permission.is_to_write())
 }
 
 /// No answer came in time.

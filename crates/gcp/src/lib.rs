@@ -7,6 +7,7 @@ mod error;
 mod machine;
 mod names;
 mod notes;
+mod permissions;
 mod ranges;
 mod store;
 mod transport;

@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 use crate::config::GcpConfig;
 use crate::credentials::Identity;
 use crate::error::{Failed, refused, too_large, too_late, undelivered, unreadable};
+use crate::permissions::Permission;
 
 /// The largest answer that is read. A page of a listing can have 1,000 secrets with 16 KiB of annotations each.
 const MAX_ANSWER_BYTES: usize = 32 << 20;
@@ -91,7 +92,7 @@ impl Transport {
 
     /// Status and body of a success.
     async fn exchange(&self, call: &Call) -> Result<(u16, Zeroizing<Vec<u8>>), Failed> {
-        let writes = call.method != Method::GET;
+        let writes = call.permission.is_to_write();
         let exchange = async {
             let request = self.request(call).await?;
             let answer = self.send(request).await.map_err(|error| undelivered(&error, writes))?;
@@ -99,7 +100,7 @@ impl Transport {
             let body = read(answer, writes).await?;
             match status.is_success() {
                 true => Ok((status.as_u16(), body)),
-                false => Err(refused(status.as_u16(), &headers, &body, writes)),
+                false => Err(refused(status.as_u16(), &headers, &body, call.permission)),
             }
         };
         match tokio::time::timeout(self.timeout, exchange).await {
@@ -179,6 +180,7 @@ async fn read(mut answer: reqwest::Response, writes: bool) -> Result<Zeroizing<V
 
 /// One request. What its path is made of has been checked: it needs no escapes.
 struct Call {
+    permission: Permission,
     method: Method,
     path: String,
     query: Vec<(&'static str, String)>,
@@ -186,8 +188,9 @@ struct Call {
 }
 
 impl Call {
-    fn get(path: impl Into<String>) -> Self {
+    fn get(permission: Permission, path: impl Into<String>) -> Self {
         Self {
+            permission,
             method: Method::GET,
             path: path.into(),
             query: Vec::new(),
@@ -195,7 +198,7 @@ impl Call {
         }
     }
 
-    fn write<B: Serialize>(method: Method, path: impl Into<String>, body: &B) -> Result<Self, Failed> {
+    fn write<B: Serialize>(permission: Permission, method: Method, path: impl Into<String>, body: &B) -> Result<Self, Failed> {
         let mut bytes = WipedBuffer::default();
         serde_json::to_writer(&mut bytes, body)
             // Its words could repeat a part of the body.
@@ -203,7 +206,7 @@ impl Call {
         Ok(Self {
             method,
             body: Some(bytes.into_inner()),
-            ..Self::get(path)
+            ..Self::get(permission, path)
         })
     }
 
@@ -226,39 +229,45 @@ type Answer<T> = google_cloud_gax::Result<Response<T>>;
 /// <https://cloud.google.com/secret-manager/docs/reference/rest>
 impl SecretManagerService for Transport {
     async fn list_secrets(&self, req: ListSecretsRequest, _: RequestOptions) -> Answer<ListSecretsResponse> {
-        let call = Call::get(format!("{}/secrets", req.parent)).page(req.page_size, req.page_token, req.filter);
+        let call =
+            Call::get(Permission::ListSecrets, format!("{}/secrets", req.parent)).page(req.page_size, req.page_token, req.filter);
         self.call(Ok(call)).await
     }
 
     async fn create_secret(&self, req: CreateSecretRequest, _: RequestOptions) -> Answer<Secret> {
-        let call = Call::write(Method::POST, format!("{}/secrets", req.parent), &req.secret);
+        let call = Call::write(
+            Permission::CreateSecret,
+            Method::POST,
+            format!("{}/secrets", req.parent),
+            &req.secret,
+        );
         self.call(call.map(|call| call.query("secretId", req.secret_id))).await
     }
 
     async fn add_secret_version(&self, mut req: AddSecretVersionRequest, _: RequestOptions) -> Answer<SecretVersion> {
         // What stands in the path does not stand in the body too.
         let path = format!("{}:addVersion", std::mem::take(&mut req.parent));
-        let call = Call::write(Method::POST, path, &req);
+        let call = Call::write(Permission::AddVersion, Method::POST, path, &req);
         // The same buffer, which nobody else holds, to be wiped.
         drop(req.payload.map(|payload| Zeroizing::new(Vec::from(payload.data))));
         self.call(call).await
     }
 
     async fn get_secret(&self, req: GetSecretRequest, _: RequestOptions) -> Answer<Secret> {
-        self.call(Ok(Call::get(req.name))).await
+        self.call(Ok(Call::get(Permission::GetSecret, req.name))).await
     }
 
     async fn update_secret(&self, req: UpdateSecretRequest, _: RequestOptions) -> Answer<Secret> {
         let path = req.secret.as_ref().map(|secret| secret.name.clone()).unwrap_or_default();
         let mask = req.update_mask.map(|mask| mask.paths.join(",")).unwrap_or_default();
-        let call = Call::write(Method::PATCH, path, &req.secret);
+        let call = Call::write(Permission::UpdateSecret, Method::PATCH, path, &req.secret);
         self.call(call.map(|call| call.query("updateMask", mask))).await
     }
 
     async fn delete_secret(&self, req: DeleteSecretRequest, _: RequestOptions) -> Answer<()> {
         let call = Call {
             method: Method::DELETE,
-            ..Call::get(req.name)
+            ..Call::get(Permission::DeleteSecret, req.name)
         };
         // An empty object; a page that stands in the way is none.
         let answer = self.call::<std::collections::BTreeMap<String, IgnoredAny>>(Ok(call.query("etag", req.etag)));
@@ -270,12 +279,16 @@ impl SecretManagerService for Transport {
         req: ListSecretVersionsRequest,
         _: RequestOptions,
     ) -> Answer<ListSecretVersionsResponse> {
-        let call = Call::get(format!("{}/versions", req.parent)).page(req.page_size, req.page_token, req.filter);
+        let call = Call::get(Permission::ListVersions, format!("{}/versions", req.parent)).page(
+            req.page_size,
+            req.page_token,
+            req.filter,
+        );
         self.call(Ok(call)).await
     }
 
     async fn get_secret_version(&self, req: GetSecretVersionRequest, _: RequestOptions) -> Answer<SecretVersion> {
-        self.call(Ok(Call::get(req.name))).await
+        self.call(Ok(Call::get(Permission::GetVersion, req.name))).await
     }
 
     async fn access_secret_version(
@@ -283,17 +296,20 @@ impl SecretManagerService for Transport {
         req: AccessSecretVersionRequest,
         _: RequestOptions,
     ) -> Answer<AccessSecretVersionResponse> {
-        self.call(Ok(Call::get(format!("{}:access", req.name)))).await
+        let path = format!("{}:access", req.name);
+        self.call(Ok(Call::get(Permission::AccessVersion, path))).await
     }
 
     async fn disable_secret_version(&self, mut req: DisableSecretVersionRequest, _: RequestOptions) -> Answer<SecretVersion> {
         let path = format!("{}:disable", std::mem::take(&mut req.name));
-        self.call(Call::write(Method::POST, path, &req)).await
+        self.call(Call::write(Permission::DisableVersion, Method::POST, path, &req))
+            .await
     }
 
     async fn enable_secret_version(&self, mut req: EnableSecretVersionRequest, _: RequestOptions) -> Answer<SecretVersion> {
         let path = format!("{}:enable", std::mem::take(&mut req.name));
-        self.call(Call::write(Method::POST, path, &req)).await
+        self.call(Call::write(Permission::EnableVersion, Method::POST, path, &req))
+            .await
     }
 }
 
@@ -341,7 +357,8 @@ mod tests {
                 });
             }
         });
-        let calls = (0..REQUESTS).map(|_| async { transport.exchange(&Call::get("projects/my-project/secrets")).await.is_ok() });
+        let call = Call::get(Permission::ListSecrets, "projects/my-project/secrets");
+        let calls = (0..REQUESTS).map(|_| async { transport.exchange(&call).await.is_ok() });
         let answers = join_all(calls).await;
         let ended = ended.lock().unwrap().clone();
         (answers, ended)
@@ -361,14 +378,14 @@ mod tests {
 
     #[test]
     fn what_is_sent_is_what_the_reference_says() {
-        let page = Call::get("projects/p/secrets").page(25, String::new(), "name:a b".to_owned());
+        let page = Call::get(Permission::ListSecrets, "projects/p/secrets").page(25, String::new(), "name:a b".to_owned());
         let expected = [("pageSize", "25".to_owned()), ("filter", "name:a b".to_owned())];
         assert_eq!(page.query, expected);
         let payload = google_cloud_secretmanager_v1::model::SecretPayload::new()
             .set_data(b"abc".to_vec())
             .set_data_crc32c(i64::from(crate::crc32c::crc32c(b"abc")));
         let body = AddSecretVersionRequest::new().set_payload(payload);
-        let call = Call::write(Method::POST, "x:addVersion", &body).unwrap();
+        let call = Call::write(Permission::AddVersion, Method::POST, "x:addVersion", &body).unwrap();
         // <https://cloud.google.com/secret-manager/docs/reference/rest/v1/SecretPayload>: 64-bit numbers are strings.
         assert_eq!(
             call.body.unwrap().as_slice(),

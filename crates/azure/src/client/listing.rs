@@ -14,6 +14,7 @@ use url::Url;
 use super::{Told, Vault};
 use crate::error::{Failed, failed};
 use crate::names::AzureName;
+use crate::permissions::Permission;
 
 /// What the vault gives at once.
 pub(crate) const MAX_PAGE: usize = 25;
@@ -91,7 +92,9 @@ impl Vault {
                     method_options,
                 };
                 let pager = self.client.list_secret_properties(Some(options)).map_err(failed)?;
-                let page = self.ask(async move { pager.into_pages().try_next().await }).await?;
+                let page = self
+                    .ask(Permission::List, async move { pager.into_pages().try_next().await })
+                    .await?;
                 let page: ListSecretPropertiesResult = page_of(page)?;
                 (page.value.iter().map(Told::of_item).collect(), page.next_link)
             }
@@ -101,7 +104,9 @@ impl Vault {
                     method_options,
                 };
                 let pager = self.client.list_deleted_secret_properties(Some(options)).map_err(failed)?;
-                let page = self.ask(async move { pager.into_pages().try_next().await }).await?;
+                let page = self
+                    .ask(Permission::List, async move { pager.into_pages().try_next().await })
+                    .await?;
                 let page: ListDeletedSecretPropertiesResult = page_of(page)?;
                 (page.value.iter().map(Told::of_deleted_item).collect(), page.next_link)
             }
@@ -112,7 +117,9 @@ impl Vault {
                 };
                 let pager = self.client.list_secret_properties_versions(name.as_str(), Some(options));
                 let pager = pager.map_err(failed)?;
-                let page = self.ask(async move { pager.into_pages().try_next().await }).await?;
+                let page = self
+                    .ask(Permission::List, async move { pager.into_pages().try_next().await })
+                    .await?;
                 let page: ListSecretPropertiesResult = page_of(page)?;
                 let is_version = |told: &Told| told.is(name, None) && told.version.is_some();
                 let items = page.value.iter().map(|item| Told::of_item(item).filter(is_version));

@@ -12,6 +12,7 @@ use super::{Inner, SCHEME};
 use crate::client::Told;
 use crate::error::{Failed, deleted, managed, not_found, with_facts_of};
 use crate::names::AzureName;
+use crate::permissions::Permission;
 
 /// So many looks in a row may fail in a way that does not pass by itself.
 const MOST_FAILURES: u32 = 3;
@@ -100,11 +101,12 @@ impl Inner {
                 Err(failed) if failed.is_being_deleted() && pauses.pause().await => continue,
                 Err(failed) => {
                     let hint = match failed.is_denied() {
-                        true => {
-                            "the secret is deleted and can be restored; purging needs the permission \
-                             `Microsoft.KeyVault/vaults/secrets/purge/action`, and a vault without purge protection"
-                        }
-                        false => "the secret is deleted and can be restored; delete it for good again",
+                        true => format!(
+                            "the secret is deleted and can be restored; purging needs the permission `{}`, and a vault without \
+                             purge protection",
+                            Permission::Purge.action()
+                        ),
+                        false => "the secret is deleted and can be restored; delete it for good again".to_owned(),
                     };
                     return Err(failed.about(name).with_hint(hint));
                 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyfob_core::{Change, DeleteOptions, ErrorKind, GetOptions, ListOptions, PageRequest, PutRequest, SecretStore as _};
+use keyfob_core::{Change, DeleteOptions, Error, ErrorKind, GetOptions, ListOptions, PageRequest, PutRequest, SecretStore as _};
 
 use crate::support::{Double, name, permanent, unique};
 
@@ -58,17 +58,18 @@ async fn who_may_read_only_reads() {
         description: Change::Set("mine".to_owned()),
         ..PutRequest::default()
     };
-    for error in [
-        reader.put(&secret, PutRequest::new(VALUE)).await.unwrap_err(),
-        reader.put(&secret, metadata).await.unwrap_err(),
-        reader.put(&name(&unique()), PutRequest::new(VALUE)).await.unwrap_err(),
-        reader.delete(&secret, &DeleteOptions::default()).await.unwrap_err(),
+    let new = reader.put(&name(&unique()), PutRequest::new(VALUE)).await.unwrap_err();
+    for (error, needed) in [
+        (
+            reader.put(&secret, PutRequest::new(VALUE)).await.unwrap_err(),
+            "setSecret/action",
+        ),
+        (reader.put(&secret, metadata).await.unwrap_err(), "update/action"),
+        (new, "setSecret/action"),
+        (reader.delete(&secret, &DeleteOptions::default()).await.unwrap_err(), "delete"),
     ] {
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
-        assert!(
-            error.hint().is_some() && error.context().any(|fact| fact == ("code", "ForbiddenByRbac")),
-            "{error:?}"
-        );
+        assert_denied(&error, needed);
+        assert!(error.context().any(|fact| fact == ("code", "ForbiddenByRbac")), "{error:?}");
     }
 
     // By name, and nothing else.
@@ -76,18 +77,14 @@ async fn who_may_read_only_reads() {
     assert!(getter.get(&secret, &GetOptions::default()).await.is_ok());
     let missing = getter.get(&name(&unique()), &GetOptions::default()).await.unwrap_err();
     assert_eq!(missing.kind(), ErrorKind::NotFound, "{missing:?}");
-    assert_eq!(
-        getter.list(&ListOptions::default()).await.unwrap_err().kind(),
-        ErrorKind::PermissionDenied
-    );
+    let unlisted = getter.list(&ListOptions::default()).await.unwrap_err();
+    assert_denied(&unlisted, "readMetadata/action");
     assert_eq!(getter.health().await.unwrap().warnings.len(), 1);
 
     // Everything but the values.
     let lister = double.connect(double.application("list-only"), "").await;
-    assert_eq!(
-        lister.get(&secret, &GetOptions::default()).await.unwrap_err().kind(),
-        ErrorKind::PermissionDenied
-    );
+    let unread = lister.get(&secret, &GetOptions::default()).await.unwrap_err();
+    assert_denied(&unread, "getSecret/action");
     assert_eq!(
         lister.versions(&secret, &PageRequest::default()).await.unwrap().items.len(),
         2
@@ -99,6 +96,13 @@ async fn who_may_read_only_reads() {
         ErrorKind::PermissionDenied
     );
     all.delete(&secret, &permanent()).await.unwrap();
+}
+
+/// The hint names the data action that lacks.
+fn assert_denied(error: &Error, needed: &str) {
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    let needed = format!("`Microsoft.KeyVault/vaults/secrets/{needed}`");
+    assert!(error.hint().is_some_and(|hint| hint.contains(&needed)), "{error:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! What Google says in the body of an error, as far as it is listened to.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use keyfob_core::{Error, ErrorKind};
@@ -7,6 +8,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 
 use super::incomprehensible;
+use crate::permissions::Permission;
 
 /// The body of an error: <https://cloud.google.com/apis/design/errors>. The message is left out on purpose.
 #[derive(Deserialize)]
@@ -85,10 +87,11 @@ fn is_word(text: &str) -> bool {
 }
 
 /// The codes of <https://cloud.google.com/apis/design/errors#handling_errors>, and the reasons of `google.api.ErrorReason`.
-pub(super) fn of_code(answer: &Answer) -> Error {
+/// `permission` is what the request needed.
+pub(super) fn of_code(answer: &Answer, permission: Permission) -> Error {
     use ErrorKind::{AlreadyExists, Conflict, InvalidInput, NotFound, Other, PermissionDenied, RateLimited, Timeout};
     use ErrorKind::{Unauthenticated, Unavailable, Unsupported};
-    let (kind, words, hint) = match answer.status.as_str() {
+    let (kind, words, hint): (_, _, Option<Cow<'static, str>>) = match answer.status.as_str() {
         "NOT_FOUND" => (NotFound, "no such secret", None),
         "ALREADY_EXISTS" => (AlreadyExists, "the secret exists already", None),
         "INVALID_ARGUMENT" | "OUT_OF_RANGE" => (InvalidInput, "the service refused a part of the request", None),
@@ -97,24 +100,24 @@ pub(super) fn of_code(answer: &Answer) -> Error {
         "PERMISSION_DENIED" => (
             PermissionDenied,
             "the credentials are not allowed to do this",
-            Some(denied_hint(answer.reason().unwrap_or_default())),
+            Some(denied_hint(answer.reason().unwrap_or_default(), permission)),
         ),
         "UNAUTHENTICATED" => (
             Unauthenticated,
             "the service doesn't know these credentials",
-            Some("log in again: `gcloud auth application-default login`, or check `GOOGLE_APPLICATION_CREDENTIALS`"),
+            Some("log in again: `gcloud auth application-default login`, or check `GOOGLE_APPLICATION_CREDENTIALS`".into()),
         ),
         "RESOURCE_EXHAUSTED" => (
             RateLimited,
             "the service asks for fewer requests",
-            Some("see the quotas of the Secret Manager API in the console"),
+            Some("see the quotas of the Secret Manager API in the console".into()),
         ),
         "UNAVAILABLE" | "INTERNAL" | "UNKNOWN" | "CANCELLED" => (Unavailable, "the service can't serve now", None),
         "DEADLINE_EXCEEDED" => (Timeout, "the service gave up waiting", None),
         "UNIMPLEMENTED" => (
             Unsupported,
             "the endpoint doesn't know this request",
-            Some("check the endpoint"),
+            Some("check the endpoint".into()),
         ),
         "DATA_LOSS" => (ErrorKind::Corrupt, "the service lost data", None),
         _ => (Other, "the service refused the request", None),
@@ -126,8 +129,8 @@ pub(super) fn of_code(answer: &Answer) -> Error {
     }
 }
 
-fn denied_hint(reason: &str) -> &'static str {
-    match reason {
+fn denied_hint(reason: &str, permission: Permission) -> Cow<'static, str> {
+    let hint = match reason {
         "SERVICE_DISABLED" => "the API is not enabled in the project: `gcloud services enable secretmanager.googleapis.com`",
         "BILLING_DISABLED" => "the project has no billing account",
         "USER_PROJECT_DENIED" => {
@@ -137,8 +140,16 @@ fn denied_hint(reason: &str) -> &'static str {
             "check the project: there is none of that name, or it is being deleted"
         }
         "ACCESS_TOKEN_SCOPE_INSUFFICIENT" => "the machine's access scopes leave out Secret Manager: give it `cloud-platform`",
-        _ => "the page about Google Cloud has ready roles; a missing project is told like this too",
-    }
+        _ => {
+            return format!(
+                "it takes the permission `{}`; the page about Google Cloud has ready roles, and a missing project is told like \
+                 this too",
+                permission.name()
+            )
+            .into();
+        }
+    };
+    hint.into()
 }
 
 pub(super) fn of_status(status: u16) -> Error {

@@ -6,7 +6,7 @@ use super::answer::MOST_WAIT;
 use super::*;
 
 fn of(status: u16, body: &str) -> Error {
-    refused(status, &HeaderMap::new(), body.as_bytes(), false).into_error()
+    refused(status, &HeaderMap::new(), body.as_bytes(), Permission::GetSecret).into_error()
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn the_time_to_wait_is_told() {
         assert_eq!(wait(nonsense), None, "{nonsense}");
     }
     let headers = HeaderMap::from_iter([(RETRY_AFTER, "11".parse().unwrap())]);
-    let error = refused(429, &headers, b"", false).into_error();
+    let error = refused(429, &headers, b"", Permission::GetSecret).into_error();
     assert_eq!(
         (error.kind(), error.retry_after()),
         (ErrorKind::RateLimited, Some(Duration::from_secs(11)))
@@ -71,4 +71,29 @@ fn what_google_did_not_say_is_not_taken_for_its_word() {
 fn a_write_without_an_answer_says_what_to_do() {
     assert!(too_late(true).into_error().hint().is_some());
     assert!(too_late(false).into_error().hint().is_none());
+}
+
+#[test]
+fn who_lacks_a_permission_is_told_which() {
+    let body = |reason: &str| {
+        format!(
+            r#"{{"error": {{"status": "PERMISSION_DENIED", "details": [
+                {{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "{reason}"}}]}}}}"#
+        )
+    };
+    let hint = |body: &str, permission| {
+        let error = refused(403, &HeaderMap::new(), body.as_bytes(), permission).into_error();
+        error.hint().unwrap().to_owned()
+    };
+    for permission in [Permission::AccessVersion, Permission::AddVersion, Permission::DeleteSecret] {
+        for body in [
+            body("IAM_PERMISSION_DENIED"),
+            r#"{"error": {"status": "PERMISSION_DENIED"}}"#.to_owned(),
+        ] {
+            let hint = hint(&body, permission);
+            assert!(hint.contains(&format!("`{}`", permission.name())), "{hint}");
+        }
+        // It is not the permission that lacks.
+        assert!(!hint(&body("BILLING_DISABLED"), permission).contains("secretmanager."));
+    }
 }

@@ -182,5 +182,10 @@ pub(super) fn partly(failed: Failed, name: &SecretName) -> Error {
         Some(wait) => error.with_retry_after(wait),
         None => error,
     };
-    error.with_source(below).with_hint("write it again")
+    let hint = match (below.kind(), below.hint()) {
+        // Written again it would fail again.
+        (ErrorKind::PermissionDenied, Some(hint)) => hint.to_owned(),
+        _ => "write it again".to_owned(),
+    };
+    error.with_source(below).with_hint(hint)
 }

@@ -2,7 +2,10 @@
 
 use std::time::SystemTime;
 
-use keyfob_core::{Change, Environment, ErrorKind, GetOptions, ListOptions, PageRequest, PutRequest, SecretStore as _};
+use keyfob_core::{
+    Change, DeleteMode, DeleteOptions, Environment, Error, ErrorKind, GetOptions, ListOptions, PageRequest, PutRequest,
+    SecretStore as _,
+};
 use keyfob_gcp::{GcpConfig, GcpStore};
 
 use crate::support::{Double, machine, name, put, read, version};
@@ -46,15 +49,30 @@ async fn who_may_only_read_values_gets_values() {
     assert!(health.warnings[0].contains("secretmanager.secrets.list"), "{health:?}");
 
     // What needs more says what.
-    for denied in [
-        read(&store, "a/b", &version("previous")).await.map(drop),
-        store.put(&name("a/b"), put("kfcanary-denied01")).await.map(drop),
-        store.versions(&name("a/b"), &PageRequest::default()).await.map(drop),
-        store.list(&ListOptions::default()).await.map(drop),
+    for (denied, needed) in [
+        (read(&store, "a/b", &version("previous")).await.map(drop), "versions.list"),
+        (
+            store.put(&name("a/b"), put("kfcanary-denied01")).await.map(drop),
+            "secrets.get",
+        ),
+        (
+            store.versions(&name("a/b"), &PageRequest::default()).await.map(drop),
+            "versions.list",
+        ),
+        (store.list(&ListOptions::default()).await.map(drop), "secrets.list"),
+        (
+            store
+                .delete(
+                    &name("a/b"),
+                    &DeleteOptions {
+                        mode: DeleteMode::Permanent,
+                    },
+                )
+                .await,
+            "secrets.delete",
+        ),
     ] {
-        let error = denied.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
-        assert!(error.hint().is_some(), "{error:?}");
+        assert_denied(&denied.unwrap_err(), needed);
     }
     double.set_state("a_x2Fb", 1, "disable").await;
     let error = read(&store, "a/b", &GetOptions::default()).await.unwrap_err();
@@ -74,12 +92,19 @@ async fn who_may_read_no_values_gets_none() {
     for token in ["ya29.double-viewer", "ya29.double-nobody"] {
         let store = double.store_as(token).await;
         let error = read(&store, "a", &GetOptions::default()).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+        assert_denied(&error, "versions.access");
     }
     let store = double.store_as("ya29.double-expired").await;
     let error = read(&store, "a", &GetOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
     assert!(error.hint().unwrap().contains("gcloud auth"), "{error:?}");
+}
+
+/// The hint names the permission that lacks.
+fn assert_denied(error: &Error, needed: &str) {
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error:?}");
+    let needed = format!("`secretmanager.{needed}`");
+    assert!(error.hint().is_some_and(|hint| hint.contains(&needed)), "{error:?}");
 }
 
 #[tokio::test]
