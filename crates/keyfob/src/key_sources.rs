@@ -154,8 +154,6 @@ fn absent(kind: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use keyfob_core::StoreUrl;
-
     use super::*;
 
     #[tokio::test]
@@ -171,9 +169,10 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "sqlite")]
     #[tokio::test]
     async fn a_store_that_is_not_there_is_not_looked_for_in_a_service() {
-        let url = StoreUrl::parse("sqlite:/nowhere/x.db?key-source=vault-transit:app").unwrap();
+        let url = keyfob_core::StoreUrl::parse("sqlite:/nowhere/x.db?key-source=vault-transit:app").unwrap();
         let environment = Environment::fake().build();
         let error = (SQLITE.connect)(url, &environment).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
