@@ -13,6 +13,7 @@ mod file_reference;
 mod files;
 mod layer;
 mod memory;
+mod metrics;
 mod name;
 mod nearest;
 mod options;
@@ -26,6 +27,7 @@ mod store;
 mod trace;
 mod url;
 mod value;
+mod verb;
 
 pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter};
 pub use cache::CacheLayer;
@@ -39,6 +41,7 @@ pub use file_reference::MAX_FILE_BYTES;
 pub use files::{FileKind, FileStatus};
 pub use layer::{Layer, stack};
 pub use memory::MemoryStore;
+pub use metrics::MetricsLayer;
 pub use name::SecretName;
 pub use nearest::nearest;
 pub use options::{
@@ -55,6 +58,7 @@ pub use store::{Health, SecretStore, StoreInfo};
 pub use trace::TraceLayer;
 pub use url::{Parameters, StoreUrl};
 pub use value::SecretValue;
+pub use verb::Verb;
 
 /// Re-exported for implementors of [`SecretStore`].
 pub use async_trait::async_trait;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{CacheLayer, Layer, MemoryStore, PutRequest, SecretName, TraceLayer, stack};
+use keyfob_core::{CacheLayer, Layer, MemoryStore, MetricsLayer, PutRequest, SecretName, TraceLayer, stack};
 use keyfob_testkit::{CapturedLogs, RunOptions, run};
 
 #[tokio::test]
@@ -21,6 +21,11 @@ async fn cache_of_one_entry_conforms() {
 #[tokio::test]
 async fn trace_conforms_and_its_events_hold_no_value() {
     conforms(&TraceLayer).await;
+}
+
+#[tokio::test]
+async fn metrics_conform() {
+    conforms(&MetricsLayer::default()).await;
 }
 
 async fn conforms(layer: &dyn Layer) {
