@@ -129,14 +129,23 @@ impl Failed {
         self
     }
 
-    /// The same of a request that changes something: when its answer got lost, nobody knows whether it was done.
+    /// The same of a request that changes something. When its answer got lost, nobody knows whether it was done, nor when the
+    /// vault failed while it did it: Key Vault's reference names no 5xx that means that nothing was done.
     fn of_write(mut self) -> Self {
-        if self.is_unsettled && self.error.kind() == ErrorKind::Unavailable {
-            let error = Error::new(ErrorKind::Timeout, "the connection broke before the answer to a write came");
-            self.error = with_facts_of(error, &self.error);
-        }
-        if self.error.kind() == ErrorKind::Timeout {
-            self.error = self.error.with_hint("read the secret to see whether it was written");
+        let failed = self.error.message();
+        let is_unknown = match self.error.kind() {
+            ErrorKind::Timeout => true,
+            ErrorKind::Unavailable => self.is_unsettled || (500..=599).contains(&self.status),
+            _ => false,
+        };
+        if is_unknown {
+            let happened = match self.is_unsettled && self.error.kind() == ErrorKind::Unavailable {
+                true => "the connection broke before the answer to a write came",
+                false => failed,
+            };
+            let message = format!("{happened}, and the write may have happened");
+            self.error = with_facts_of(Error::new(ErrorKind::Timeout, message), &self.error)
+                .with_hint("read the secret to see whether it was written");
         }
         self
     }

@@ -44,6 +44,11 @@ impl Failed {
         self.code == "ALREADY_EXISTS"
     }
 
+    /// No answer of the service came.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.code.is_empty()
+    }
+
     pub(crate) fn is_denied(&self) -> bool {
         self.code == "PERMISSION_DENIED"
     }
@@ -141,6 +146,12 @@ pub(crate) fn refused(status: u16, headers: &HeaderMap, body: &[u8], permission:
         failed.error = failed.error.with_retry_after(wait);
     }
     failed.code = answer.status;
+    // Of the code for 503 too Google says that it is not always safe to send what changes something again:
+    // <https://cloud.google.com/apis/design/errors>.
+    if permission.is_to_write() && failed.kind() == ErrorKind::Unavailable {
+        let message = failed.error.message().to_owned();
+        failed.error = told_as(ErrorKind::Timeout, message, &failed.error);
+    }
     settled(failed, permission.is_to_write())
 }
 
@@ -183,9 +194,21 @@ pub(crate) fn unreadable(status: u16) -> Failed {
     Failed::incomprehensible().with("status", status.to_string())
 }
 
+/// The same answer, as another error without a hint.
+fn told_as(kind: ErrorKind, message: String, error: &Error) -> Error {
+    let told = with_facts_of(Error::new(kind, message), error);
+    match error.retry_after() {
+        Some(wait) => told.with_retry_after(wait),
+        None => told,
+    }
+}
+
+/// Of a write without an answer nobody knows whether it was done.
 fn settled(mut failed: Failed, writes: bool) -> Failed {
     if writes && failed.kind() == ErrorKind::Timeout {
-        failed.error = failed.error.with_hint("read the secret to see whether it was written");
+        let message = format!("{}, and the write may have happened", failed.error.message());
+        failed.error =
+            told_as(ErrorKind::Timeout, message, &failed.error).with_hint("read the secret to see whether it was written");
     }
     failed
 }

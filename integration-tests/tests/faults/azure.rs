@@ -176,8 +176,8 @@ fn refusals() -> Vec<Spoil> {
             Some("ObjectIsDeletedButRecoverable"),
             &[Conflict],
         ),
-        refusal("an internal error", 500, "InternalServerError", None, &[Unavailable]),
-        refusal("unavailable", 503, "ServiceUnavailable", None, &[Unavailable]),
+        refusal("an internal error", 500, "InternalServerError", None, &[Unavailable]).writes(&[Unavailable, Timeout]),
+        refusal("unavailable", 503, "ServiceUnavailable", None, &[Unavailable]).writes(&[Unavailable, Timeout]),
         refusal("a bad parameter", 400, "BadParameter", None, &[InvalidInput]),
         Spoil::new("a code and an id that are none", no_code, &[InvalidInput, Other]),
     ]

@@ -40,6 +40,29 @@ async fn throttling_says_how_long_to_wait() {
 }
 
 #[tokio::test]
+async fn a_write_that_was_done_and_answered_with_a_failure_is_not_called_undone() {
+    let Some(double) = Double::of("a_write_that_was_done_and_answered_with_a_failure_is_not_called_undone").await else {
+        return;
+    };
+    let (store, secret) = (double.store(), name(&unique()));
+    for status in [500, 502, 503, 504] {
+        let value = format!("{VALUE}-{status}");
+        double.fault_afterwards("set", status).await;
+        let error = store.put(&secret, PutRequest::new(value.as_str())).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+        assert!(error.message().contains("may have happened"), "{error:?}");
+        assert!(error.hint().unwrap().contains("read the secret"), "{error:?}");
+        assert!(
+            error.context().any(|fact| fact == ("status", &status.to_string())),
+            "{error:?}"
+        );
+        let written = store.get(&secret, &GetOptions::default()).await.unwrap();
+        assert!(written.value.expose_secret() == value.as_bytes(), "{status}");
+    }
+    store.delete(&secret, &permanent()).await.unwrap();
+}
+
+#[tokio::test]
 async fn who_may_read_only_reads() {
     let Some(double) = Double::of("who_may_read_only_reads").await else {
         return;

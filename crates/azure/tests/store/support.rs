@@ -75,6 +75,13 @@ impl Double {
         assert_eq!(answer.status().as_u16(), 204);
     }
 
+    /// The next request to `route` is carried out, and then answered so.
+    pub(crate) async fn fault_afterwards(&self, route: &str, status: u16) {
+        let demand = json!({ "route": route, "status": status, "afterwards": true });
+        let answer = self.control("faults", reqwest::Method::POST, demand.to_string()).await;
+        assert_eq!(answer.status().as_u16(), 204);
+    }
+
     /// Forgets the faults that nobody got.
     pub(crate) async fn forget_faults(&self) {
         self.control("faults", reqwest::Method::DELETE, String::new()).await;

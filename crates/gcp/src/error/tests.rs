@@ -97,3 +97,37 @@ fn who_lacks_a_permission_is_told_which() {
         assert!(!hint(&body("BILLING_DISABLED"), permission).contains("secretmanager."));
     }
 }
+
+#[test]
+fn a_failure_while_a_write_ran_leaves_open_whether_it_was_done() {
+    for (status, code) in [
+        (500, "INTERNAL"),
+        (500, "UNKNOWN"),
+        (503, "UNAVAILABLE"),
+        (504, "DEADLINE_EXCEEDED"),
+        (502, ""),
+    ] {
+        let body = match code {
+            "" => "<html>".to_owned(),
+            code => format!(r#"{{"error": {{"status": "{code}"}}}}"#),
+        };
+        let headers = HeaderMap::from_iter([(RETRY_AFTER, "3".parse().unwrap())]);
+        let of = |permission| refused(status, &headers, body.as_bytes(), permission).into_error();
+        let (write, read) = (of(Permission::AddVersion), of(Permission::AccessVersion));
+        assert_eq!(write.kind(), ErrorKind::Timeout, "{write:?}");
+        assert!(write.message().ends_with("the write may have happened"), "{write:?}");
+        assert!(write.hint().unwrap().contains("read the secret"), "{write:?}");
+        assert_eq!(write.retry_after(), Some(Duration::from_secs(3)));
+        assert!(
+            write.context().any(|fact| fact == ("status", &status.to_string())),
+            "{write:?}"
+        );
+        let expected = if status == 504 {
+            ErrorKind::Timeout
+        } else {
+            ErrorKind::Unavailable
+        };
+        assert_eq!(read.kind(), expected, "{read:?}");
+        assert!(!read.message().contains("written"), "{read:?}");
+    }
+}

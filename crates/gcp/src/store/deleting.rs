@@ -56,8 +56,8 @@ impl Inner {
             };
             return match self.disable_all(name, &numbers).await {
                 Ok(()) => Ok(()),
-                // Nobody knows what was done: it is not undone behind the caller's back.
-                Err(failed) if failed.kind() == ErrorKind::Timeout => Err(failed.about(name)),
+                // Nobody knows what was done or still will be: it is not undone behind the caller's back.
+                Err(failed) if failed.kind() == ErrorKind::Timeout && failed.is_unanswered() => Err(failed.about(name)),
                 Err(failed) => Err(self.undo_deletion(name, &numbers, marked, failed).await),
             };
         }

@@ -175,7 +175,10 @@ pub(super) fn partly(failed: Failed, name: &SecretName) -> Error {
         return not_found(name).with_hint("somebody deleted it at the same time");
     }
     let below = failed.about(name);
-    let message = "of a write to value and metadata only a part was done";
+    let message = match below.kind() {
+        ErrorKind::Timeout => "of a write to value and metadata only a part may have happened",
+        _ => "of a write to value and metadata only a part was done",
+    };
     let error = Error::new(below.kind(), message);
     let error = with_facts_of(error, &below);
     let error = match below.retry_after() {
@@ -183,8 +186,8 @@ pub(super) fn partly(failed: Failed, name: &SecretName) -> Error {
         None => error,
     };
     let hint = match (below.kind(), below.hint()) {
-        // Written again it would fail again.
-        (ErrorKind::PermissionDenied, Some(hint)) => hint.to_owned(),
+        // Written again it would fail again, or perhaps be there twice.
+        (ErrorKind::PermissionDenied | ErrorKind::Timeout, Some(hint)) => hint.to_owned(),
         _ => "write it again".to_owned(),
     };
     error.with_source(below).with_hint(hint)

@@ -103,9 +103,18 @@ impl Double {
 
     /// Plans a fault for one request of this project.
     pub(crate) async fn fault(&self, fault: &str, method: &str, count: u32) {
-        let body = json!({
-            "fault": fault, "method": method, "resource": self.project, "count": count, "retryDelay": "7s",
-        });
+        self.plan(json!({ "fault": fault, "method": method, "count": count, "retryDelay": "7s" }))
+            .await;
+    }
+
+    /// The next request is carried out, and then answered so.
+    pub(crate) async fn fault_afterwards(&self, fault: &str, method: &str) {
+        self.plan(json!({ "fault": fault, "method": method, "count": 1, "afterwards": true }))
+            .await;
+    }
+
+    async fn plan(&self, mut body: Value) {
+        body["resource"] = json!(self.project);
         let request = self
             .client
             .post(format!("{}/_double/faults", self.url))

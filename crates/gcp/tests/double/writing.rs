@@ -237,11 +237,32 @@ async fn a_deletion_that_fails_in_the_middle_is_undone() {
     for value in ["kfcanary-one00001", "kfcanary-two00001"] {
         store.put(&name("a"), put(value)).await.unwrap();
     }
-    double.fault("RESOURCE_EXHAUSTED", "DisableSecretVersion", 1).await;
-    let error = store.delete(&name("a"), &recoverable()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::RateLimited, "{error:?}");
-    assert_eq!(double.states("a").await, ["ENABLED", "ENABLED"]);
-    assert_eq!(read(&store, "a", &GetOptions::default()).await.unwrap(), b"kfcanary-two00001");
+    for (fault, kind) in [
+        ("RESOURCE_EXHAUSTED", ErrorKind::RateLimited),
+        ("UNAVAILABLE", ErrorKind::Timeout),
+    ] {
+        double.fault(fault, "DisableSecretVersion", 1).await;
+        let error = store.delete(&name("a"), &recoverable()).await.unwrap_err();
+        assert_eq!(error.kind(), kind, "{error:?}");
+        assert_eq!(double.states("a").await, ["ENABLED", "ENABLED"]);
+        assert_eq!(read(&store, "a", &GetOptions::default()).await.unwrap(), b"kfcanary-two00001");
+    }
+}
+
+#[tokio::test]
+async fn a_write_that_was_done_and_answered_with_a_failure_is_not_called_undone() {
+    let Some(double) = Double::of_test("a_write_that_was_done_and_answered_with_a_failure_is_not_called_undone") else {
+        return;
+    };
+    let store = double.store().await;
+    store.put(&name("a"), put("kfcanary-one00001")).await.unwrap();
+    for (fault, value) in [("UNAVAILABLE", "kfcanary-two00001"), ("INTERNAL", "kfcanary-three001")] {
+        double.fault_afterwards(fault, "AddSecretVersion").await;
+        let error = store.put(&name("a"), put(value)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
+        assert!(error.message().contains("may have happened"), "{error:?}");
+        assert_eq!(read(&store, "a", &GetOptions::default()).await.unwrap(), value.as_bytes());
+    }
 }
 
 #[tokio::test]
