@@ -124,6 +124,15 @@ impl Vault {
         Ok((told, value))
     }
 
+    /// Asks for a secret that nobody has: whether secrets may be read.
+    pub(crate) async fn get_nothing(&self) -> Result<(), Failed> {
+        let answer = self.ask(Permission::Get, self.client.get_secret(NOTHING, None)).await;
+        match answer {
+            Err(failed) if !failed.is_not_found() => Err(failed),
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a new version.
     pub(crate) async fn set(&self, name: &AzureName, written: Written) -> Result<Told, Failed> {
         let parameters = SetSecretParameters {
@@ -231,6 +240,9 @@ impl fmt::Debug for Vault {
             .finish_non_exhaustive()
     }
 }
+
+/// The name of a secret that nobody has.
+const NOTHING: &str = "keyfob-asks-what-it-may";
 
 fn expiring(at: SystemTime) -> SecretAttributes {
     SecretAttributes {

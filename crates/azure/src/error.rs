@@ -36,6 +36,11 @@ impl Failed {
         self.error.kind() == ErrorKind::PermissionDenied && !self.is_disabled()
     }
 
+    /// Who asks may not do this; nothing else, such as a firewall, is in the way.
+    pub(crate) fn lacks_permission(&self) -> bool {
+        self.lacks_permission
+    }
+
     /// The version is there, and nobody may read it.
     pub(crate) fn is_disabled(&self) -> bool {
         self.status == 403 && self.code == "SecretDisabled"

@@ -13,6 +13,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use keyfob_core::adapter::NameLocks;
 use keyfob_core::{
     Capabilities, DeleteOptions, GetOptions, GetRequest, Health, ListOptions, Metadata, Page, PageRequest, PutRequest, Result,
@@ -23,6 +24,7 @@ use self::pauses::Purged;
 use crate::client::{Listing, Vault};
 use crate::config::AzureConfig;
 use crate::names::Names;
+use crate::permissions::Permission;
 
 /// The scheme of its URLs, and the provider's name in references.
 pub(crate) const SCHEME: &str = "azure";
@@ -142,15 +144,25 @@ impl SecretStore for AzureStore {
         let inner = &self.inner;
         let mut health = Health::default();
         health.details = vec![("vault", inner.address.clone())];
-        match inner.vault.list(Listing::Secrets, 1, None).await {
-            Ok(_) => {}
-            // The vault knows who asks, so reads can work.
-            Err(failed) if failed.is_denied() => {
-                health.warnings.push(
-                    "these credentials may not list secrets (`Microsoft.KeyVault/vaults/secrets/readMetadata/action`)".to_owned(),
-                );
+        let (listed, read) = join(inner.vault.list(Listing::Secrets, 1, None), inner.vault.get_nothing()).await;
+        // The vault knows who asks, so what is allowed for single secrets can work.
+        for (answer, permission, what) in [
+            (
+                read,
+                Permission::Get,
+                "read secrets, but for single ones that they may have been given",
+            ),
+            (listed.map(drop), Permission::List, "list secrets"),
+        ] {
+            match answer {
+                Ok(()) => {}
+                Err(failed) if failed.lacks_permission() => health.warnings.push(format!(
+                    "these credentials may not {what} (`{}`, or `{}` in an access policy)",
+                    permission.action(),
+                    permission.in_policy()
+                )),
+                Err(failed) => return Err(failed.into_error().with("identity", inner.identity.as_str())),
             }
-            Err(failed) => return Err(failed.into_error().with("identity", inner.identity.as_str())),
         }
         Ok(health)
     }

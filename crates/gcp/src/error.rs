@@ -53,6 +53,11 @@ impl Failed {
         self.code == "PERMISSION_DENIED"
     }
 
+    /// Who asks may not do this; nothing else is in the way.
+    pub(crate) fn lacks_permission(&self) -> bool {
+        self.is_denied() && self.reason().is_none_or(|reason| reason == "IAM_PERMISSION_DENIED")
+    }
+
     /// A version is not enabled, or an etag is not the current one.
     pub(crate) fn is_precondition(&self) -> bool {
         self.code == "FAILED_PRECONDITION"
@@ -83,7 +88,7 @@ impl Failed {
         self.error
     }
 
-    pub(crate) fn reason(&self) -> Option<&str> {
+    fn reason(&self) -> Option<&str> {
         self.error
             .context()
             .find_map(|(key, value)| (key == "reason").then_some(value))

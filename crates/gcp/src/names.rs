@@ -55,6 +55,11 @@ impl Names {
         id_of(&format!("{}{name}", self.prefix)).into_owned()
     }
 
+    /// An id behind the prefix that no secret has.
+    pub(crate) fn id_of_nothing(&self) -> String {
+        id_of(&format!("{}keyfob-asks-what-it-may", self.prefix)).into_owned()
+    }
+
     /// The name of the secret with this id; `None` when it isn't one of this store's.
     pub(crate) fn name(&self, id: &str) -> Option<SecretName> {
         let whole = name_of(id);

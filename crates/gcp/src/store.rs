@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join;
 use google_cloud_secretmanager_v1::client::SecretManagerService;
 use keyfob_core::adapter::NameLocks;
 use keyfob_core::{
@@ -27,6 +28,7 @@ use crate::config::GcpConfig;
 use crate::credentials::Identity;
 use crate::machine;
 use crate::names::{Names, rule_for};
+use crate::permissions::Permission;
 use crate::transport::Transport;
 
 /// The scheme of its URLs, and the provider's name in references.
@@ -175,15 +177,23 @@ impl SecretStore for GcpStore {
             health.details.push(("location", location.clone()));
         }
         health.details.push(("credentials", inner.credentials.to_owned()));
-        match inner.list_page(1, String::new(), String::new()).await {
-            Ok(_) => {}
-            // The service knows who asks, so reads can work.
-            Err(failed) if failed.is_denied() && failed.reason().is_none_or(|reason| reason == "IAM_PERMISSION_DENIED") => {
-                health
+        let (listed, accessed) = join(inner.list_page(1, String::new(), String::new()), inner.access_nothing()).await;
+        // The service knows who asks, so what is allowed for single secrets can work.
+        for (answer, permission, what) in [
+            (
+                accessed,
+                Permission::AccessVersion,
+                "read secrets, but for single ones that they may have been given",
+            ),
+            (listed.map(drop), Permission::ListSecrets, "list secrets"),
+        ] {
+            match answer {
+                Ok(()) => {}
+                Err(failed) if failed.lacks_permission() => health
                     .warnings
-                    .push("these credentials may not list secrets (`secretmanager.secrets.list`)".to_owned());
+                    .push(format!("these credentials may not {what} (`{}`)", permission.name())),
+                Err(failed) => return Err(failed.into_error()),
             }
-            Err(failed) => return Err(failed.into_error()),
         }
         if inner.is_exposed {
             health

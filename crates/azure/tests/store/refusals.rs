@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use keyfob_core::{Change, DeleteOptions, Error, ErrorKind, GetOptions, ListOptions, PageRequest, PutRequest, SecretStore as _};
+use keyfob_core::{Change, DeleteOptions, Error, ErrorKind, GetOptions, ListOptions, PageRequest, PutRequest, SecretStore};
 
 use crate::support::{Double, name, permanent, unique};
 
@@ -102,10 +102,12 @@ async fn who_may_read_only_reads() {
     assert_eq!(missing.kind(), ErrorKind::NotFound, "{missing:?}");
     let unlisted = getter.list(&ListOptions::default()).await.unwrap_err();
     assert_denied(&unlisted, "readMetadata/action");
-    assert_eq!(getter.health().await.unwrap().warnings.len(), 1);
+    assert_warnings(getter.as_ref(), &["readMetadata/action"]).await;
+    assert_warnings(reader.as_ref(), &[]).await;
 
     // Everything but the values.
     let lister = double.connect(double.application("list-only"), "").await;
+    assert_warnings(lister.as_ref(), &["getSecret/action"]).await;
     let unread = lister.get(&secret, &GetOptions::default()).await.unwrap_err();
     assert_denied(&unread, "getSecret/action");
     assert_eq!(
@@ -114,11 +116,21 @@ async fn who_may_read_only_reads() {
     );
 
     let nobody = double.connect(double.application("nothing"), "").await;
+    assert_warnings(nobody.as_ref(), &["getSecret/action", "readMetadata/action"]).await;
     assert_eq!(
         nobody.get(&secret, &GetOptions::default()).await.unwrap_err().kind(),
         ErrorKind::PermissionDenied
     );
     all.delete(&secret, &permanent()).await.unwrap();
+}
+
+/// Health warns of each data action that lacks, and of nothing else.
+async fn assert_warnings(store: &dyn SecretStore, lacking: &[&str]) {
+    let warnings = store.health().await.unwrap().warnings;
+    assert_eq!(warnings.len(), lacking.len(), "{warnings:?}");
+    for (warning, lacking) in warnings.iter().zip(lacking) {
+        assert!(warning.contains(lacking), "{warnings:?}");
+    }
 }
 
 /// The hint names the data action that lacks.

@@ -91,6 +91,22 @@ impl Inner {
         Ok(Accessed { number, value })
     }
 
+    /// Asks for the value of a secret that nobody has, behind the prefix: a role may be for that alone.
+    pub(super) async fn access_nothing(&self) -> Result<(), Failed> {
+        let path = format!("{}/secrets/{}/versions/latest", self.parent, self.names.id_of_nothing());
+        match self
+            .client
+            .access_secret_version()
+            .set_name(path)
+            .send()
+            .await
+            .map_err(failed)
+        {
+            Err(failed) if !failed.is_not_found() => Err(failed),
+            _ => Ok(()),
+        }
+    }
+
     pub(super) async fn describe(&self, name: &SecretName) -> Result<Described, Failed> {
         let answer = self
             .client

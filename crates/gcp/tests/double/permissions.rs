@@ -45,8 +45,8 @@ async fn who_may_only_read_values_gets_values() {
             .description
             .is_none()
     );
-    let health = store.health().await.unwrap();
-    assert!(health.warnings[0].contains("secretmanager.secrets.list"), "{health:?}");
+    assert_warnings(&store, &["secretmanager.secrets.list"]).await;
+    assert_warnings(&admin, &[]).await;
 
     // What needs more says what.
     for (denied, needed) in [
@@ -88,7 +88,9 @@ async fn who_may_read_no_values_gets_none() {
     double.store().await.put(&name("a"), put("kfcanary-viewed01")).await.unwrap();
     let viewer = double.store_as("ya29.double-viewer").await;
     assert_eq!(viewer.list(&ListOptions::default()).await.unwrap().items.len(), 1);
-    assert!(viewer.health().await.unwrap().warnings.is_empty());
+    assert_warnings(&viewer, &["secretmanager.versions.access"]).await;
+    let nobody = double.store_as("ya29.double-nobody").await;
+    assert_warnings(&nobody, &["secretmanager.versions.access", "secretmanager.secrets.list"]).await;
     for token in ["ya29.double-viewer", "ya29.double-nobody"] {
         let store = double.store_as(token).await;
         let error = read(&store, "a", &GetOptions::default()).await.unwrap_err();
@@ -98,6 +100,15 @@ async fn who_may_read_no_values_gets_none() {
     let error = read(&store, "a", &GetOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
     assert!(error.hint().unwrap().contains("gcloud auth"), "{error:?}");
+}
+
+/// Health warns of each permission that lacks, and of nothing else.
+async fn assert_warnings(store: &GcpStore, lacking: &[&str]) {
+    let warnings = store.health().await.unwrap().warnings;
+    assert_eq!(warnings.len(), lacking.len(), "{warnings:?}");
+    for (warning, lacking) in warnings.iter().zip(lacking) {
+        assert!(warning.contains(lacking), "{warnings:?}");
+    }
 }
 
 /// The hint names the permission that lacks.

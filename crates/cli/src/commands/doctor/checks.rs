@@ -119,7 +119,11 @@ async fn store(manager: &SecretManager, scheme: &str, url: &StoreUrl, checks: &m
     };
     match health {
         Ok(health) => {
-            let mut check = Check::ok("store", subject.clone(), "can serve").since(begin);
+            let message = match health.warnings.as_slice() {
+                [] => "can serve",
+                _ => "answers, but see below",
+            };
+            let mut check = Check::ok("store", subject.clone(), message).since(begin);
             if let Some(identity) = identity {
                 check = check.detail("as", identity);
             }
