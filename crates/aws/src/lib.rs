@@ -25,6 +25,7 @@ pub const BACKEND: Backend = Backend {
     url_help: "aws://REGION",
     parameters: AwsConfig::PARAMETERS,
     identity: Some(|url, environment| credentials::identity(&AwsConfig::from_url(url, environment)?)),
+    place: None,
     connect: |url, environment| {
         Box::pin(async move {
             let store = AwsStore::connect(&AwsConfig::from_url(&url, environment)?).await?;

@@ -184,6 +184,19 @@ impl fmt::Debug for AzureConfig {
     }
 }
 
+/// What the environment says of the place where the URL leaves it open.
+pub(crate) fn place(url: &StoreUrl, environment: &Environment) -> Result<String> {
+    let config = AzureConfig::from_url(url, environment)?;
+    let mut parts = Vec::new();
+    if url.host().is_none() {
+        parts.push(format!("vault `{}` (the variable `AZURE_KEYVAULT_URL`)", config.vault));
+    }
+    if url.parameters().take("prefix").is_none() && !config.prefix.is_empty() {
+        parts.push(format!("prefix `{}` (the variable `AZURE_SECRET_PREFIX`)", config.prefix));
+    }
+    Ok(parts.join(", "))
+}
+
 /// The text of a variable without white space around it; blank is unset.
 pub(crate) fn variable(environment: &Environment, name: &str) -> Result<Option<String>> {
     let text = environment.var(name)?.map(str::trim).filter(|text| !text.is_empty());

@@ -23,6 +23,7 @@ pub const BACKEND: Backend = Backend {
     url_help: "azure://VAULT, or azure: with `AZURE_KEYVAULT_URL`",
     parameters: AzureConfig::PARAMETERS,
     identity: Some(describe_identity),
+    place: Some(config::place),
     connect: |url, environment| {
         Box::pin(async move {
             let store = AzureStore::connect(&AzureConfig::from_url(&url, environment)?)?;

@@ -178,3 +178,36 @@ fn allow_takes_no_scheme_that_means_nothing() {
         "{answer:?}"
     );
 }
+
+#[test]
+fn explain_says_what_the_environment_adds_to_a_url() {
+    let sandbox = Sandbox::new();
+    for (store, variable, expected) in [
+        (
+            "gcp:",
+            ("GCP_PROJECT_ID", "web-4711"),
+            "project `web-4711` (the variable `GCP_PROJECT_ID`)",
+        ),
+        (
+            "azure:",
+            ("AZURE_KEYVAULT_URL", "https://team.vault.azure.net"),
+            "vault `https://team.vault.azure.net` (the variable `AZURE_KEYVAULT_URL`)",
+        ),
+        (
+            "k8s:",
+            ("K8S_SECRET_NAMESPACE", "prod"),
+            "namespace `prod` (the variable `K8S_SECRET_NAMESPACE`)",
+        ),
+    ] {
+        let expected = format!("{store} ({expected})");
+        let told = sandbox.run_with(variable, &["--store", store, "explain", "${secret:a}"]);
+        assert!(told.out.contains(&format!("asks {expected}\n")), "{told:?}");
+        assert!(
+            told.out.contains(&format!("secret:a asks {expected}")) || told.out.contains(&format!("}} asks {expected}")),
+            "{told:?}"
+        );
+        let json = sandbox.run_with(variable, &["--store", store, "explain", "--json"]).json();
+        assert_eq!(json["store"]["location"], expected.as_str(), "{json}");
+        assert_eq!(json["store"]["url"], store, "{json}");
+    }
+}

@@ -21,6 +21,11 @@ pub type Connect = for<'a> fn(StoreUrl, &'a Environment) -> BoxFuture<'a, Result
 /// `keyfob explain` can say it.
 pub type Identity = fn(&StoreUrl, &Environment) -> Result<String>;
 
+/// What of a store's place its URL leaves open and the environment says, and what made it so, in one line that is safe to
+/// show, for example "project `web` (the variable `GCP_PROJECT_ID`)"; empty when the URL says all. Asks nobody and opens no
+/// connection, so that `keyfob explain` can say it.
+pub type Place = fn(&StoreUrl, &Environment) -> Result<String>;
+
 /// A store that a backend has opened.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -63,6 +68,7 @@ impl Connected {
 ///     url_help: "memory:",
 ///     parameters: &[],
 ///     identity: None,
+///     place: None,
 ///     connect: |url, _env| Box::pin(async move {
 ///         url.parameters().finish()?;
 ///         Ok(Connected::new(MemoryStore::new()))
@@ -84,6 +90,8 @@ pub struct Backend {
     pub parameters: &'static [Parameter],
     /// As whom the store would be asked, and why so. `None` where there is nobody to be, as in a file.
     pub identity: Option<Identity>,
+    /// What the environment says of the place where the URL leaves it open. `None` where it never does.
+    pub place: Option<Place>,
     /// Opens the store. Refuses what it does not understand as `InvalidConfig`, best before any I/O.
     pub connect: Connect,
 }

@@ -29,7 +29,7 @@ mod url;
 mod value;
 mod verb;
 
-pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter};
+pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter, Place};
 pub use cache::CacheLayer;
 pub use capabilities::{Capabilities, NameKey, NameRule, ValueRule};
 pub use changes::{ChangeSource, ChangeStream, StoreChange};

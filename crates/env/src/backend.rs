@@ -12,6 +12,7 @@ pub const BACKEND_ENV: Backend = Backend {
     url_help: "env:",
     parameters: &[],
     identity: None,
+    place: None,
     connect: |url, environment| {
         Box::pin(async move {
             url.parameters().finish()?;
@@ -33,6 +34,7 @@ pub const BACKEND_DOTENV: Backend = Backend {
     url_help: "dotenv:FILE",
     parameters: &[],
     identity: None,
+    place: None,
     connect: |url, environment| {
         Box::pin(async move {
             url.parameters().finish()?;

@@ -214,6 +214,28 @@ impl fmt::Debug for GcpConfig {
     }
 }
 
+/// What the environment says of the place where the URL leaves it open.
+pub(crate) fn place(url: &StoreUrl, environment: &Environment) -> Result<String> {
+    let config = GcpConfig::from_url(url, environment)?;
+    let mut parts = Vec::new();
+    if url.host().is_none() {
+        parts.push(match &config.project {
+            Some(project) => {
+                let variable = match variable(environment, "GCP_PROJECT_ID")? {
+                    Some(_) => "GCP_PROJECT_ID",
+                    None => "GOOGLE_CLOUD_PROJECT",
+                };
+                format!("project `{project}` (the variable `{variable}`)")
+            }
+            None => "the project of the credentials, else of the machine".to_owned(),
+        });
+    }
+    if url.parameters().take("prefix").is_none() && !config.prefix.is_empty() {
+        parts.push(format!("prefix `{}` (the variable `GCP_SECRET_PREFIX`)", config.prefix));
+    }
+    Ok(parts.join(", "))
+}
+
 /// The text of a variable without white space around it; blank is unset.
 pub(crate) fn variable(environment: &Environment, name: &str) -> Result<Option<String>> {
     let text = environment.var(name)?.map(str::trim).filter(|text| !text.is_empty());
@@ -278,6 +300,29 @@ mod tests {
     fn config(url: &str) -> Result<GcpConfig> {
         let environment = Environment::fake().var("GOOGLE_CLOUD_PROJECT", "of-environment").build();
         GcpConfig::from_url(&StoreUrl::parse(url).unwrap(), &environment)
+    }
+
+    #[test]
+    fn what_the_url_leaves_open_is_told_with_the_variable_that_says_it() {
+        let google = Environment::fake().var("GOOGLE_CLOUD_PROJECT", "theirs");
+        let both = google.clone().var("GCP_PROJECT_ID", "mine").var("GCP_SECRET_PREFIX", "app/");
+        for (url, environment, expected) in [
+            ("gcp:", google, "project `theirs` (the variable `GOOGLE_CLOUD_PROJECT`)"),
+            (
+                "gcp:",
+                both.clone(),
+                "project `mine` (the variable `GCP_PROJECT_ID`), prefix `app/` (the variable `GCP_SECRET_PREFIX`)",
+            ),
+            ("gcp://named?prefix=own/", both, ""),
+            (
+                "gcp:",
+                Environment::fake(),
+                "the project of the credentials, else of the machine",
+            ),
+        ] {
+            let url = StoreUrl::parse(url).unwrap();
+            assert_eq!(place(&url, &environment.build()).unwrap(), expected, "{url}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub const BACKEND: Backend = Backend {
     url_help: "gcp://PROJECT, gcp://PROJECT/LOCATION",
     parameters: GcpConfig::PARAMETERS,
     identity: Some(|url, environment| credentials::described(&GcpConfig::from_url(url, environment)?)),
+    place: Some(config::place),
     connect: |url, environment| {
         Box::pin(async move {
             let store = GcpStore::connect(&GcpConfig::from_url(&url, environment)?).await?;

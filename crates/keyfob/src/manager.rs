@@ -161,7 +161,8 @@ impl SecretManager {
         slot.store.get_or_try_init(|| self.connect(&slot.opening)).await.cloned()
     }
 
-    /// Where the store of `scheme` is, safe to show, without connecting it.
+    /// Where the store of `scheme` is, safe to show, without connecting it: its URL, and in parentheses what the
+    /// environment says of the place where the URL leaves it open.
     ///
     /// # Errors
     /// `InvalidConfig` when the scheme means nothing, or why the store can't be chosen.
@@ -169,7 +170,14 @@ impl SecretManager {
         let slot = self.0.schemes.get(scheme).and_then(|index| self.0.slots.get(*index));
         match &slot.ok_or_else(|| self.unknown(scheme))?.opening {
             Opening::Given(store) => Ok(format!("{} ({})", store.info().scheme, store.info().location)),
-            Opening::Url(url) => backends::find(url.scheme()).map(|_| url.to_string()),
+            Opening::Url(url) => {
+                let place = backends::find(url.scheme())?.place;
+                // What is wrong with the configuration is told when somebody asks the store.
+                match place.and_then(|place| place(url, &self.0.environment).ok()) {
+                    Some(place) if !place.is_empty() => Ok(format!("{url} ({place})")),
+                    _ => Ok(url.to_string()),
+                }
+            }
             Opening::Never(error) => Err(error.clone()),
         }
     }

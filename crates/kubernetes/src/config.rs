@@ -166,6 +166,24 @@ pub(crate) fn check_namespace(namespace: &str) -> Result<()> {
     }
 }
 
+/// What the environment says of the place where the URL leaves it open.
+pub(crate) fn place(url: &StoreUrl, environment: &Environment) -> Result<String> {
+    let config = KubernetesConfig::from_url(url, environment)?;
+    let mut parts = Vec::new();
+    match (&config.namespace, url.host()) {
+        (Some(_), Some(_)) => {}
+        (Some(namespace), None) => parts.push(format!("namespace `{namespace}` (the variable `K8S_SECRET_NAMESPACE`)")),
+        (None, _) => {
+            let access = Access::find(&config)?;
+            parts.push(format!("namespace `{}` ({})", access.namespace, access.source));
+        }
+    }
+    if let (Some(secret), "" | "/") = (&config.secret, url.path()?.as_str()) {
+        parts.push(format!("Secret `{secret}` (the variable `K8S_SECRET_NAME`)"));
+    }
+    Ok(parts.join(", "))
+}
+
 /// The text of a variable without white space around it; blank is unset.
 pub(crate) fn variable(environment: &Environment, name: &str) -> Result<Option<String>> {
     let text = environment.var(name)?.map(str::trim).filter(|text| !text.is_empty());
@@ -186,6 +204,34 @@ mod tests {
 
     fn place(config: &KubernetesConfig) -> (Option<&str>, Option<&str>) {
         (config.namespace.as_deref(), config.secret.as_deref())
+    }
+
+    #[test]
+    fn what_the_url_leaves_open_is_told_with_what_says_it() {
+        let kubeconfig = "clusters: [{name: c, cluster: {server: 'https://k8s.example'}}]\nusers: [{name: u, user: {}}]\n\
+            contexts: [{name: dev, context: {cluster: c, user: u, namespace: team}}]\ncurrent-context: dev\n";
+        let files = Environment::fake().file("~/.kube/config", kubeconfig);
+        let variables = files
+            .clone()
+            .var("K8S_SECRET_NAMESPACE", "prod")
+            .var("K8S_SECRET_NAME", "app");
+        let told = |url: &str, environment: &Environment| super::place(&StoreUrl::parse(url).unwrap(), environment).unwrap();
+        let of_context = told("k8s:", &files.build());
+        assert!(
+            of_context.starts_with("namespace `team` (") && of_context.contains("dev"),
+            "{of_context}"
+        );
+        let variables = variables.build();
+        assert_eq!(
+            told("k8s:", &variables),
+            "namespace `prod` (the variable `K8S_SECRET_NAMESPACE`), Secret `app` (the variable `K8S_SECRET_NAME`)"
+        );
+        assert_eq!(
+            told("k8s:///own", &variables),
+            "namespace `prod` (the variable `K8S_SECRET_NAMESPACE`)"
+        );
+        assert_eq!(told("k8s://other", &variables), "");
+        assert_eq!(told("k8s://other/own", &variables), "");
     }
 
     #[test]

@@ -23,6 +23,7 @@ pub const BACKEND: Backend = Backend {
     url_help: "k8s://NAMESPACE or k8s://NAMESPACE/NAME",
     parameters: KubernetesConfig::PARAMETERS,
     identity: Some(|url, environment| Ok(config::Access::find(&KubernetesConfig::from_url(url, environment)?)?.identity)),
+    place: Some(config::place),
     connect: |url, environment| {
         Box::pin(async move {
             let store = KubernetesStore::connect(&KubernetesConfig::from_url(&url, environment)?).await?;

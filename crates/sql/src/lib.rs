@@ -72,6 +72,7 @@ pub const BACKEND: Backend = Backend {
     url_help: "sqlite:FILE",
     parameters: SqlConfig::PARAMETERS,
     identity: None,
+    place: None,
     connect: |url, environment| {
         Box::pin(async move {
             let store = SqlStore::open(SqlConfig::from_url(&url, environment)?).await?;
@@ -89,6 +90,7 @@ pub const BACKEND_POSTGRES: Backend = Backend {
     url_help: "postgres://USER@HOST/DATABASE",
     parameters: PostgresConfig::PARAMETERS,
     identity: Some(|url, environment| Ok(PostgresConfig::from_url(url, environment)?.identity())),
+    place: None,
     connect: |url, environment| {
         Box::pin(async move {
             let store = PostgresStore::open(PostgresConfig::from_url(&url, environment)?).await?;

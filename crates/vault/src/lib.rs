@@ -33,6 +33,7 @@ pub const BACKEND: Backend = Backend {
     url_help: "vault://HOST[:PORT][/MOUNT], or vault:[MOUNT] with `VAULT_ADDR`",
     parameters: VaultConfig::PARAMETERS,
     identity: Some(|url, environment| Ok(VaultConfig::from_url(url, environment)?.auth.described())),
+    place: None,
     connect: |url, environment| {
         Box::pin(async move {
             let store = VaultStore::connect(&VaultConfig::from_url(&url, environment)?).await?;

@@ -43,6 +43,29 @@ fn the_url_says_more_than_the_environment() {
 }
 
 #[test]
+fn what_the_url_leaves_open_is_told_with_the_variable_that_says_it() {
+    let environment = environment()
+        .var("AZURE_KEYVAULT_URL", "https://kv.vault.azure.net")
+        .var("AZURE_SECRET_PREFIX", "env/")
+        .build();
+    for (url, expected) in [
+        (
+            "azure:",
+            "vault `https://kv.vault.azure.net` (the variable `AZURE_KEYVAULT_URL`), prefix `env/` (the variable \
+             `AZURE_SECRET_PREFIX`)",
+        ),
+        ("azure://other", "prefix `env/` (the variable `AZURE_SECRET_PREFIX`)"),
+        ("azure://other?prefix=app/", ""),
+    ] {
+        assert_eq!(
+            place(&StoreUrl::parse(url).unwrap(), &environment).unwrap(),
+            expected,
+            "{url}"
+        );
+    }
+}
+
+#[test]
 fn what_can_not_be_right_is_refused() {
     for url in [
         "azure:",

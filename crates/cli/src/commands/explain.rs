@@ -20,7 +20,7 @@ Examples:
   keyfob explain '${team:db/password}'       of a store that `keyfob.toml` names
   keyfob explain app.yaml
 
-JSON: {store: {url, name, decided_by, reason, identity} | null, error, considered: [{source, decided, outcome}],
+JSON: {store: {url, location, name, decided_by, reason, identity} | null, error, considered: [{source, decided, outcome}],
 environment, allowed_schemes, references: [{reference, location, store, error}]}")]
 pub(crate) struct Args {
     /// References (`${...}`) and files
@@ -111,9 +111,10 @@ fn tell(printer: &Printer, manager: &SecretManager, references: &[Explained]) ->
     let selection = manager.selection();
     match &selection.store {
         Ok(choice) => {
+            let location = manager.location_of(DEFAULT_SCHEME).unwrap_or_else(|_| choice.url.to_string());
             printer.line(format_args!(
                 "{STRONG}`${{secret:...}}`{STRONG:#} asks {}",
-                escape_untrusted(&choice.url.to_string())
+                escape_untrusted(&location)
             ))?;
             printer.line(format_args!("  because {}", escape_untrusted(&choice.reason)))?;
             match manager.identity_of(DEFAULT_SCHEME) {
@@ -177,6 +178,8 @@ struct ExplainJson {
 #[derive(Serialize)]
 struct ChoiceJson {
     url: String,
+    /// The URL with what the environment says where it leaves the place open.
+    location: Option<String>,
     name: Option<String>,
     decided_by: String,
     reason: String,
@@ -209,6 +212,7 @@ impl ExplainJson {
         Self {
             store: selection.store.as_ref().ok().map(|choice| ChoiceJson {
                 url: choice.url.to_string(),
+                location: manager.location_of(DEFAULT_SCHEME).ok(),
                 name: choice.name.clone(),
                 decided_by: choice.source.to_string(),
                 reason: choice.reason.clone(),
