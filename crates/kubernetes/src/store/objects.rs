@@ -224,7 +224,7 @@ impl Objects {
         Kept::of_object(meta).check(name, options.expired)?;
         let mut described = metadata(name, meta);
         described.version = Some(Version::new(&meta.resource_version)?);
-        Ok(Secret::new(value_of(name, &object.data)?, described))
+        Ok(Secret::new(value_of(&object.data)?, described))
     }
 
     /// Refuses what can't be written to; returns the version that must be there still.

@@ -2,49 +2,55 @@
 
 use std::collections::BTreeMap;
 
-use keyfob_core::{Error, ErrorKind, Result, SecretName, SecretValue};
+use keyfob_core::{Error, ErrorKind, Result, SecretValue};
 use serde::ser::{SerializeMap as _, Serializer as _};
 
-use super::SCHEME;
 use crate::object::Value;
 
 /// The key under which keyfob writes.
 pub(crate) const KEY: &str = "value";
 
-/// The value of a map whose only key is [`KEY`], byte for byte; of any other map its JSON document.
-///
-/// # Errors
-/// `NotText` when a value of such a document is not UTF-8: it can't stand in JSON, and base64 would be another value.
-pub(crate) fn value_of(name: &SecretName, data: &BTreeMap<String, Value>) -> Result<SecretValue> {
+/// The value of a map whose only key is [`KEY`], byte for byte; of any other map its JSON document. A value in it that is not
+/// UTF-8 can't stand in JSON as it is: it stands there as `{"base64":"…"}`, so that it is neither lost nor taken for text, and
+/// hides none of the others.
+pub(crate) fn value_of(data: &BTreeMap<String, Value>) -> Result<SecretValue> {
     if let (1, Some(value)) = (data.len(), data.get(KEY)) {
         return Ok(value.0.clone());
     }
-    let mut texts = Vec::with_capacity(data.len());
-    for (key, value) in data {
-        let text = value.0.expose_str().map_err(|_| {
-            Error::new(
-                ErrorKind::NotText,
-                format!("the Secret holds several values, and that of `{key}` is not UTF-8 text"),
-            )
-            .with("name", name.as_str())
-            .with("store", SCHEME)
-            .with_hint("a single key of it is read as a secret of its own from `k8s://NAMESPACE/NAME`")
-        })?;
-        texts.push((key.as_str(), text));
-    }
+    let entries = data.iter().map(|(key, value)| (key.as_str(), Entry::of(&value.0)));
+    let entries: Vec<(&str, Entry<'_>)> = entries.collect();
     let mut length = Counted(0);
-    write(&texts, &mut length)?;
+    write(&entries, &mut length)?;
     // Once, with room for all, so that growing leaves no copies behind.
     let mut bytes = Vec::with_capacity(length.0);
-    write(&texts, &mut bytes)?;
+    write(&entries, &mut bytes)?;
     Ok(SecretValue::new(bytes))
 }
 
-fn write(texts: &[(&str, &str)], to: impl std::io::Write) -> Result<()> {
+/// A value of a document.
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Text(&'a str),
+    Bytes { base64: Encoded },
+}
+
+impl<'a> Entry<'a> {
+    fn of(value: &'a SecretValue) -> Self {
+        match value.expose_str() {
+            Ok(text) => Self::Text(text),
+            Err(_) => Self::Bytes {
+                base64: Encoded::new(value),
+            },
+        }
+    }
+}
+
+fn write(entries: &[(&str, Entry<'_>)], to: impl std::io::Write) -> Result<()> {
     let mut serializer = serde_json::Serializer::new(to);
-    let written = serializer.serialize_map(Some(texts.len())).and_then(|mut map| {
-        for (key, text) in texts {
-            map.serialize_entry(key, text)?;
+    let written = serializer.serialize_map(Some(entries.len())).and_then(|mut map| {
+        for (key, entry) in entries {
+            map.serialize_entry(key, entry)?;
         }
         map.end()
     });
@@ -88,7 +94,7 @@ mod tests {
         let data = values
             .iter()
             .map(|(key, value)| ((*key).to_owned(), Value(SecretValue::from(*value))));
-        value_of(&SecretName::new("a").unwrap(), &data.collect())
+        value_of(&data.collect())
     }
 
     #[test]
@@ -107,10 +113,8 @@ mod tests {
     }
 
     #[test]
-    fn bytes_in_a_document_are_refused_by_the_name_of_their_key() {
-        let error = read(&[("keystore.jks", b"\xff\xfekfcanary-bytes0001"), ("value", b"x")]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotText);
-        assert!(error.to_string().contains("keystore.jks") && error.hint().is_some());
-        assert!(!format!("{error:?}").contains("kfcanary"));
+    fn bytes_in_a_document_are_marked_and_hide_no_text() {
+        let value = read(&[("keystore.jks", b"\xff\xfe\x00"), ("password", b"kfcanary-besidebytes1")]).unwrap();
+        assert!(value.expose_secret() == br#"{"keystore.jks":{"base64":"//4A"},"password":"kfcanary-besidebytes1"}"#);
     }
 }
