@@ -21,7 +21,10 @@ mod random;
 mod reference;
 mod report;
 mod resolver;
+mod retry;
 mod scanner;
+#[cfg(test)]
+mod scripted;
 mod secret;
 mod store;
 mod trace;
@@ -52,6 +55,7 @@ pub use random::Random;
 pub use reference::{DEFAULT_SCHEME, FILE_SCHEME, Fallback, Reference, SecretRef, Target, is_scheme};
 pub use report::{Failure, Location, Report};
 pub use resolver::{AllowedSchemes, Answer, Occurrence, Resolved, Stores, resolve};
+pub use retry::{RetryLayer, RetryOptions, RetryStats};
 pub use scanner::{MAX_REFERENCE_BYTES, Piece, PieceKind, scan};
 pub use secret::{Freshness, Metadata, Origin, PassedOver, Secret, Version, VersionInfo};
 pub use store::{Health, SecretStore, StoreInfo};

@@ -2,10 +2,17 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
+#[path = "layers/ailing.rs"]
+mod ailing;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{CacheLayer, Layer, MemoryStore, MetricsLayer, PutRequest, SecretName, TraceLayer, stack};
+use ailing::{AilingStore, Ailment};
+use keyfob_core::{
+    CacheLayer, Layer, MemoryStore, MetricsLayer, PutRequest, RetryLayer, RetryOptions, SecretName, SecretStore, TraceLayer,
+    stack,
+};
 use keyfob_testkit::{CapturedLogs, RunOptions, run};
 
 #[tokio::test]
@@ -28,8 +35,45 @@ async fn metrics_conform() {
     conforms(&MetricsLayer::default()).await;
 }
 
+#[tokio::test]
+async fn retry_conforms() {
+    conforms(&RetryLayer::default()).await;
+}
+
+#[tokio::test]
+async fn retry_conforms_over_a_store_whose_first_attempts_fail() {
+    let layer = eager();
+    conforms_over(Arc::new(AilingStore::new(Ailment::Refuses)), &layer).await;
+    assert!(layer.stats().retries > 500, "{:?}", layer.stats());
+}
+
+#[tokio::test]
+async fn retry_conforms_over_a_store_whose_first_answers_are_lost() {
+    let layer = eager();
+    conforms_over(Arc::new(AilingStore::new(Ailment::LosesAnswers)), &layer).await;
+    assert!(layer.stats().retries > 100, "{:?}", layer.stats());
+    assert!(layer.stats().settled > 10, "{:?}", layer.stats());
+}
+
+/// Retries that take no time, as many as it takes.
+fn eager() -> RetryLayer {
+    let options = RetryOptions {
+        attempts: 50,
+        base: Duration::ZERO,
+        cap: Duration::ZERO,
+        budget: 1.0,
+        budget_per_second: 1000.0,
+        ..RetryOptions::default()
+    };
+    RetryLayer::new(options).unwrap()
+}
+
 async fn conforms(layer: &dyn Layer) {
-    let store = stack(Arc::new(MemoryStore::new()), [layer]);
+    conforms_over(Arc::new(MemoryStore::new()), layer).await;
+}
+
+async fn conforms_over(store: Arc<dyn SecretStore>, layer: &dyn Layer) {
+    let store = stack(store, [layer]);
     let name = SecretName::new("seeded").unwrap();
     store.put(&name, PutRequest::new("already there")).await.unwrap();
     let options = RunOptions::new()
