@@ -59,6 +59,16 @@ impl Cluster {
         &self.server
     }
 
+    /// The longest that one request may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// No answer to a read came in time.
+    pub(crate) fn too_late(&self) -> Failed {
+        Failed::too_late().map(|error| error.with("store", crate::store::SCHEME).with("server", self.server.as_str()))
+    }
+
     /// Whether one connection carries many requests at once; `None` before the first answer.
     pub(crate) fn is_multiplexed(&self) -> Option<bool> {
         match self.protocol.load(Ordering::Relaxed) {

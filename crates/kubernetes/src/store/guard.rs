@@ -43,14 +43,14 @@ pub(super) fn check_type(name: &SecretName, secret_type: &str) -> Result<()> {
     }
 }
 
-pub(super) fn check_mutable(name: &SecretName, object: &Object) -> Result<()> {
+pub(super) fn check_mutable(name: &SecretName, object: &Object, hint: &'static str) -> Result<()> {
     match object.immutable {
         true => Err(
             Error::new(ErrorKind::Conflict, "the Secret is immutable: its values can't change")
                 .with("name", name.as_str())
                 .with("object", object.metadata.name.as_str())
                 .with("store", SCHEME)
-                .with_hint("delete it and write it anew"),
+                .with_hint(hint),
         ),
         false => Ok(()),
     }

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use self::patch::{Patch, Present};
 use super::guard;
-use super::listing::Range;
+use super::listing::{Range, check_namespace};
 use super::objects::{NewObject, pause};
 use crate::client::{Accept, Call, Cluster, Path};
 use crate::error::{Failed, already_exists, another_is_current, contended, not_found};
@@ -25,6 +25,9 @@ use crate::object::{Meta, Object, Partial, Summary, Table};
 
 /// After so many rounds somebody else changes the secret all the time.
 const ROUNDS: u32 = 8;
+
+const IMMUTABLE: &str = "no key of it can be written or taken away; the whole Secret, with all its keys, can be deleted and made \
+    anew: `kubectl delete secret NAME`";
 
 /// The keys of one object.
 pub(super) struct Keys {
@@ -92,7 +95,7 @@ impl Keys {
                 Err(failed) => return Err(self.about(failed, name)),
             };
             guard::check_type(name, &object.secret_type)?;
-            guard::check_mutable(name, &object)?;
+            guard::check_mutable(name, &object, IMMUTABLE)?;
             let annotations = OfKeyNames::new(&key);
             let patch = json!({
                 "metadata": {
@@ -123,7 +126,10 @@ impl Keys {
     pub(super) async fn list(&self, range: &Range) -> Result<Vec<Metadata>> {
         let summary = match self.summary().await {
             Ok(summary) => summary,
-            Err(failed) if failed.is_not_found() => return Ok(Vec::new()),
+            Err(failed) if failed.is_not_found() => {
+                check_namespace(&self.cluster, &self.namespace).await?;
+                return Ok(Vec::new());
+            }
             Err(failed) => return Err(failed.into_error()),
         };
         if summary.metadata.is_being_deleted() {
@@ -194,7 +200,7 @@ impl Keys {
         }
         guard::check_type(name, &object.secret_type)?;
         if let Some(value) = &request.value {
-            guard::check_mutable(name, object)?;
+            guard::check_mutable(name, object, IMMUTABLE)?;
             let before = present.value.map_or(0, SecretValue::len);
             guard::check_data_bytes(name, object.data_bytes() - before + value.len())?;
         }

@@ -3,6 +3,7 @@
 //! The order of keyfob is that of names, and that of the API server that of objects, so all are read and put in order. A page
 //! begins behind a name and not where the API server's own list goes on: that knowledge gets lost within minutes.
 
+use crate::client::{Accept, Call, Cluster, Path};
 use keyfob_core::{Error, ErrorKind, ListOptions, Metadata, Page, PageToken, Result, SecretName};
 
 const TOKEN: &str = "after:";
@@ -12,6 +13,24 @@ pub(super) struct Range {
     prefix: String,
     after: Option<String>,
     limit: usize,
+}
+
+/// Refuses a namespace that is not there: to listings, it looks like an empty one. Few are allowed to look at it, and for
+/// the others it stays unknown.
+pub(super) async fn check_namespace(cluster: &Cluster, namespace: &str) -> Result<()> {
+    match cluster.answer(&Call::get(Path::namespace(namespace), Accept::Metadata)).await {
+        Err(failed) if failed.lacks_namespace() => Err(failed.into_error().with("namespace", namespace)),
+        Err(failed) => {
+            tracing::warn!(
+                target: "keyfob",
+                namespace,
+                error = %failed.into_error(),
+                "nothing is there, and whether there is such a namespace can't be known"
+            );
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 impl Range {

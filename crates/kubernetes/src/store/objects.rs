@@ -10,7 +10,7 @@ use keyfob_core::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::listing::Range;
+use super::listing::{Range, check_namespace};
 use super::value::{Encoded, KEY, value_of};
 use super::{batch, guard};
 use crate::client::{Accept, Call, Cluster, Path, Query};
@@ -97,7 +97,9 @@ impl Objects {
             }
         }
         let reads = names.iter().map(|name| self.object(name)).collect();
-        let answers = batch::all(reads, || self.cluster.is_multiplexed()).await;
+        let cluster = &self.cluster;
+        let late = || Err(cluster.too_late());
+        let answers = batch::all(reads, cluster.timeout(), late, || cluster.is_multiplexed()).await;
         let answer = |request: &GetRequest| {
             capabilities.check_get(&request.name, &request.options)?;
             match wanted.get(&request.name).and_then(|index| answers.get(*index)) {
@@ -173,7 +175,7 @@ impl Objects {
         let selector = guard::KEPT_BY_OTHERS
             .map(|secret_type| format!("type!={secret_type}"))
             .join(",");
-        let mut found = Vec::new();
+        let (mut found, mut is_empty) = (Vec::new(), true);
         let mut next: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let mut query = Query::default().with("limit", PAGE).with("fieldSelector", &selector);
@@ -183,11 +185,15 @@ impl Objects {
             let call = Call::get(Path::secrets(&self.namespace), Accept::MetadataList).query(query);
             let page: PartialList = self.cluster.ask(&call).await.map_err(|failed| self.of_listing(failed))?;
             page.confirm(&self.namespace).map_err(Failed::into_error)?;
+            is_empty &= page.items.is_empty();
             found.extend(page.items.iter().filter_map(|item| self.listed(range, &item.metadata)));
             next = page.metadata.next.filter(|next| !next.is_empty());
             if next.is_none() {
                 break;
             }
+        }
+        if is_empty {
+            check_namespace(&self.cluster, &self.namespace).await?;
         }
         Ok(found)
     }
@@ -241,7 +247,7 @@ impl Objects {
         }
         guard::check_type(name, &object.secret_type)?;
         if request.value.is_some() {
-            guard::check_mutable(name, object)?;
+            guard::check_mutable(name, object, "delete it and write it anew")?;
             guard::check_single(name, object)?;
         }
         // What keyfob made is keyfob's, and the patch alone says all. Of another tool's object it has to be what was looked

@@ -1,6 +1,6 @@
 //! What is too much, immutable, or in no namespace.
 
-use keyfob_core::{Change, DeleteOptions, Error, ErrorKind, GetOptions, PutMode, PutRequest, StoreUrl};
+use keyfob_core::{Change, DeleteOptions, Error, ErrorKind, GetOptions, ListOptions, PutMode, PutRequest, StoreUrl};
 use keyfob_kubernetes::BACKEND;
 use serde_json::json;
 
@@ -79,6 +79,8 @@ async fn an_immutable_object_says_so() {
     }
     let error = keys.delete(&name("value"), &DeleteOptions::default()).await.unwrap_err();
     assert!(immutable(&error), "{error:?}");
+    // There is no key to be deleted and written anew.
+    assert!(error.hint().unwrap().contains("`kubectl delete secret"), "{error:?}");
     assert!(keys.get(&name("value"), &GetOptions::default()).await.is_ok());
     // What is said about it can change, and it can be deleted.
     let described = PutRequest {
@@ -108,7 +110,21 @@ async fn a_namespace_that_is_not_there_is_named() {
         let error = store.get(&name("a"), &GetOptions::default()).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(error.to_string().contains("kf-there-is-none"), "{error}");
+        // An empty listing would say that there are no secrets in it.
+        let error = store.list(&ListOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error:?}");
+        assert!(error.to_string().contains("kf-there-is-none"), "{error}");
     }
+    assert!(
+        namespace
+            .connect("")
+            .await
+            .list(&ListOptions::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
     let health = namespace.connect("").await.health().await.unwrap();
     assert!(health.warnings.is_empty(), "{health:?}");
     namespace.remove().await;
