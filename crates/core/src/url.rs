@@ -325,5 +325,20 @@ fn is_hidden(name: &str, value: &SecretValue) -> bool {
     let is_url_with_user = value
         .expose_str()
         .is_ok_and(|text| text.contains("://") && text.contains('@'));
+    if name == "credentials" && !is_url_with_user && value.expose_str().is_ok_and(names_credentials) {
+        return false;
+    }
     is_url_with_user || !names_place && TELLING.iter().any(|word| name.contains(word))
+}
+
+/// Whether the value of the parameter `credentials` says where they are and not what they are: a word for that, or the path of
+/// a file with an ending. What could be a key or a token has no such form, and stays hidden.
+fn names_credentials(value: &str) -> bool {
+    if matches!(value, "default" | "none") {
+        return true;
+    }
+    let is_path = ["/", "~/", "./", "../"].iter().any(|begin| value.starts_with(begin));
+    let file = value.rsplit('/').next().unwrap_or_default();
+    let ending = file.rsplit_once('.').map(|(_, ending)| ending);
+    is_path && matches!(ending, Some("json" | "pem" | "toml" | "yaml" | "yml" | "conf" | "ini"))
 }

@@ -75,6 +75,17 @@ fn what_is_shown_holds_no_secret() {
             "sqlite:x?key-source=aws-kms:alias/app",
             "sqlite:x?key-source=aws-kms:alias/app",
         ),
+        ("gcp://p?credentials=none&timeout=5", "gcp://p?credentials=none&timeout=5"),
+        (
+            "gcp://p?credentials=/etc/keys/app.json",
+            "gcp://p?credentials=/etc/keys/app.json",
+        ),
+        ("gcp://p?credentials=~/app.json", "gcp://p?credentials=~/app.json"),
+        ("gcp://p?credentials=canary", "gcp://p?credentials=***"),
+        ("gcp://p?credentials=/canary+base64==", "gcp://p?credentials=***"),
+        ("gcp://p?credentials=ey.canary.json", "gcp://p?credentials=***"),
+        ("gcp://p?credentials=https://u:canary@h/a.json", "gcp://p?credentials=***"),
+        ("gcp://p?credential=/etc/canary.json", "gcp://p?credential=***"),
         ("sqlite:x?PassPhrase=canary", "sqlite:x?PassPhrase=***"),
         ("aws:?endpoint=http://u:canary@h", "aws:?endpoint=***"),
         (
