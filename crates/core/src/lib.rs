@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod adapter;
+mod audit;
 mod backend;
 mod cache;
 mod capabilities;
@@ -32,6 +33,9 @@ mod url;
 mod value;
 mod verb;
 
+pub use audit::{
+    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditVerb, MemoryAudit, Reason, with_reason,
+};
 pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter, Place};
 pub use cache::CacheLayer;
 pub use capabilities::{Capabilities, NameKey, NameRule, ValueRule};

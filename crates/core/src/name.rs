@@ -53,6 +53,11 @@ impl SecretName {
         &self.0
     }
 
+    /// The name as shared text.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// The segments between the `/`; the `/` in front of an absolute name begins none.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.strip_prefix('/').unwrap_or(&self.0).split('/')

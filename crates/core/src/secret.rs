@@ -44,6 +44,11 @@ impl Version {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The token as shared text.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
 }
 
 impl From<u64> for Version {

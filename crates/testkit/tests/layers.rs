@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ailing::{AilingStore, Ailment};
 use keyfob_core::{
-    CacheLayer, Layer, MemoryStore, MetricsLayer, PutRequest, RetryLayer, RetryOptions, SecretName, SecretStore, TraceLayer,
-    stack,
+    Actor, AuditFilter, AuditLayer, CacheLayer, Environment, Layer, MemoryAudit, MemoryStore, MetricsLayer, PutRequest,
+    RetryLayer, RetryOptions, SecretName, SecretStore, TraceLayer, stack,
 };
 use keyfob_testkit::{CapturedLogs, RunOptions, run};
 
@@ -33,6 +33,19 @@ async fn trace_conforms_and_its_events_hold_no_value() {
 #[tokio::test]
 async fn metrics_conform() {
     conforms(&MetricsLayer::default()).await;
+}
+
+#[tokio::test]
+async fn audit_conforms_and_its_records_hold_no_value() {
+    let seen = Arc::new(MemoryAudit::new(100_000));
+    let actor = Actor::of_process(&Environment::from_process());
+    conforms(&AuditLayer::new(actor).sink(Arc::clone(&seen) as _)).await;
+    let records = format!("{:?}", seen.records(&AuditFilter::default()));
+    assert!(records.contains("seeded"), "something was recorded");
+    assert!(
+        !records.contains("kfcanary-") && !records.contains("already there"),
+        "a value was recorded"
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,132 @@
+//! A layer that writes down who accessed what.
+
+mod access;
+mod filter;
+mod memory;
+mod record;
+mod sink;
+
+use std::fmt;
+use std::sync::Arc;
+
+pub use filter::AuditFilter;
+pub use memory::MemoryAudit;
+pub use record::{Actor, AuditOutcome, AuditRecord, AuditVerb, Reason, with_reason};
+pub use sink::{AuditReceipt, AuditSink};
+
+use crate::clock::{Clock, SystemClock};
+use crate::layer::Layer;
+use crate::store::SecretStore;
+
+/// Writes a record of every access to every one of its sinks, before the answer is handed out. It belongs outermost, so
+/// that it sees the accesses that a cache answers too.
+///
+/// - Every `get`, `put`, `delete`, `restore`, `versions` and page of a `list` makes exactly one [`AuditRecord`], and so does
+///   every request of a `get_many`: whether it succeeds, fails, is refused, or is dropped by its caller before the answer
+///   came. `health` touches no secret and makes none.
+/// - A record never holds a value, nor what an error says.
+/// - With [`require_reason`](Self::require_reason), an access without a [`Reason`] is refused as
+///   [`InvalidInput`](crate::ErrorKind::InvalidInput) before it reaches the store, and recorded as that.
+/// - A sink that promises to keep records for good (a *durable* one) makes the caller wait until it has; the value is
+///   dropped and the access fails as [`Unavailable`](crate::ErrorKind::Unavailable) when it can't. A write whose record can't be
+///   kept has been done all the same: it fails as [`Timeout`](crate::ErrorKind::Timeout), the kind whose outcome is to be settled
+///   by reading. While a sink knows that it can't keep records, accesses are refused before they reach the store.
+/// - An answer whose caller goes away while the sink is still busy has its record: it says how the store answered.
+///
+/// ```
+/// use std::sync::Arc;
+/// use keyfob_core::{Actor, AuditFilter, AuditLayer, Environment, GetOptions, Layer, MemoryAudit, MemoryStore, SecretName};
+///
+/// # tokio::runtime::Builder::new_current_thread().build()?.block_on(async {
+/// let seen = Arc::new(MemoryAudit::new(1000));
+/// let actor = Actor::of_process(&Environment::from_process());
+/// let store = AuditLayer::new(actor).sink(seen.clone()).layer(Arc::new(MemoryStore::new()));
+///
+/// let missing = store.get(&SecretName::new("db/password")?, &GetOptions::default()).await;
+/// assert!(missing.is_err());
+/// let records = seen.records(&AuditFilter::default());
+/// assert_eq!(records[0].name.as_deref(), Some("db/password"));
+/// assert_eq!(records[0].error.unwrap().as_str(), "not_found");
+/// # Ok::<(), keyfob_core::Error>(()) })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct AuditLayer {
+    actor: Arc<Actor>,
+    sinks: Vec<Arc<dyn AuditSink>>,
+    reason: Option<Reason>,
+    reason_required: bool,
+    mask: Option<Arc<MaskName>>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What a record says in a name's place.
+type MaskName = dyn Fn(&str) -> String + Send + Sync;
+
+impl AuditLayer {
+    /// Records that `actor` accesses secrets, so far in no sink.
+    #[must_use]
+    pub fn new(actor: Actor) -> Self {
+        Self {
+            actor: Arc::new(actor),
+            sinks: Vec::new(),
+            reason: None,
+            reason_required: false,
+            mask: None,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// Adds a sink. Every record goes to all of them.
+    #[must_use]
+    pub fn sink(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// The reason of every access for which [`with_reason`] gives no other.
+    #[must_use]
+    pub fn reason(mut self, reason: Reason) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    /// Refuses accesses without a reason.
+    #[must_use]
+    pub fn require_reason(mut self) -> Self {
+        self.reason_required = true;
+        self
+    }
+
+    /// Puts what `mask` makes of a name in its place, for example an HMAC of it. The prefix of a listing is masked too.
+    #[must_use]
+    pub fn mask_names(mut self, mask: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.mask = Some(Arc::new(mask));
+        self
+    }
+
+    /// Takes time from `clock` instead of the machine.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+}
+
+impl fmt::Debug for AuditLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLayer")
+            .field("actor", &self.actor)
+            .field("sinks", &self.sinks)
+            .field("reason", &self.reason)
+            .field("reason_required", &self.reason_required)
+            .field("masks_names", &self.mask.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Layer for AuditLayer {
+    fn layer(&self, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
+        access::audited(self.clone(), inner)
+    }
+}
