@@ -9,6 +9,7 @@ mod changes;
 mod clock;
 mod environment;
 mod error;
+mod failover;
 mod field;
 mod file_reference;
 mod files;
@@ -43,6 +44,9 @@ pub use changes::{ChangeSource, ChangeStream, StoreChange};
 pub use clock::{Clock, SystemClock, VirtualClock};
 pub use environment::{Environment, FakeEnvironment};
 pub use error::{Error, ErrorKind, Result};
+pub use failover::{
+    BreakerOptions, BreakerState, Failover, FailoverOptions, FailoverStore, FailoverWrites, MemberStatus, ReplicationError, Transition,
+};
 pub use field::Field;
 pub use file_reference::MAX_FILE_BYTES;
 pub use files::{FileKind, FileStatus};
@@ -61,7 +65,7 @@ pub use report::{Failure, Location, Report};
 pub use resolver::{AllowedSchemes, Answer, Occurrence, Resolved, Stores, resolve};
 pub use retry::{RetryLayer, RetryOptions, RetryStats};
 pub use scanner::{MAX_REFERENCE_BYTES, Piece, PieceKind, scan};
-pub use secret::{Freshness, Metadata, Origin, PassedOver, Secret, Version, VersionInfo};
+pub use secret::{Freshness, Metadata, Origin, PassedOver, Replica, Secret, Version, VersionInfo};
 pub use store::{Health, SecretStore, StoreInfo};
 pub use trace::TraceLayer;
 pub use url::{Parameters, StoreUrl};

@@ -102,8 +102,10 @@ impl Metadata {
             tags: BTreeMap::new(),
             origin: Origin {
                 store: store.into(),
+                member: None,
                 freshness: Freshness::Store,
                 passed_over: Vec::new(),
+                replicas: Vec::new(),
             },
         }
     }
@@ -121,10 +123,14 @@ impl Metadata {
 pub struct Origin {
     /// The scheme of the store that answered, for example `sqlite`.
     pub store: Arc<str>,
+    /// Its label in a failover list, which tells stores of one scheme apart; `None` without one.
+    pub member: Option<Arc<str>>,
     /// Whether the store itself answered.
     pub freshness: Freshness,
     /// The stores before it in a failover list, and why they did not answer; empty without one.
     pub passed_over: Vec<PassedOver>,
+    /// The other stores of a failover list that a write went to as well; empty for reads.
+    pub replicas: Vec<Replica>,
 }
 
 /// A store of a failover list that did not answer.
@@ -133,17 +139,57 @@ pub struct Origin {
 pub struct PassedOver {
     /// The store, as [`Origin::store`] would name it.
     pub store: Arc<str>,
-    /// Why not. [`ErrorKind::Unavailable`] also for a store that was not asked because it is known to be ill.
+    /// Its label in the list, as [`Origin::member`] would say it.
+    pub member: Arc<str>,
+    /// Why not: the kind of its error, or of the reason for which it was not asked: [`ErrorKind::Unavailable`] when it is
+    /// known to be ill, [`ErrorKind::RateLimited`] when it asked for a pause, [`ErrorKind::Unsupported`] when it can't have
+    /// what was asked for.
     pub kind: ErrorKind,
+    /// Whether it was asked.
+    pub asked: bool,
 }
 
 impl PassedOver {
-    /// Says that `store` did not answer because of an error of `kind`.
+    /// Says that `store`, which has its scheme for a label, was asked and did not answer because of an error of `kind`.
     #[must_use]
     pub fn new(store: impl Into<Arc<str>>, kind: ErrorKind) -> Self {
+        let store = store.into();
         Self {
-            store: store.into(),
+            member: Arc::clone(&store),
+            store,
             kind,
+            asked: true,
+        }
+    }
+}
+
+/// `aws: timeout`; `aws: unavailable, not asked`.
+impl fmt::Display for PassedOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let asked = if self.asked { "" } else { ", not asked" };
+        write!(f, "{}: {}{asked}", self.member, self.kind)
+    }
+}
+
+/// A store of a failover list that a write went to after the first one had it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Replica {
+    /// The store, as [`Origin::store`] would name it.
+    pub store: Arc<str>,
+    /// Its label in the list.
+    pub member: Arc<str>,
+    /// The version that it made, if it said so, as it can be asked for; or why it does not have the write. With
+    /// [`ErrorKind::Timeout`] nobody knows whether it has.
+    pub outcome: Result<Option<Version>, ErrorKind>,
+}
+
+/// `aws: written`; `aws: unavailable`.
+impl fmt::Display for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.outcome {
+            Ok(_) => write!(f, "{}: written", self.member),
+            Err(kind) => write!(f, "{}: {kind}", self.member),
         }
     }
 }
