@@ -24,14 +24,19 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     if let Some(tls) = below().find_map(tls_error) {
         return untrusted(tls);
     }
-    let is_io = below().any(|error| error.is::<std::io::Error>());
+    let io = below().filter_map(|error| error.downcast_ref::<std::io::Error>()).last();
     let said = error.to_string();
     if said.starts_with("error performing TLS handshake") {
         return Error::new(ErrorKind::InvalidConfig, "the server does not speak TLS")
             .with_hint("let it, or write `sslmode=disable` for a network that you trust");
     }
-    if said.starts_with("timeout") || said.starts_with("error connecting") || is_io || error.is_closed() {
-        return lost();
+    if said.starts_with("timeout") || said.starts_with("error connecting") || io.is_some() || error.is_closed() {
+        return match io {
+            // The words of the operating system or of the resolver: they know nothing of user and password.
+            Some(io) => lost().with("cause", io.to_string()),
+            None if said.starts_with("timeout") || said.contains("timed out") => lost().with("cause", "no answer came in time"),
+            None => lost(),
+        };
     }
     if said.starts_with("error deserializing column") || said.contains("unexpected number of rows") {
         return strange();
@@ -282,6 +287,43 @@ mod tests {
         assert_eq!(of_reading(no_answer()).kind(), ErrorKind::Timeout);
         assert_eq!(of_reading(lost()).kind(), ErrorKind::Unavailable);
         assert_eq!(of_reading(server_says("42501")).kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[tokio::test]
+    async fn no_connection_says_why_and_never_who_with_what_password() {
+        use tokio::io::AsyncReadExt as _;
+
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = closed.local_addr().unwrap();
+        drop(closed);
+        let ending = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ended_by = ending.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut connection, _)) = ending.accept().await {
+                let _ = connection.read(&mut [0; 64]).await;
+            }
+        });
+        let of = |host: &str, port: u16| {
+            let mut settings = tokio_postgres::Config::new();
+            settings
+                .host(host)
+                .port(port)
+                .user("kfcanary-username1")
+                .password("kfcanary-password1");
+            settings.connect_timeout(std::time::Duration::from_secs(5));
+            async move { from_postgres(settings.connect(tokio_postgres::NoTls).await.err().unwrap()) }
+        };
+        for (error, cause) in [
+            (of("127.0.0.1", address.port()).await, "refused"),
+            (of("no-such-host.invalid", 5432).await, "lookup"),
+            (of("127.0.0.1", ended_by.port()).await, ""),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+            assert!(is_lost(&error), "{error:?}");
+            let told = error.context().find(|(key, _)| *key == "cause").map_or("", |(_, text)| text);
+            assert!(told.to_lowercase().contains(cause), "{error:?}");
+            assert!(!format!("{error:?}").contains("kfcanary"));
+        }
     }
 
     #[test]
