@@ -149,7 +149,10 @@ impl Chooser<'_> {
                 }
                 _ => error,
             })?;
-            if stores.iter().any(|known: &Named| known.url.to_string() == store.url.to_string()) {
+            if stores
+                .iter()
+                .any(|known: &Named| known.url.to_string() == store.url.to_string())
+            {
                 return Err(Error::new(
                     ErrorKind::InvalidConfig,
                     format!("the store `{}` stands twice in the list", store.url),
@@ -165,7 +168,10 @@ impl Chooser<'_> {
         if others.is_empty() {
             return Ok(Vote::Store(first));
         }
-        let reasons: Vec<&str> = std::iter::once(&first).chain(&others).map(|store| store.reason.as_str()).collect();
+        let reasons: Vec<&str> = std::iter::once(&first)
+            .chain(&others)
+            .map(|store| store.reason.as_str())
+            .collect();
         let reason = format!("a failover list: {}", reasons.join(", then "));
         Ok(Vote::List(first, others, reason))
     }
@@ -196,6 +202,11 @@ impl Chooser<'_> {
             });
         }
         if !is_scheme(target) {
+            // What differs in letter case only is surely no password.
+            if let Some(name) = self.known().into_iter().find(|name| name.eq_ignore_ascii_case(target)) {
+                let message = format!("there is no store or provider `{target}`");
+                return Err(Error::new(ErrorKind::InvalidConfig, message).with_hint(format!("did you mean `{name}`?")));
+            }
             // Not repeated: what is neither a name nor a URL may be anything, also a password.
             return Err(Error::new(
                 ErrorKind::InvalidConfig,
@@ -210,15 +221,20 @@ impl Chooser<'_> {
         }
     }
 
-    fn unknown(&self, name: &str) -> Error {
-        let error = Error::new(ErrorKind::InvalidConfig, format!("there is no store or provider `{name}`"));
+    /// Every name that means a store.
+    fn known(&self) -> Vec<&str> {
         let own = self
             .settings
             .stores
             .keys()
             .chain(self.settings.aliases.keys())
             .map(String::as_str);
-        let known: Vec<&str> = own.chain(backends::names().map(|name| -> &str { name })).collect();
+        own.chain(backends::names().map(|name| -> &str { name })).collect()
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let error = Error::new(ErrorKind::InvalidConfig, format!("there is no store or provider `{name}`"));
+        let known = self.known();
         match nearest(name, known.iter().copied()).first() {
             Some(near) => error.with_hint(format!("did you mean `{near}`?")),
             None => error.with_hint(format!("known are: `{}`", known.join("`, `"))),

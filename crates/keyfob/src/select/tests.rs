@@ -129,6 +129,15 @@ fn what_cannot_be_chosen_says_why_and_how_to_choose() {
     assert!(provider(",").to_string().contains("names no store"));
     assert_eq!(provider("dotenw").hint(), Some("did you mean `dotenv`?"));
     assert_eq!(provider("dotenw:x").hint(), Some("did you mean `dotenv`?"));
+    for (text, hint) in [
+        ("AWS", "did you mean `aws`?"),
+        ("Vault", "did you mean `vault`?"),
+        ("DotEnv", "did you mean `dotenv`?"),
+    ] {
+        let error = provider(text);
+        assert_eq!(error.hint(), Some(hint));
+        assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
+    }
 
     for canary in [
         "Canary7F3A!",
@@ -241,7 +250,12 @@ fn the_caller_decides_which_schemes_are_allowed_before_the_project() {
 
 #[test]
 fn a_list_of_stores_is_a_failover_list() {
-    let select = |text: &str| Selection::of(&Environment::fake().var("SECRET_PROVIDER", text).build(), &SelectOptions::default());
+    let select = |text: &str| {
+        Selection::of(
+            &Environment::fake().var("SECRET_PROVIDER", text).build(),
+            &SelectOptions::default(),
+        )
+    };
     let selection = select("dotenv:a, env").unwrap();
     let choice = selection.store.unwrap();
     assert_eq!(choice.url.scheme(), "dotenv");
@@ -252,7 +266,10 @@ fn a_list_of_stores_is_a_failover_list() {
 
     let twice = select("env, dotenv:a, env").unwrap().store.unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::InvalidConfig);
-    assert!(twice.to_string().starts_with("the store `env:` stands twice in the list"), "{twice}");
+    assert!(
+        twice.to_string().starts_with("the store `env:` stands twice in the list"),
+        "{twice}"
+    );
     let wrong = select("env, dotenw").unwrap().store.unwrap_err();
     assert_eq!(wrong.hint(), Some("did you mean `dotenv`?"));
 }
