@@ -162,6 +162,8 @@ enum Probe {
     FileOf(Variable, &'static str),
     /// This file in the directory that the variable names, else in this one.
     FileIn(Variable, &'static str, &'static str),
+    /// The variable is set and the other one is not.
+    VariableWithout(Variable, Variable),
     /// The variable is set and the file is there.
     VariableAndFile(Variable, &'static str),
     /// The file's first line begins with this text.
@@ -179,6 +181,9 @@ impl Probe {
             Self::FileOf(variable, path) => file(&named(variable).unwrap_or_else(|| PathBuf::from(path))),
             Self::FileIn(variable, directory, name) => {
                 file(&named(variable).unwrap_or_else(|| PathBuf::from(directory)).join(name))
+            }
+            Self::VariableWithout(variable, other) => {
+                (env.has_var(variable.name) && !env.has_var(other.name)).then_some(Found::Variable(variable.name))
             }
             Self::VariableAndFile(variable, path) => {
                 (env.has_var(variable.name) && env.is_file(path)).then_some(Found::Variable(variable.name))
@@ -250,7 +255,13 @@ const SIGNALS: &[Signal] = &[
     strong("gcp", var::GCP_PROJECT_ID, "a Google Cloud project is chosen"),
     strong("gcp", var::GOOGLE_CLOUD_PROJECT, "a Google Cloud project is chosen"),
     strong("gcp", var::GOOGLE_APPLICATION_CREDENTIALS, "Google Cloud credentials"),
-    strong("gcp", var::K_SERVICE, "a Cloud Run service"),
+    // Knative sets it in any cluster; Cloud Run is none that a process in it could see.
+    signal(
+        "gcp",
+        Strength::Strong,
+        Probe::VariableWithout(var::K_SERVICE, var::KUBERNETES_SERVICE_HOST),
+        "a Cloud Run service",
+    ),
     strong("gcp", var::CLOUD_RUN_JOB, "a Cloud Run job"),
     strong("gcp", var::FUNCTION_TARGET, "a Cloud Function"),
     strong("gcp", var::GAE_ENV, "App Engine"),

@@ -208,7 +208,7 @@ variables! {
     GOOGLE_CLOUD_QUOTA_PROJECT: Gcp, false, "The project that requests are counted for.", "the one that the credentials name, else the secrets'";
     GOOGLE_CLOUD_UNIVERSE_DOMAIN: Gcp, false, "The domain of a sovereign cloud, which must be that of the credentials.", "the credentials', else `googleapis.com`";
     GCE_METADATA_HOST: Gcp, false, "Where the machine's metadata service is.", "`metadata.google.internal`";
-    K_SERVICE: Gcp, false, "Set in Cloud Run services. Strong evidence for `gcp`.", "none";
+    K_SERVICE: Gcp, false, "Set in Cloud Run services. Strong evidence for `gcp` where `KUBERNETES_SERVICE_HOST` is not set (Knative).", "none";
     CLOUD_RUN_JOB: Gcp, false, "Set in Cloud Run jobs. Strong evidence for `gcp`.", "none";
     FUNCTION_TARGET: Gcp, false, "Set in Cloud Functions. Strong evidence for `gcp`.", "none";
     GAE_ENV: Gcp, false, "Set in App Engine. Strong evidence for `gcp`.", "none";

@@ -22,7 +22,7 @@ fn pod(variables: &[&str], files: &[(&str, &str)]) -> FakeEnvironment {
 
 #[test]
 fn every_place_is_recognised() {
-    let places: [(&str, FakeEnvironment, Option<&str>); 25] = [
+    let places: [(&str, FakeEnvironment, Option<&str>); 28] = [
         ("a laptop with nothing", fake(&[], &[]), None),
         ("a laptop with a .env file", fake(&[], &[(".env", "A=1")]), None),
         ("a laptop with the AWS CLI", fake(&[], &[("~/.aws/config", "")]), Some("aws")),
@@ -112,6 +112,30 @@ fn every_place_is_recognised() {
         (
             "Cloud Run",
             fake(&["K_SERVICE", "K_REVISION", "K_CONFIGURATION", "PORT"], &[]),
+            Some("gcp"),
+        ),
+        (
+            "Knative on another cluster",
+            pod(&["K_SERVICE", "K_REVISION", "K_CONFIGURATION", "PORT"], &[]),
+            Some("k8s"),
+        ),
+        (
+            "Knative without a service account",
+            fake(
+                &[
+                    "K_SERVICE",
+                    "K_REVISION",
+                    "K_CONFIGURATION",
+                    "PORT",
+                    "KUBERNETES_SERVICE_HOST",
+                ],
+                &[],
+            ),
+            None,
+        ),
+        (
+            "Knative on GKE",
+            pod(&["K_SERVICE", "K_REVISION", "K_CONFIGURATION", "PORT"], &[GCE]),
             Some("gcp"),
         ),
         (
