@@ -4,9 +4,12 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use keyfob_core::{Error, ErrorKind, Result};
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 /// What came of the attempt to open a record.
 pub(crate) enum Opened {
@@ -102,13 +105,33 @@ pub(crate) fn unusable(error: io::Error, what: &str) -> Error {
     Error::new(ErrorKind::Unavailable, message).with_source(error)
 }
 
+/// A holder needs less than a millisecond; one that needs longer is stopped, and nobody should stop with it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_INTERVAL: Duration = Duration::from_millis(1);
+
 /// An advisory lock on the whole file, for as long as this lives.
 pub(crate) struct Lock<'f>(&'f File);
 
 impl<'f> Lock<'f> {
-    pub(crate) fn new(file: &'f File, operation: FlockOperation) -> Result<Self> {
-        rustix::io::retry_on_intr(|| flock(file, operation)).map_err(|error| unusable(error.into(), "locked"))?;
-        Ok(Self(file))
+    /// Waits for a lock that only excludes writers.
+    pub(crate) fn shared(file: &'f File) -> Result<Self> {
+        Self::new(file, FlockOperation::NonBlockingLockShared)
+    }
+
+    /// Waits for a lock that excludes everybody.
+    pub(crate) fn exclusive(file: &'f File) -> Result<Self> {
+        Self::new(file, FlockOperation::NonBlockingLockExclusive)
+    }
+
+    fn new(file: &'f File, operation: FlockOperation) -> Result<Self> {
+        let deadline = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match rustix::io::retry_on_intr(|| flock(file, operation)) {
+                Ok(()) => return Ok(Self(file)),
+                Err(Errno::WOULDBLOCK) if Instant::now() < deadline => sleep(LOCK_INTERVAL),
+                Err(error) => return Err(unusable(error.into(), "locked")),
+            }
+        }
     }
 }
 

@@ -23,7 +23,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hmac::Mac;
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KekId, StoreId};
-use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 
 use crate::integrity::keyed;
@@ -120,7 +119,7 @@ impl Remembered {
         match self.check(bytes.as_ref(), &mut authentic, ring) {
             // A write by another process may have been seen in half.
             Err(_) => {
-                let _lock = Lock::new(file, FlockOperation::LockShared)?;
+                let _lock = Lock::shared(file)?;
                 let bytes = read_record(file)?;
                 self.check(bytes.as_ref(), &mut authentic, ring)
             }
@@ -141,7 +140,7 @@ impl Remembered {
     fn write(&self, file: &File, head: &Head, ring: &Keyring) -> Result<()> {
         let key = &ring.key(head.kek)?.memory;
         let mut authentic = self.authentic();
-        let _lock = Lock::new(file, FlockOperation::LockExclusive)?;
+        let _lock = Lock::exclusive(file)?;
         let present = read_record(file)?;
         let (present_kek, present_generation) = match &present {
             Some(present) if self.check(Some(present), &mut authentic, ring).is_ok() => (kek(present), generation(present)),

@@ -17,7 +17,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hmac::Mac;
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KekId, StoreId};
-use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 
 use super::record::BucketRow;
@@ -179,7 +178,7 @@ impl Remembered {
         match self.decode(place, read_place(file, at)?.as_ref(), ring) {
             // A write by another process may have been seen in half.
             Err(_) => {
-                let _lock = Lock::new(file, FlockOperation::LockShared)?;
+                let _lock = Lock::shared(file)?;
                 self.decode(place, read_place(file, at)?.as_ref(), ring)
             }
             mark => mark,
@@ -189,7 +188,7 @@ impl Remembered {
     fn write(&self, place: Place, mark: Mark, kek: KekId, ring: &Keyring) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let key = &ring.key(kek)?.memory;
-        let _lock = Lock::new(file, FlockOperation::LockExclusive)?;
+        let _lock = Lock::exclusive(file)?;
         let present = read_place(file, offset(place))?;
         // What is damaged is replaced by this.
         let present = self.decode(place, present.as_ref(), ring).ok().flatten();

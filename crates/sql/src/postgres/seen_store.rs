@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KeySourceId, StoreId};
-use rustix::fs::FlockOperation;
 use sha2::{Digest as _, Sha256};
 
 use crate::record_file::{Lock, Opened, open_record, unusable};
@@ -31,7 +30,7 @@ impl SeenStore {
         let path = path(directory, location, key);
         let found = match open_record(&path)? {
             Opened::Writable(file) => {
-                let _lock = Lock::new(&file, FlockOperation::LockExclusive)?;
+                let _lock = Lock::exclusive(&file)?;
                 let found = read(&file)?;
                 if found.is_empty() {
                     return write(&file, store);

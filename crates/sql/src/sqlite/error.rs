@@ -37,6 +37,13 @@ pub(crate) fn uncommitted(error: rusqlite::Error) -> Error {
     }
 }
 
+/// A commit to a file that was deleted or replaced meanwhile.
+pub(crate) fn written_elsewhere(error: Error) -> Error {
+    Error::new(ErrorKind::Timeout, "the store's file was taken away during the write")
+        .with_hint("read the secret to see whether it was written")
+        .with_source(error)
+}
+
 fn from_code(failure: ffi::Error) -> Error {
     let (kind, message, hint) = match failure.extended_code & 0xff {
         ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED | ffi::SQLITE_PROTOCOL => (
@@ -85,6 +92,7 @@ pub(crate) fn from_io(error: std::io::Error, what: &'static str, path: &Path) ->
         std::io::ErrorKind::NotFound => ErrorKind::NotFound,
         std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
         std::io::ErrorKind::AlreadyExists => ErrorKind::AlreadyExists,
+        std::io::ErrorKind::NotADirectory => ErrorKind::InvalidConfig,
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, what)

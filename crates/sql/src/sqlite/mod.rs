@@ -1,10 +1,11 @@
 //! SQLite: one file, opened by several connections.
 
 mod error;
+mod file_id;
 mod side_files;
 mod tables;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +16,8 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 pub(crate) use error::from_io;
-use error::{from_sqlite, not_a_store, uncommitted};
+use error::{from_sqlite, not_a_store, uncommitted, written_elsewhere};
+use file_id::{FileId, NOT_A_FILE};
 pub(crate) use tables::SqliteTables;
 
 use crate::root_tables::RootTables;
@@ -79,6 +81,7 @@ pub(crate) const CONNECTIONS: usize = 4;
 /// One database file and its idle connections.
 pub(crate) struct Sqlite {
     path: PathBuf,
+    file: FileId,
     busy_timeout: Duration,
     idle: Mutex<Vec<Connection>>,
 }
@@ -86,14 +89,15 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     /// Opens an existing file.
     pub(crate) fn open(path: PathBuf, busy_timeout: Duration) -> Result<Self> {
-        check_file(&path)?;
+        let file = FileId::of(&check_file(&path)?);
         side_files::mend_permissions(&path);
         let sqlite = Self {
             path,
+            file,
             busy_timeout,
             idle: Mutex::default(),
         };
-        let connection = sqlite.connect()?;
+        let connection = sqlite.take()?;
         check_format(&connection).map_err(|error| sqlite.locate(error))?;
         sqlite.give_back(connection);
         Ok(sqlite)
@@ -144,7 +148,11 @@ impl Sqlite {
             let outcome = write(&SqliteTables::new(&transaction))?;
             match outcome {
                 Outcome::Unchanged(result) => Ok(result),
-                Outcome::Commit(result) => transaction.commit().map_err(uncommitted).map(|()| result),
+                Outcome::Commit(result) => {
+                    transaction.commit().map_err(uncommitted)?;
+                    self.file.check_still_at(&self.path).map_err(written_elsewhere)?;
+                    Ok(result)
+                }
             }
         })();
         self.give_back(connection);
@@ -185,11 +193,14 @@ impl Sqlite {
     }
 
     fn take(&self) -> Result<Connection> {
+        self.file.check_still_at(&self.path)?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        match idle {
-            Some(connection) => Ok(connection),
-            None => self.connect(),
+        if let Some(connection) = idle {
+            return Ok(connection);
         }
+        let connection = self.connect()?;
+        self.file.check_still_at(&self.path)?;
+        Ok(connection)
     }
 
     fn give_back(&self, connection: Connection) {
@@ -290,7 +301,7 @@ fn check_format(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn check_file(path: &Path) -> Result<()> {
+fn check_file(path: &Path) -> Result<Metadata> {
     // Only its status: to open and close it here would drop the locks that SQLite holds on it in this process.
     let metadata = match fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -307,11 +318,7 @@ fn check_file(path: &Path) -> Result<()> {
             .with_hint(hint))
     };
     if !metadata.is_file() {
-        return refuse(
-            ErrorKind::InvalidConfig,
-            "the store is not a regular file",
-            "give the path of a file".to_owned(),
-        );
+        return refuse(ErrorKind::InvalidConfig, NOT_A_FILE, "give the path of a file".to_owned());
     }
     if metadata.mode() & 0o022 != 0 {
         return refuse(
@@ -320,7 +327,7 @@ fn check_file(path: &Path) -> Result<()> {
             format!("`chmod 600 {}`, after looking at who may have changed it", path.display()),
         );
     }
-    Ok(())
+    Ok(metadata)
 }
 
 /// A file beside its final place that goes away unless it is kept.
