@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ailing::{AilingStore, Ailment};
 use keyfob_core::{
-    Actor, AuditFilter, AuditLayer, CacheLayer, Environment, Layer, MemoryAudit, MemoryStore, MetricsLayer, PutRequest,
-    RetryLayer, RetryOptions, SecretName, SecretStore, TraceLayer, stack,
+    Actor, AuditFilter, AuditLayer, CacheLayer, Environment, Layer, LimitLayer, LimitOptions, MemoryAudit, MemoryStore,
+    MetricsLayer, PutRequest, RetryLayer, RetryOptions, SecretName, SecretStore, TraceLayer, stack,
 };
 use keyfob_testkit::{CapturedLogs, RunOptions, run};
 
@@ -66,6 +66,24 @@ async fn retry_conforms_over_a_store_whose_first_answers_are_lost() {
     conforms_over(Arc::new(AilingStore::new(Ailment::LosesAnswers)), &layer).await;
     assert!(layer.stats().retries > 100, "{:?}", layer.stats());
     assert!(layer.stats().settled > 10, "{:?}", layer.stats());
+}
+
+#[tokio::test]
+async fn limit_conforms() {
+    let layer = LimitLayer::default();
+    conforms(&layer).await;
+    let stats = layer.stats();
+    assert_eq!((stats.in_flight, stats.waiting), (0, 0));
+}
+
+#[tokio::test]
+async fn a_limit_of_one_conforms() {
+    let options = LimitOptions {
+        first: 1,
+        least: 1,
+        most: 1,
+    };
+    conforms(&LimitLayer::new(options).unwrap()).await;
 }
 
 /// Retries that take no time, as many as it takes.
