@@ -331,12 +331,7 @@ fn wrong_state(seen: &Seen, survived: bool) -> Option<String> {
 
 /// What an error shows that it must not.
 pub(crate) fn leak(bed: &Bed, error: &Error) -> Option<&'static str> {
-    let mut text = format!("{error}\n{error:?}\n{error:#?}\n{}\n{:?}", error.message(), error.hint());
-    let mut below = error.source();
-    while let Some(source) = below {
-        let _ = write!(text, "\n{source}\n{source:?}");
-        below = source.source();
-    }
+    let text = everything(error);
     if text.contains("kfcanary-") {
         return Some("a value, or the body of an answer");
     }
@@ -347,6 +342,17 @@ pub(crate) fn leak(bed: &Bed, error: &Error) -> Option<&'static str> {
         .iter()
         .any(|credential| text.contains(credential))
         .then_some("a credential")
+}
+
+/// Whatever of an error can be printed.
+pub(crate) fn everything(error: &Error) -> String {
+    let mut text = format!("{error}\n{error:?}\n{error:#?}\n{}\n{:?}", error.message(), error.hint());
+    let mut below = error.source();
+    while let Some(source) = below {
+        let _ = write!(text, "\n{source}\n{source:?}");
+        below = source.source();
+    }
+    text
 }
 
 fn described(request: &Request) -> String {

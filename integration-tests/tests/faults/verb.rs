@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use keyfob_core::{
     Capabilities, Change, DeleteMode, DeleteOptions, Error, ErrorKind, GetOptions, GetRequest, ListOptions, PageRequest, PutMode,
-    PutRequest, SecretName, SecretStore, Version,
+    PutRequest, Result, SecretName, SecretStore, Version,
 };
 
 use crate::bed::{Bed, name, prefix};
@@ -95,10 +95,7 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) async fn make(bed: &Bed) -> Self {
         let prefix = prefix();
-        let store = bed.direct(&prefix).await;
-        for index in 0..SHARED {
-            store.put(&shared(index), PutRequest::new(OLD)).await.unwrap();
-        }
+        make_shared(&*bed.direct(&prefix).await).await;
         Self { prefix }
     }
 
@@ -107,6 +104,12 @@ impl Shared {
         for index in 0..SHARED {
             store.delete(&shared(index), &permanent()).await.unwrap();
         }
+    }
+}
+
+pub(crate) async fn make_shared(store: &dyn SecretStore) {
+    for index in 0..SHARED {
+        store.put(&shared(index), PutRequest::new(OLD)).await.unwrap();
     }
 }
 
@@ -160,9 +163,16 @@ pub(crate) async fn act(verb: Verb, store: &dyn SecretStore, current: Option<Ver
         Verb::Upsert => store.put(&secret, PutRequest::new(NEW)).await.map(drop),
         Verb::Create => {
             let mut request = PutRequest::new(NEW).mode(PutMode::Create);
-            request.tags = Change::Set(tags("new"));
-            request.description = Change::Set("new".to_owned());
-            request.expires_at = Change::Set(expiry());
+            let can = store.info().capabilities;
+            if can.tags {
+                request.tags = Change::Set(tags("new"));
+            }
+            if can.description {
+                request.description = Change::Set("new".to_owned());
+            }
+            if can.expiry {
+                request.expires_at = Change::Set(expiry());
+            }
             store.put(&secret, request).await.map(drop)
         }
         Verb::Match => {
@@ -197,23 +207,28 @@ pub(crate) async fn create_value_alone(store: &dyn SecretStore) -> Outcome {
 
 /// Looks at what a verb that writes left.
 pub(crate) async fn state(verb: Verb, store: &dyn SecretStore) -> State {
+    try_state(verb, store).await.unwrap()
+}
+
+/// The same, where it may be that it can't be seen.
+pub(crate) async fn try_state(verb: Verb, store: &dyn SecretStore) -> Result<State> {
     let found = match store.get(&name(NAME), &GetOptions::default()).await {
         Ok(found) => Some(found),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => panic!("{error:?}"),
+        Err(error) => return Err(error),
     };
     let value = found.as_ref().map(|secret| secret.value.expose_secret());
     let is = |text: &str| value == Some(text.as_bytes());
-    let keeps_tags = store.info().capabilities.tags;
+    let can = store.info().capabilities;
     let has = |text: &str| {
         found
             .as_ref()
-            .is_some_and(|secret| !keeps_tags || secret.metadata.tags == tags(text))
+            .is_some_and(|secret| !can.tags || secret.metadata.tags == tags(text))
     };
     let expires = found
         .as_ref()
-        .is_some_and(|secret| secret.metadata.expires_at == Some(expiry()));
-    match verb {
+        .is_some_and(|secret| !can.expiry || secret.metadata.expires_at == Some(expiry()));
+    Ok(match verb {
         Verb::Upsert | Verb::Match if is(OLD) && has("old") => State::Before,
         Verb::Upsert | Verb::Match if is(NEW) && has("old") => State::After,
         Verb::PutMetadata if is(OLD) && has("old") => State::Before,
@@ -225,7 +240,7 @@ pub(crate) async fn state(verb: Verb, store: &dyn SecretStore) -> State {
         Verb::Delete | Verb::DeletePermanent if value.is_none() => State::After,
         _ if is(OLD) || is(NEW) => State::Neither("the tags or the value are not those of one state"),
         _ => State::Neither("there is another value, or none"),
-    }
+    })
 }
 
 /// In the year 2100.
