@@ -47,6 +47,7 @@ use crate::store::{Health, SecretStore, StoreInfo};
 /// by reading: the value and all metadata that was asked for must stand there, not older than the call, and directly after
 /// the version that was to be matched, or as the first. Another writer that writes the very same at the same moment can't
 /// be told apart, so don't use equal values as a lock. When another's value stands in that place the refusal holds.
+/// Where writes [go to several stores](StoreInfo::replicates) reading proves nothing.
 /// When nothing is proven after an attempt without an answer, the error is `Timeout`, and says that the outcome is unknown.
 ///
 /// # How long
@@ -133,10 +134,10 @@ impl RetryLayer {
         self
     }
 
-    /// Makes the pauses those of this seed; by default they are others in every process.
+    /// With these random numbers, for the pauses.
     #[must_use]
-    pub fn seed(mut self, seed: u64) -> Self {
-        self.random = Arc::new(Random::seeded(seed));
+    pub fn random(mut self, random: Random) -> Self {
+        self.random = Arc::new(random);
         self
     }
 

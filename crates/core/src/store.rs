@@ -132,6 +132,8 @@ pub struct StoreInfo {
     pub location: String,
     /// What it can do.
     pub capabilities: Capabilities,
+    /// Whether a write goes to several stores, so that reading it back proves nothing about all of them.
+    pub replicates: bool,
 }
 
 impl StoreInfo {
@@ -142,6 +144,7 @@ impl StoreInfo {
             scheme: scheme.into(),
             location: location.into(),
             capabilities,
+            replicates: false,
         }
     }
 }

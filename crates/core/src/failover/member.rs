@@ -246,7 +246,9 @@ pub(super) fn info(members: &[Member], writes: FailoverWrites) -> StoreInfo {
         .iter()
         .map(|member| format!("{}: {}", member.label, member.store.info().location))
         .collect();
-    StoreInfo::new(Arc::clone(&first.scheme), locations.join(", then "), capabilities)
+    let mut info = StoreInfo::new(Arc::clone(&first.scheme), locations.join(", then "), capabilities);
+    info.replicates = writes == FailoverWrites::Replicate && members.len() > 1;
+    info
 }
 
 /// What can be written to a store and to its replica. What can be read is up to the store, and so are preconditions.

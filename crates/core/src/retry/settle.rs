@@ -7,7 +7,8 @@
 //! - it stands where only our write can have put it: for [`Create`](PutMode::Create) no version was before it, for
 //!   [`Match`](PutMode::Match) the version right before it is the one that had to be current;
 //! - the store does not say that it was made before our first attempt;
-//! - the store that is written to has answered itself, not one that stands in for it.
+//! - the store that is written to has answered itself, not one that stands in for it, and it is the only one that is
+//!   written to.
 //!
 //! It is another's when another value stands in that place: our write needed the place for itself. Everything else proves
 //! nothing: ours may have been overwritten, or may still be on its way.
@@ -70,6 +71,9 @@ impl Retrying {
     }
 
     async fn find(&self, call: &Call<'_>, name: &SecretName, request: &PutRequest, began: SystemTime) -> Finding {
+        if self.inner.info().replicates {
+            return Finding::Nothing;
+        }
         // In this order: a version that is `previous` later than another was `current` stands right before it.
         let Ok(current) = self.look(call, name, VersionSelector::Current).await else {
             return Finding::Nothing;

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::layer::Layer;
 use crate::name::SecretName;
 use crate::options::{GetOptions, PutRequest};
+use crate::random::Random;
 use crate::scripted::{ScriptedStore, Step, error};
 use crate::store::SecretStore;
 
@@ -39,7 +40,7 @@ fn layer(options: RetryOptions, seed: u64) -> RetryLayer {
     RetryLayer::new(options)
         .unwrap()
         .clock(Arc::new(VirtualClock::starting_at(SystemTime::now())))
-        .seed(seed)
+        .random(Random::seeded(seed))
 }
 
 fn over(store: &Arc<ScriptedStore>, options: RetryOptions) -> Arc<dyn SecretStore> {

@@ -141,7 +141,7 @@ async fn the_deadline_holds_for_the_call_as_a_whole_and_names_the_last_error() {
 #[tokio::test(start_paused = true)]
 async fn a_call_never_takes_longer_than_its_deadline() {
     for seed in 0..200 {
-        let random = crate::random::Random::seeded(seed);
+        let random = Random::seeded(seed);
         let options = RetryOptions {
             attempts: 100,
             deadline: Duration::from_millis(1 + random.next() % 3000),

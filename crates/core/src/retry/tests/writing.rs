@@ -203,6 +203,27 @@ async fn a_stand_in_proves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_several_stores_that_are_written_to_one_proves_nothing() {
+    use crate::failover::{Failover, FailoverOptions, FailoverWrites};
+    for writes in [FailoverWrites::First, FailoverWrites::Replicate] {
+        let first = Arc::new(ScriptedStore::new([done_but(ErrorKind::Timeout)]));
+        let second = Arc::new(ScriptedStore::new([]));
+        let members: [(&str, Arc<dyn SecretStore>); 2] = [("one", first.clone()), ("two", second.clone())];
+        let options = FailoverOptions {
+            writes,
+            ..FailoverOptions::default()
+        };
+        let list = Failover::new(options).over(members).unwrap();
+        let written = layer(generous(), 1).layer(Arc::new(list)).put(&name("a"), create("a")).await;
+        assert!(second.asked().is_empty());
+        match writes {
+            FailoverWrites::First => assert!(written.is_ok()),
+            FailoverWrites::Replicate => says_unknown(&written.unwrap_err()),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_versions_equal_bytes_have_to_do_and_others_prove_nothing() {
     let mut can = Capabilities::FULL;
     can.versions = false;
