@@ -4,6 +4,7 @@ mod sandbox;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::process::CommandExt as _;
 
 use sandbox::{Sandbox, keys};
 
@@ -164,6 +165,29 @@ fn the_key_changes_and_the_old_one_no_longer_opens() {
             .out,
         "v"
     );
+}
+
+#[test]
+fn a_key_that_was_made_for_a_change_without_rights_is_taken_away() {
+    const NOBODY: u32 = 65_534;
+    let sandbox = Sandbox::with_store();
+    sandbox.pipe("v", &["set", "a"]).succeeds();
+    let store = sandbox.home().join(".local/share/keyfob/secrets.db");
+    fs::set_permissions(&store, fs::Permissions::from_mode(0o400)).unwrap();
+    let mut command = sandbox.command(env!("CARGO_BIN_EXE_keyfob"));
+    // Who may do everything would not be refused.
+    if rustix::process::geteuid().is_root() {
+        let owned = format!("{NOBODY}:{NOBODY}");
+        let mut chown = sandbox.command("chown");
+        assert!(chown.args(["-R", &owned]).arg(sandbox.home()).status().unwrap().success());
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let output = command.args(["key", "rotate", "--to-key-file", "new.key"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("the store can't be written"), "{told}");
+    assert!(told.contains("new.key` away: nothing was changed"), "{told}");
+    assert!(!sandbox.work().join("new.key").exists());
 }
 
 #[test]

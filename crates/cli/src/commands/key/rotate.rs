@@ -1,5 +1,6 @@
 //! `keyfob key rotate`
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -60,11 +61,14 @@ impl Args {
         let printer = context.printer();
         let wrapped = context.block_on(async {
             let store = embedded::open(context).await?;
-            let new = key_sources::connected(self.to.key(context)?, context.environment()).await?;
+            let (new, made) = self.to.key(context)?;
+            let mut is_begun = false;
             let mut progress = printer.progress();
             let mut wrapped = 0;
-            store
-                .rotate_key(new, BATCH, &mut |step| {
+            let rotated = async {
+                let new = key_sources::connected(new, context.environment()).await?;
+                let mut step = |step| {
+                    is_begun = true;
                     match step {
                         RotateStep::Begun { resumed: true } => printer.note("taking up the change where it stopped"),
                         RotateStep::Wrapped(count) => {
@@ -74,8 +78,16 @@ impl Args {
                         _ => {}
                     }
                     Ok(())
-                })
-                .await?;
+                };
+                store.rotate_key(new, BATCH, &mut step).await
+            };
+            if let Err(error) = rotated.await {
+                // While nobody knows whether the change has begun, the store may need the key.
+                if let (Some(made), false, false) = (made, is_begun, error.kind().is_retryable()) {
+                    made.take_away(context);
+                }
+                return Err(error);
+            }
             Ok::<_, Error>(wrapped)
         })?;
         printer.note(format_args!("the key is changed, {wrapped} versions are wrapped again"));
@@ -84,23 +96,42 @@ impl Args {
     }
 }
 
+/// A key file that was made for a change that has not begun: nothing is protected by it.
+struct Made(PathBuf);
+
+impl Made {
+    fn take_away(self, context: &Context) {
+        let file = self.0.display();
+        match fs::remove_file(&self.0) {
+            Ok(()) => context
+                .printer()
+                .note(format_args!("took the key `{file}` away: nothing was changed")),
+            Err(_) => context
+                .printer()
+                .note(format_args!("the key `{file}` protects nothing and can be deleted")),
+        }
+    }
+}
+
 impl Target {
-    fn key(&self, context: &Context) -> Result<KeyConfig> {
-        if let Some(file) = &self.to_key_file {
+    /// The new key, and its file if that was made for it.
+    fn key(&self, context: &Context) -> Result<(KeyConfig, Option<Made>)> {
+        let key = if let Some(file) = &self.to_key_file {
             let file = context.environment().absolute(file);
             if context.environment().status(&file).is_err() {
                 RawKey::create_file(&file)?;
                 context.printer().note(format_args!("made the key `{}`", file.display()));
+                return Ok((KeyConfig::File(file.clone()), Some(Made(file))));
             }
-            return Ok(KeyConfig::File(file));
-        }
-        if let Some(file) = &self.to_passphrase_file {
-            return passphrase_of(file);
-        }
-        if let Some(source) = &self.to_key_source {
-            return KeySourceName::parse(source).map(KeyConfig::Named);
-        }
-        prompt::new_secret("new passphrase").map(KeyConfig::Passphrase)
+            KeyConfig::File(file)
+        } else if let Some(file) = &self.to_passphrase_file {
+            passphrase_of(file)?
+        } else if let Some(source) = &self.to_key_source {
+            KeyConfig::Named(KeySourceName::parse(source)?)
+        } else {
+            KeyConfig::Passphrase(prompt::new_secret("new passphrase")?)
+        };
+        Ok((key, None))
     }
 
     fn say_how_to_open(&self, context: &Context) {
