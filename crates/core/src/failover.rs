@@ -10,6 +10,9 @@ mod reads;
 mod trail;
 mod writes;
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 use std::sync::Arc;
 
