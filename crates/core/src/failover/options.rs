@@ -33,6 +33,9 @@ pub enum FailoverWrites {
     #[default]
     First,
     /// To the first store and, once it has them, to all others at once.
+    ///
+    /// When the first store gives no answer, the others are not asked, although it may have the write. A retry layer above
+    /// that later finds the write in place there says that it is done; the others have it after the next write.
     Replicate,
 }
 
