@@ -8,16 +8,17 @@ use std::time::SystemTime;
 
 use google_cloud_secretmanager_v1::model::replication::Automatic;
 use google_cloud_secretmanager_v1::model::{Replication, Secret as GcpSecret};
-use keyfob_core::{Error, ErrorKind, PutRequest, Result, SecretName, SecretValue};
+use keyfob_core::{Error, ErrorKind, Metadata, PutRequest, Result, SecretName, SecretValue};
 
 use super::Inner;
 use super::limits::check_notes;
-use super::writing::{Step, metadata, with_changes};
+use super::writing::{metadata, with_changes};
 use crate::error::{about, failed, reserved};
 use crate::notes::{Notes, kept_expiry};
 
 impl Inner {
-    pub(super) async fn create(&self, name: &SecretName, value: &SecretValue, request: &PutRequest) -> Result<Step> {
+    /// Makes the secret; `None` when it has just gone and the write has to begin again.
+    pub(super) async fn create(&self, name: &SecretName, value: &SecretValue, request: &PutRequest) -> Result<Option<Metadata>> {
         let mut notes = with_changes(&Notes::default(), request);
         let expires_at = request.expires_at.clone().apply(None);
         notes.expiries.set(1, expires_at);
@@ -52,7 +53,7 @@ impl Inner {
         value: &SecretValue,
         notes: &Notes,
         expires_at: Option<SystemTime>,
-    ) -> Result<Step> {
+    ) -> Result<Option<Metadata>> {
         let added = self.add(name, value).await.map_err(|failed| {
             let is_settled = failed.kind() != ErrorKind::Timeout;
             let error = failed.about(name);
@@ -65,15 +66,15 @@ impl Inner {
         if added.number != 1 && !notes.expiries.is_empty() {
             self.note_expiry(name, added.number, expires_at).await?;
         }
-        Ok(Step::Done(metadata(name, notes, added, expires_at.map(kept_expiry))))
+        Ok(Some(metadata(name, notes, added, expires_at.map(kept_expiry))))
     }
 
     /// Writes the first value of a secret that has none. Who begins with that claims the secret first: of many one wins.
-    async fn complete(&self, name: &SecretName, value: &SecretValue, request: &PutRequest) -> Result<Step> {
+    async fn complete(&self, name: &SecretName, value: &SecretValue, request: &PutRequest) -> Result<Option<Metadata>> {
         let described = match self.describe(name).await {
             Ok(described) => described,
             // It has just gone.
-            Err(failed) if failed.is_not_found() => return Ok(Step::Again),
+            Err(failed) if failed.is_not_found() => return Ok(None),
             Err(failed) => return Err(failed.about(name)),
         };
         if described.notes.deletion.is_some() {

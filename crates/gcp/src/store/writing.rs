@@ -18,13 +18,6 @@ pub(super) const ROUNDS: usize = 10;
 /// The same where a value is written already, and its expiry must follow.
 const MANY_ROUNDS: usize = 50;
 
-/// One step of a write.
-pub(super) enum Step {
-    Done(Metadata),
-    /// Somebody was faster: begin again.
-    Again,
-}
-
 impl Inner {
     pub(super) async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
         for _ in 0..ROUNDS {
@@ -37,22 +30,28 @@ impl Inner {
                     (Err(failed), Some(value)) if failed.is_not_found() => {
                         match self.create(name, value, &request).await {
                             // Somebody was faster.
-                            Err(error) if error.kind() == ErrorKind::AlreadyExists => Step::Again,
+                            Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
                             created => created?,
                         }
                     }
                     (Err(failed), _) => return Err(failed.about(name)),
                 },
             };
-            if let Step::Done(metadata) = step {
+            if let Some(metadata) = step {
                 return Ok(metadata);
             }
         }
         Err(overtaken(name))
     }
 
-    /// Writes a new version of what is there.
-    async fn update(&self, name: &SecretName, value: &SecretValue, request: &PutRequest, before: Described) -> Result<Step> {
+    /// Writes a new version of what is there; `None` when somebody was faster and it has to begin again.
+    async fn update(
+        &self,
+        name: &SecretName,
+        value: &SecretValue,
+        request: &PutRequest,
+        before: Described,
+    ) -> Result<Option<Metadata>> {
         let mut notes = with_changes(&before.notes, request);
         let mut next = None;
         if !request.expires_at.is_keep() || !notes.expiries.is_empty() {
@@ -76,7 +75,7 @@ impl Inner {
         if notes != before.notes {
             check_notes(name, &notes)?;
             match self.write_notes(name, &notes, &before.etag).await {
-                Err(failed) if failed.is_overtaken() => return Ok(Step::Again),
+                Err(failed) if failed.is_overtaken() => return Ok(None),
                 written => written.map_err(|failed| failed.about(name))?,
             };
         }
@@ -89,11 +88,11 @@ impl Inner {
         if next.is_some_and(|(expected, _)| expected != added.number) {
             self.note_expiry(name, added.number, expires_at).await?;
         }
-        Ok(Step::Done(metadata(name, &notes, added, expires_at.map(kept_expiry))))
+        Ok(Some(metadata(name, &notes, added, expires_at.map(kept_expiry))))
     }
 
-    /// Changes the metadata of the current version.
-    async fn change(&self, name: &SecretName, request: &PutRequest, before: Described) -> Result<Step> {
+    /// Changes the metadata of the current version; `None` as above.
+    async fn change(&self, name: &SecretName, request: &PutRequest, before: Described) -> Result<Option<Metadata>> {
         let newest = self.newest(name).await.map_err(|failed| failed.about(name))?;
         let current = self.current_number(name, newest).await?.ok_or_else(|| without_value(name))?;
         let mut notes = with_changes(&before.notes, request);
@@ -105,14 +104,14 @@ impl Inner {
         if notes != before.notes {
             check_notes(name, &notes)?;
             match self.write_notes(name, &notes, &before.etag).await {
-                Err(failed) if failed.is_overtaken() => return Ok(Step::Again),
+                Err(failed) if failed.is_overtaken() => return Ok(None),
                 written => written.map_err(|failed| failed.about(name))?,
             };
         }
         let mut changed = Metadata::new(name.clone(), SCHEME);
         changed.version = Some(Version::from(current));
         notes.add_to(&mut changed, current);
-        Ok(Step::Done(changed))
+        Ok(Some(changed))
     }
 
     /// The number of the newest version that is enabled.
