@@ -247,7 +247,11 @@ pub(super) fn info(members: &[Member], writes: FailoverWrites) -> StoreInfo {
         .map(|member| format!("{}: {}", member.label, member.store.info().location))
         .collect();
     let mut info = StoreInfo::new(Arc::clone(&first.scheme), locations.join(", then "), capabilities);
-    info.replicates = writes == FailoverWrites::Replicate && members.len() > 1;
+    let written = match writes {
+        FailoverWrites::First => &members[..1],
+        FailoverWrites::Replicate => members,
+    };
+    info.replicates = written.len() > 1 || written.iter().any(|member| member.store.info().replicates);
     info
 }
 

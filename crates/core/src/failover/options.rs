@@ -34,8 +34,8 @@ pub enum FailoverWrites {
     First,
     /// To the first store and, once it has them, to all others at once.
     ///
-    /// When the first store gives no answer, the others are not asked, although it may have the write. A retry layer above
-    /// that later finds the write in place there says that it is done; the others have it after the next write.
+    /// When the first store gives no answer, the others are not asked, although it may have the write: it is a `Timeout`, to
+    /// be settled by reading the first store and writing again.
     Replicate,
 }
 

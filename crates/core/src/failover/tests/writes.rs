@@ -274,3 +274,21 @@ async fn replicated_only_what_every_store_can_is_written_and_nothing_in_part() {
         ErrorKind::NotFound
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_list_says_that_it_replicates_also_as_the_first_of_another_list() {
+    let pair = async |options| Arc::new(List::pair(options).await.store) as Arc<dyn SecretStore>;
+    let (plain, replicated) = (pair(FailoverOptions::default()).await, pair(replicate()).await);
+    assert!(!plain.info().replicates && replicated.info().replicates);
+    let over = |options, stores: &[&Arc<dyn SecretStore>]| {
+        let labelled = ["a", "b"].into_iter().zip(stores.iter().map(|store| Arc::clone(store)));
+        Failover::new(options).over(labelled).unwrap().info().replicates
+    };
+    assert!(over(FailoverOptions::default(), &[&replicated, &plain]));
+    assert!(
+        !over(FailoverOptions::default(), &[&plain, &replicated]),
+        "nothing is written to the second"
+    );
+    assert!(!over(replicate(), &[&plain]));
+    assert!(over(replicate(), &[&plain, &plain]));
+}
