@@ -86,6 +86,14 @@ async fn a_limit_of_one_conforms() {
     conforms(&LimitLayer::new(options).unwrap()).await;
 }
 
+#[tokio::test]
+async fn retry_over_a_limit_conforms_over_a_store_whose_first_attempts_fail() {
+    let limit = LimitLayer::default();
+    let store = limit.layer(Arc::new(AilingStore::new(Ailment::Refuses)));
+    conforms_over(store, &eager()).await;
+    assert!(limit.stats().throttled > 50, "{:?}", limit.stats());
+}
+
 /// Retries that take no time, as many as it takes.
 fn eager() -> RetryLayer {
     let options = RetryOptions {
