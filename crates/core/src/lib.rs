@@ -39,7 +39,7 @@ pub use audit::{
     Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditVerb, MemoryAudit, Reason, with_reason,
 };
 pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter, Place};
-pub use cache::CacheLayer;
+pub use cache::{CacheLayer, CacheNames, CacheTimes, CacheUsage, CachedStore};
 pub use capabilities::{Capabilities, NameKey, NameRule, ValueRule};
 pub use changes::{ChangeSource, ChangeStream, StoreChange};
 pub use clock::{Clock, SystemClock, VirtualClock};

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use ailing::{AilingStore, Ailment};
 use keyfob_core::{
-    Actor, AuditFilter, AuditLayer, CacheLayer, Environment, Layer, LimitLayer, LimitOptions, MemoryAudit, MemoryStore,
-    MetricsLayer, PutRequest, RetryLayer, RetryOptions, SecretName, SecretStore, TraceLayer, stack,
+    Actor, AuditFilter, AuditLayer, CacheLayer, CacheNames, CacheTimes, Environment, Layer, LimitLayer, LimitOptions,
+    MemoryAudit, MemoryStore, MetricsLayer, PutRequest, RetryLayer, RetryOptions, SecretName, SecretStore, TraceLayer, stack,
 };
 use keyfob_testkit::{CapturedLogs, RunOptions, run};
 
@@ -23,6 +23,29 @@ async fn cache_conforms() {
 #[tokio::test]
 async fn cache_of_one_entry_conforms() {
     conforms(&CacheLayer::new(Duration::from_secs(300)).max_entries(1)).await;
+}
+
+#[tokio::test]
+async fn cache_with_every_option_conforms() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let times = CacheTimes::new(minutes(1))
+        .stale_while_revalidate(minutes(5))
+        .max_age(minutes(60))
+        .negative_ttl(minutes(1));
+    let layer = CacheLayer::new(times)
+        .rule(CacheNames::Prefix("kf".into()), times.max_age(minutes(90)))
+        .max_entries(100)
+        .max_bytes(1 << 20)
+        .max_absences(10)
+        .jitter(0.5)
+        .refresh_ahead(0.0)
+        .pause_after_error(minutes(1));
+    conforms(&layer).await;
+}
+
+#[tokio::test]
+async fn cache_that_keeps_nothing_conforms() {
+    conforms(&CacheLayer::new(CacheTimes::NEVER)).await;
 }
 
 #[tokio::test]

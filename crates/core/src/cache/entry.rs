@@ -1,0 +1,180 @@
+//! What is kept of one answer.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use crate::cache::times::CacheTimes;
+use crate::error::{Error, Result};
+use crate::options::GetOptions;
+use crate::secret::{Freshness, Metadata, Secret};
+
+/// An answer as it is handed out, and until when.
+///
+/// `fresh_until` ≤ `revalidate_until` ≤ `dead_at`: nothing is handed out from `dead_at` on.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// Says `Freshness::Cache` already, so that a hit shares it as it is. The error is always `NotFound`.
+    pub(super) answer: Result<Secret>,
+    /// The place in the order of eviction.
+    pub(super) number: u64,
+    pub(super) bytes: usize,
+    asked_at: Duration,
+    /// The store is not asked behind a hit before this.
+    refresh_at: Duration,
+    fresh_until: Duration,
+    revalidate_until: Duration,
+    dead_at: Duration,
+    expires_at: Option<SystemTime>,
+    /// Whether it was handed out since the eviction looked at it last.
+    pub(super) used: AtomicBool,
+    /// Whether the store is being asked behind the hits.
+    refreshing: AtomicBool,
+    /// The metadata as a stale answer has it, made when the first one is handed out.
+    stale: OnceLock<Arc<Metadata>>,
+}
+
+/// What is in memory for a read.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) answer: Result<Secret>,
+    /// Whether the store should be asked behind this answer.
+    pub(super) refresh: bool,
+}
+
+/// When an answer was asked for and how long it lasts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifetime {
+    pub(super) asked_at: Duration,
+    pub(super) times: CacheTimes,
+    /// The time to live after jitter.
+    pub(super) ttl: Duration,
+    /// The age from which on the store is asked behind a hit.
+    pub(super) refresh_after: Duration,
+}
+
+/// What an entry takes beside its texts and its value, about.
+const OVERHEAD_BYTES: usize = 512;
+
+impl Entry {
+    pub(super) fn of_secret(secret: &Secret, life: Lifetime) -> Self {
+        let mut secret = secret.clone();
+        let metadata = secret.metadata_mut();
+        metadata.origin.freshness = Freshness::Cache;
+        let tags: usize = metadata.tags.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let texts = metadata.name.as_str().len() + metadata.description.as_ref().map_or(0, String::len) + tags;
+        let expires_at = metadata.expires_at;
+        let after = |time: Duration| life.asked_at.saturating_add(time);
+        let dead_at = after(life.times.max_age);
+        let fresh_until = after(life.ttl).min(dead_at);
+        Self {
+            number: 0,
+            bytes: OVERHEAD_BYTES + texts + secret.value.len(),
+            asked_at: life.asked_at,
+            refresh_at: after(life.refresh_after),
+            fresh_until,
+            revalidate_until: fresh_until.saturating_add(life.times.stale_while_revalidate).min(dead_at),
+            dead_at,
+            expires_at,
+            used: AtomicBool::new(false),
+            refreshing: AtomicBool::new(false),
+            stale: OnceLock::new(),
+            answer: Ok(secret),
+        }
+    }
+
+    /// That there is no such secret.
+    pub(super) fn of_absence(error: &Error, life: Lifetime) -> Self {
+        let until = life.asked_at.saturating_add(life.times.negative_ttl.min(life.times.max_age));
+        Self {
+            answer: Err(error.clone().with("freshness", "cache")),
+            number: 0,
+            bytes: OVERHEAD_BYTES,
+            asked_at: life.asked_at,
+            refresh_at: until,
+            fresh_until: until,
+            revalidate_until: until,
+            dead_at: until,
+            expires_at: None,
+            used: AtomicBool::new(false),
+            refreshing: AtomicBool::new(false),
+            stale: OnceLock::new(),
+        }
+    }
+
+    /// Whether nobody will get it any more.
+    pub(super) fn is_dead(&self, now: Duration) -> bool {
+        now >= self.dead_at
+    }
+
+    /// Whether it may be handed out at all: not too old for the cache or for this read, and not expired. An expired
+    /// secret is the store's to hand out, even to those who ask for one.
+    fn is_alive(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> bool {
+        !self.is_dead(now)
+            && options.max_age.is_none_or(|most| now.saturating_sub(self.asked_at) < most)
+            && self.expires_at.is_none_or(|expires| of_day() < expires)
+    }
+
+    /// The answer to a read without waiting for the store, if there is one.
+    pub(super) fn found(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> Option<Found> {
+        if !self.is_alive(options, now, of_day) {
+            return None;
+        }
+        let due = now >= self.refresh_at;
+        if now < self.fresh_until {
+            return Some(Found {
+                answer: self.answer.clone(),
+                refresh: due,
+            });
+        }
+        // Not due although it is stale: the store has failed just now.
+        if due && now >= self.revalidate_until {
+            return None;
+        }
+        Some(Found {
+            answer: Ok(self.stale()?),
+            refresh: due,
+        })
+    }
+
+    /// The answer to a read that the store could not give.
+    pub(super) fn cover(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> Option<Secret> {
+        if !self.is_alive(options, now, of_day) {
+            None
+        } else if now < self.fresh_until {
+            self.answer.clone().ok()
+        } else {
+            self.stale()
+        }
+    }
+
+    /// Marks it as used; cheap when it is marked already.
+    pub(super) fn touch(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the caller is the one who asks the store.
+    pub(super) fn begin_refresh(&self) -> bool {
+        !self.refreshing.swap(true, Ordering::Relaxed)
+    }
+
+    /// Nobody asks the store any more, and it stays in use as it is. The next one asks from `next` on.
+    pub(super) fn end_refresh(&mut self, next: Option<Duration>) {
+        *self.refreshing.get_mut() = false;
+        if let Some(next) = next {
+            self.refresh_at = next;
+        }
+    }
+
+    fn stale(&self) -> Option<Secret> {
+        let secret = self.answer.as_ref().ok()?;
+        let metadata = self.stale.get_or_init(|| {
+            let mut metadata = Metadata::clone(&secret.metadata);
+            metadata.origin.freshness = Freshness::Stale;
+            Arc::new(metadata)
+        });
+        Some(Secret::new(secret.value.clone(), Arc::clone(metadata)))
+    }
+}

@@ -1,0 +1,58 @@
+//! Hears what a store tells of.
+
+use std::sync::{Arc, OnceLock};
+
+use futures_util::StreamExt as _;
+
+use crate::cache::table::Table;
+use crate::changes::{ChangeSource, ChangeStream, StoreChange};
+
+/// Forgets what the store tells of, from the first hit on.
+#[derive(Debug)]
+pub(super) struct Follower {
+    changes: Option<Arc<dyn ChangeSource>>,
+    task: OnceLock<Task>,
+}
+
+/// It holds the table alone, so the cache can go while it waits, and ends with the cache.
+#[derive(Debug)]
+struct Task(tokio::task::JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Follower {
+    pub(super) fn new(changes: Option<Arc<dyn ChangeSource>>) -> Self {
+        Self {
+            changes,
+            task: OnceLock::new(),
+        }
+    }
+
+    /// Begins to listen, once, where there is something to listen to.
+    pub(super) fn listen(&self, table: &Arc<Table>) {
+        let Some(changes) = &self.changes else {
+            return;
+        };
+        if self.task.get().is_some() {
+            return;
+        }
+        // Without a runtime nothing can listen, and the time to live holds.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            self.task
+                .get_or_init(|| Task(runtime.spawn(follow(changes.changes(), Arc::clone(table)))));
+        }
+    }
+}
+
+async fn follow(mut changes: ChangeStream, table: Arc<Table>) {
+    while let Some(change) = changes.next().await {
+        match change {
+            StoreChange::Secret(name) => table.forget(&name),
+            StoreChange::Anything => table.forget_all(),
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! A store with a memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::future::{OptionFuture, join, join_all};
+
+use crate::cache::CacheLayer;
+use crate::cache::flight::{Verb, take_off};
+use crate::cache::follower::Follower;
+use crate::cache::table::{Begun, CacheUsage, Purpose, Table};
+use crate::error::{Error, Result};
+use crate::name::SecretName;
+use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
+use crate::secret::{Metadata, Secret, VersionInfo};
+use crate::store::{Health, SecretStore, StoreInfo};
+
+/// A store whose answers are kept as a [`CacheLayer`] says, and the handle to what is kept.
+///
+/// Forgetting takes effect at once: a read that begins afterwards goes to the store, and one that is under way is
+/// answered but not kept.
+#[derive(Debug)]
+pub struct CachedStore {
+    inner: Arc<dyn SecretStore>,
+    table: Arc<Table>,
+    follower: Follower,
+}
+
+impl CachedStore {
+    pub(super) fn new(settings: CacheLayer, inner: Arc<dyn SecretStore>) -> Self {
+        Self {
+            inner,
+            follower: Follower::new(settings.changes.clone()),
+            table: Arc::new(Table::new(settings)),
+        }
+    }
+
+    /// Forgets one secret, with all its versions. For whoever knows that it was changed by another way.
+    pub fn clear(&self, name: &SecretName) {
+        self.table.forget(name);
+    }
+
+    /// Forgets every secret whose name begins with this text.
+    pub fn clear_prefix(&self, prefix: &str) {
+        self.table.forget_where(|name| name.as_str().starts_with(prefix));
+    }
+
+    /// Forgets everything.
+    pub fn clear_all(&self) {
+        self.table.forget_all();
+    }
+
+    /// Reads the current versions of these secrets, as many as are not in memory in one call, so that they are at hand
+    /// when they are needed. One result a name, in order: the error is what a read would have said.
+    pub async fn warm(&self, names: &[SecretName]) -> Vec<Result<()>> {
+        let requests: Vec<GetRequest> = names.iter().cloned().map(GetRequest::new).collect();
+        let answers = self.get_many(&requests).await;
+        answers.into_iter().map(|answer| answer.map(drop)).collect()
+    }
+
+    /// How much is kept.
+    #[must_use]
+    pub fn usage(&self) -> CacheUsage {
+        self.table.usage()
+    }
+
+    fn find(&self, name: &SecretName, options: &GetOptions) -> Option<(Result<Secret>, bool)> {
+        let found = self.table.find(name, options)?;
+        self.follower.listen(&self.table);
+        Some((found.answer, found.refresh))
+    }
+
+    /// Answers what is not in memory, with at most one call.
+    async fn ask(&self, verb: Verb, requests: &[GetRequest]) -> Vec<Result<Secret>> {
+        let (begun, call) = self.begin(verb, requests, Purpose::Answer);
+        let joined = begun.iter().filter_map(|begun| match begun {
+            Begun::Join(call, _) => Some(call.clone()),
+            Begun::Found(_) | Begun::Ask(_) => None,
+        });
+        let (asked, joined) = join(OptionFuture::from(call), join_all(joined)).await;
+        let mut joined = joined.into_iter();
+        let answers = begun.into_iter().map(|begun| match begun {
+            Begun::Found(answer) => Some(answer),
+            Begun::Ask(place) => asked.as_ref()?.get(place).cloned(),
+            Begun::Join(_, place) => joined.next()?.get(place).cloned(),
+        });
+        requests
+            .iter()
+            .zip(answers.flatten())
+            .map(|(request, answer)| answer.or_else(|error| self.cover(request, error)))
+            .collect()
+    }
+
+    /// Answers from memory after all when the store could not.
+    fn cover(&self, request: &GetRequest, error: Error) -> Result<Secret> {
+        if !error.kind().is_retryable() {
+            return Err(error);
+        }
+        self.table.cover(&request.name, &request.options).ok_or(error)
+    }
+
+    /// Asks the store behind answers that were given from memory.
+    fn refresh(&self, verb: Verb, requests: &[GetRequest]) {
+        let (_, call) = self.begin(verb, requests, Purpose::Refresh);
+        // Without a runtime there is nothing behind a caller; the call is dropped and the next read may try.
+        if let (Some(call), Ok(runtime)) = (call, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(call);
+        }
+    }
+
+    fn begin(&self, verb: Verb, requests: &[GetRequest], purpose: Purpose) -> (Vec<Begun>, Option<crate::cache::flight::Call>) {
+        self.table
+            .begin(requests, purpose, |wanted| take_off(&self.inner, &self.table, verb, wanted))
+    }
+
+    async fn miss(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
+        let request = GetRequest {
+            name: name.clone(),
+            options: options.clone(),
+        };
+        let answers = self.ask(Verb::Get, std::slice::from_ref(&request)).await;
+        answers
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| unreachable!("one request has one answer"))
+    }
+
+    /// Forgets `name` when the write is over, however it ends: also when its future is dropped.
+    fn writing<'a>(&'a self, name: &'a SecretName) -> Writing<'a> {
+        Writing {
+            table: &self.table,
+            name,
+        }
+    }
+}
+
+struct Writing<'a> {
+    table: &'a Table,
+    name: &'a SecretName,
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        self.table.forget(self.name);
+    }
+}
+
+#[async_trait]
+impl SecretStore for CachedStore {
+    fn info(&self) -> &StoreInfo {
+        self.inner.info()
+    }
+
+    async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
+        match self.find(name, options) {
+            Some((answer, false)) => answer,
+            Some((answer, true)) => {
+                let request = GetRequest {
+                    name: name.clone(),
+                    options: options.clone(),
+                };
+                self.refresh(Verb::Get, &[request]);
+                answer
+            }
+            // In a box of its own, so that the future of a hit is small.
+            None => Box::pin(self.miss(name, options)).await,
+        }
+    }
+
+    async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
+        let mut misses = Vec::new();
+        let mut due = Vec::new();
+        let found: Vec<Option<Result<Secret>>> = requests
+            .iter()
+            .map(|request| {
+                let found = self.find(&request.name, &request.options);
+                match &found {
+                    None => misses.push(request.clone()),
+                    Some((_, true)) => due.push(request.clone()),
+                    Some((_, false)) => {}
+                }
+                found.map(|(answer, _)| answer)
+            })
+            .collect();
+        if !due.is_empty() {
+            self.refresh(Verb::GetMany, &due);
+        }
+        if misses.is_empty() {
+            return found.into_iter().flatten().collect();
+        }
+        let mut asked = self.ask(Verb::GetMany, &misses).await.into_iter();
+        found.into_iter().filter_map(|found| found.or_else(|| asked.next())).collect()
+    }
+
+    async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
+        let _writing = self.writing(name);
+        self.inner.put(name, request).await
+    }
+
+    async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
+        let _writing = self.writing(name);
+        self.inner.delete(name, options).await
+    }
+
+    async fn restore(&self, name: &SecretName) -> Result<Metadata> {
+        let _writing = self.writing(name);
+        self.inner.restore(name).await
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
+        self.inner.list(options).await
+    }
+
+    async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
+        self.inner.versions(name, page).await
+    }
+
+    async fn health(&self) -> Result<Health> {
+        self.inner.health().await
+    }
+}

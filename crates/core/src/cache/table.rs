@@ -1,0 +1,426 @@
+//! Everything that is in memory, and who may change it.
+//!
+//! Readers of what is there take one shard's lock for reading. Whoever changes something holds the ledger, and then one
+//! shard's lock for writing at a time, never the other way round. So each of these is one step to all the others:
+//!
+//! - *begin*: a read that found nothing looks again, then joins a flight or registers one of its own;
+//! - *land*: an answer is kept **only if its flight is still registered**, which ends with that;
+//! - *forget*: entries and flights of a name go together.
+//!
+//! From this follows that an old answer never replaces a newer one: a write forgets its name when it is over, so a read
+//! that began before that finds its flight unregistered when it lands, and no later read joins it.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher as _;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use hashbrown::HashTable;
+
+use crate::cache::CacheLayer;
+use crate::cache::entry::{Entry, Found};
+use crate::cache::eviction::{Place, Ring, Turn};
+use crate::cache::flight::{Call, Flight, Ticket, Wanted};
+use crate::cache::times::CacheTimes;
+use crate::error::{ErrorKind, Result};
+use crate::name::SecretName;
+use crate::options::{Expired, GetOptions, GetRequest, VersionSelector};
+use crate::secret::{Freshness, Secret};
+
+/// What is in memory.
+#[derive(Debug)]
+pub(super) struct Table {
+    settings: CacheLayer,
+    hasher: foldhash::fast::RandomState,
+    shards: Box<[Shard]>,
+    ledger: Mutex<Ledger>,
+}
+
+/// A power of two, so that two threads seldom meet.
+const SHARDS: usize = 64;
+
+/// On cache lines of its own, because every reader writes to the lock.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Shard(RwLock<HashTable<Named>>);
+
+/// All versions of one name that are kept, so that a write can forget them together.
+#[derive(Debug)]
+struct Named {
+    name: SecretName,
+    current: Option<Entry>,
+    others: HashMap<VersionSelector, Entry>,
+}
+
+#[derive(Debug)]
+struct Ledger {
+    values: Ring,
+    absences: Ring,
+    flights: HashMap<SecretName, HashMap<VersionSelector, Flight>>,
+    /// Numbers flights.
+    last_flight: u64,
+}
+
+/// How much a cache holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheUsage {
+    /// Secrets.
+    pub entries: usize,
+    /// Their bytes as they count for the bound.
+    pub bytes: usize,
+    /// Names and versions that are known not to exist.
+    pub absences: usize,
+}
+
+/// What a read that found nothing in memory does.
+#[derive(Debug)]
+pub(super) enum Begun {
+    /// It is there by now.
+    Found(Result<Secret>),
+    /// Somebody is asking the same: it takes this answer of that call.
+    Join(Call, usize),
+    /// It takes this answer of the call that begins now.
+    Ask(usize),
+}
+
+/// Why a read begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Somebody waits for it.
+    Answer,
+    /// To have a newer answer before the one in memory is too old.
+    Refresh,
+}
+
+impl Table {
+    pub(super) fn new(settings: CacheLayer) -> Self {
+        Self {
+            hasher: foldhash::fast::RandomState::default(),
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            ledger: Mutex::new(Ledger {
+                values: Ring::new(settings.max_entries, settings.max_bytes),
+                absences: Ring::new(settings.max_absences, usize::MAX),
+                flights: HashMap::new(),
+                last_flight: 0,
+            }),
+            settings,
+        }
+    }
+
+    pub(super) fn times(&self, name: &SecretName) -> CacheTimes {
+        self.settings.rules.times(name)
+    }
+
+    pub(super) fn usage(&self) -> CacheUsage {
+        let ledger = self.ledger();
+        CacheUsage {
+            entries: ledger.values.entries(),
+            bytes: ledger.values.bytes(),
+            absences: ledger.absences.entries(),
+        }
+    }
+
+    /// The answer from memory, if there is one. At most one caller is told to refresh it.
+    pub(super) fn find(&self, name: &SecretName, options: &GetOptions) -> Option<Found> {
+        let now = self.settings.timer.latest();
+        self.look(name, &options.version, |entry| {
+            let mut found = entry.found(options, now, || self.settings.timer.of_day())?;
+            entry.touch();
+            found.refresh = found.refresh && entry.begin_refresh();
+            Some(found)
+        })
+    }
+
+    /// What may stand in for an answer that the store could not give.
+    pub(super) fn cover(&self, name: &SecretName, options: &GetOptions) -> Option<Secret> {
+        let now = self.settings.timer.latest();
+        self.look(name, &options.version, |entry| {
+            entry.touch();
+            entry.cover(options, now, || self.settings.timer.of_day())
+        })
+    }
+
+    fn look<T>(&self, name: &SecretName, version: &VersionSelector, at: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
+        let hash = self.hash(name);
+        let shard = self.shard(hash).0.read().unwrap_or_else(PoisonError::into_inner);
+        let named = shard.find(hash, |named| named.name == *name)?;
+        at(named.entry(version)?)
+    }
+
+    /// Decides what reads that found nothing do, and begins the one call for all that is to be asked.
+    pub(super) fn begin(
+        &self,
+        requests: &[GetRequest],
+        purpose: Purpose,
+        take_off: impl FnOnce(Vec<Wanted>) -> Call,
+    ) -> (Vec<Begun>, Option<Call>) {
+        let mut ledger = self.ledger();
+        let (earliest, latest) = (self.settings.timer.earliest(), self.settings.timer.latest());
+        let mut wanted: Vec<Wanted> = Vec::new();
+        let mut places: HashMap<&GetRequest, usize> = HashMap::new();
+        let begun = requests.iter().map(|request| {
+            let GetRequest { name, options } = request;
+            let times = self.times(name);
+            // Who takes expired secrets too must not hand one to those who don't.
+            let shared = times.keeps() && options.expired == Expired::Refuse;
+            if shared
+                && purpose == Purpose::Answer
+                && let Some(found) = self.look(name, &options.version, |entry| {
+                    entry.found(options, latest, || self.settings.timer.of_day())
+                })
+            {
+                return Begun::Found(found.answer);
+            }
+            let most = options.max_age.map_or(times.ttl, |age| age.min(times.ttl));
+            let under_way = ledger.flights.get(name).and_then(|flights| flights.get(&options.version));
+            if shared && let Some((call, place)) = under_way.and_then(|flight| flight.join(latest, most)) {
+                return Begun::Join(call, place);
+            }
+            if let Some(place) = places.get(request) {
+                return Begun::Ask(*place);
+            }
+            let ticket = shared.then(|| {
+                ledger.last_flight += 1;
+                Ticket {
+                    name: name.clone(),
+                    version: options.version.clone(),
+                    number: ledger.last_flight,
+                    asked_at: earliest,
+                }
+            });
+            wanted.push(Wanted {
+                request: request.clone(),
+                ticket,
+            });
+            places.insert(request, wanted.len() - 1);
+            Begun::Ask(wanted.len() - 1)
+        });
+        let begun = begun.collect();
+        if wanted.is_empty() {
+            return (begun, None);
+        }
+        let tickets: Vec<Option<Ticket>> = wanted.iter().map(|wanted| wanted.ticket.clone()).collect();
+        let call = take_off(wanted);
+        for (place, ticket) in tickets.into_iter().enumerate() {
+            // One that began earlier is replaced: its answer would be the older one.
+            if let Some(ticket) = ticket
+                && let Some(flight) = Flight::new(&call, place, &ticket)
+            {
+                ledger.flights.entry(ticket.name).or_default().insert(ticket.version, flight);
+            }
+        }
+        (begun, Some(call))
+    }
+
+    /// Keeps what a flight brought, or forgets what it disproved, unless the flight was forgotten meanwhile.
+    pub(super) fn land(&self, ticket: &Ticket, answer: &Result<Secret>) {
+        let mut ledger = self.ledger();
+        if !ledger.deregister(ticket) {
+            return;
+        }
+        let life = self.settings.lifetime(ticket);
+        match answer {
+            // What comes from below out of another memory has an age that is not known here.
+            Ok(secret) if secret.metadata.origin.freshness == Freshness::Store => {
+                self.keep(&mut ledger, ticket, Entry::of_secret(secret, life));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.keep(&mut ledger, ticket, Entry::of_absence(error, life));
+            }
+            Err(error) if !error.kind().is_retryable() => self.remove(&mut ledger, ticket),
+            Err(error) => self.pause(ticket, error.retry_after()),
+            Ok(_) => self.pause(ticket, None),
+        }
+    }
+
+    /// A flight ends without an answer.
+    pub(super) fn abandon(&self, ticket: &Ticket) {
+        if self.ledger().deregister(ticket) {
+            self.change(ticket, |entry| entry.end_refresh(None));
+        }
+    }
+
+    /// Forgets a name: what is kept of it and what is under way.
+    pub(super) fn forget(&self, name: &SecretName) {
+        let mut ledger = self.ledger();
+        ledger.flights.remove(name);
+        let hash = self.hash(name);
+        let gone = self
+            .write(hash)
+            .find_entry(hash, |named| named.name == *name)
+            .ok()
+            .map(|found| found.remove().0);
+        if let Some(named) = &gone {
+            ledger.forgot(named);
+        }
+    }
+
+    /// Forgets all names for which `which` holds.
+    pub(super) fn forget_where(&self, which: impl Fn(&SecretName) -> bool) {
+        let mut ledger = self.ledger();
+        ledger.flights.retain(|name, _| !which(name));
+        for shard in &self.shards {
+            let mut shard = shard.0.write().unwrap_or_else(PoisonError::into_inner);
+            for named in shard.extract_if(|named| which(&named.name)) {
+                ledger.forgot(&named);
+            }
+        }
+    }
+
+    /// Forgets everything.
+    pub(super) fn forget_all(&self) {
+        self.forget_where(|_| true);
+    }
+
+    fn keep(&self, ledger: &mut Ledger, ticket: &Ticket, mut entry: Entry) {
+        self.remove(ledger, ticket);
+        let ring = ledger.ring(&entry);
+        if !ring.fits(entry.bytes) || entry.is_dead(self.settings.timer.latest()) {
+            return;
+        }
+        ring.make_room(entry.bytes, |place, spare| self.turn(place, spare));
+        entry.number = ring.add(ticket.name.clone(), ticket.version.clone(), entry.bytes);
+        ring.tidy(|place| {
+            self.look(&place.name, &place.version, |entry| {
+                (entry.number == place.number).then_some(())
+            })
+            .is_some()
+                || place.number == entry.number
+        });
+        let hash = self.hash(&ticket.name);
+        let mut shard = self.write(hash);
+        let named = shard
+            .entry(hash, |named| named.name == ticket.name, |named| self.hash(&named.name))
+            .or_insert_with(|| Named {
+                name: ticket.name.clone(),
+                current: None,
+                others: HashMap::new(),
+            })
+            .into_mut();
+        match ticket.version {
+            VersionSelector::Current => named.current = Some(entry),
+            _ => drop(named.others.insert(ticket.version.clone(), entry)),
+        }
+    }
+
+    fn remove(&self, ledger: &mut Ledger, ticket: &Ticket) {
+        if let Some(entry) = self.take(&ticket.name, &ticket.version, |_| true) {
+            ledger.ring(&entry).removed(entry.bytes);
+        }
+    }
+
+    /// Leaves the store alone for a while, but for those who have nothing.
+    fn pause(&self, ticket: &Ticket, retry_after: Option<Duration>) {
+        let pause = retry_after.unwrap_or_default().max(self.settings.pause_after_error);
+        let next = self.settings.timer.latest().saturating_add(pause);
+        self.change(ticket, |entry| entry.end_refresh(Some(next)));
+    }
+
+    fn turn(&self, place: &Place, spare: bool) -> Turn {
+        let look = self.look(&place.name, &place.version, |entry| {
+            let here = entry.number == place.number;
+            here.then(|| spare && entry.used.swap(false, Ordering::Relaxed))
+        });
+        match look {
+            None => Turn::Gone,
+            Some(true) => Turn::Used,
+            Some(false) => self
+                .take(&place.name, &place.version, |entry| entry.number == place.number)
+                .map_or(Turn::Gone, |entry| Turn::Evicted(entry.bytes)),
+        }
+    }
+
+    fn take(&self, name: &SecretName, version: &VersionSelector, which: impl FnOnce(&Entry) -> bool) -> Option<Entry> {
+        let hash = self.hash(name);
+        let mut shard = self.write(hash);
+        let mut found = shard.find_entry(hash, |named| named.name == *name).ok()?;
+        let named = found.get_mut();
+        if !named.entry(version).is_some_and(which) {
+            return None;
+        }
+        let taken = match version {
+            VersionSelector::Current => named.current.take(),
+            _ => named.others.remove(version),
+        };
+        if named.current.is_none() && named.others.is_empty() {
+            found.remove();
+        }
+        taken
+    }
+
+    fn change(&self, ticket: &Ticket, change: impl FnOnce(&mut Entry)) {
+        let hash = self.hash(&ticket.name);
+        let mut shard = self.write(hash);
+        let entry = shard
+            .find_mut(hash, |named| named.name == ticket.name)
+            .and_then(|named| match &ticket.version {
+                VersionSelector::Current => named.current.as_mut(),
+                version => named.others.get_mut(version),
+            });
+        if let Some(entry) = entry {
+            change(entry);
+        }
+    }
+
+    fn hash(&self, name: &SecretName) -> u64 {
+        self.hasher.hash_one(name.as_str().as_bytes())
+    }
+
+    fn shard(&self, hash: u64) -> &Shard {
+        // The table takes the lowest and the highest bits.
+        &self.shards[(hash >> 32) as usize % SHARDS]
+    }
+
+    fn write(&self, hash: u64) -> std::sync::RwLockWriteGuard<'_, HashTable<Named>> {
+        self.shard(hash).0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing is left half-changed when a holder panics, so a poisoned lock is still whole.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Ledger {
+    fn ring(&mut self, entry: &Entry) -> &mut Ring {
+        if entry.answer.is_ok() {
+            &mut self.values
+        } else {
+            &mut self.absences
+        }
+    }
+
+    fn forgot(&mut self, named: &Named) {
+        for entry in named.current.iter().chain(named.others.values()) {
+            self.ring(entry).removed(entry.bytes);
+        }
+    }
+
+    /// Whether the flight was registered; it no longer is.
+    fn deregister(&mut self, ticket: &Ticket) -> bool {
+        let Some(flights) = self.flights.get_mut(&ticket.name) else {
+            return false;
+        };
+        let registered = flights
+            .get(&ticket.version)
+            .is_some_and(|flight| flight.number == ticket.number);
+        if registered {
+            flights.remove(&ticket.version);
+            if flights.is_empty() {
+                self.flights.remove(&ticket.name);
+            }
+        }
+        registered
+    }
+}
+
+impl Named {
+    fn entry(&self, version: &VersionSelector) -> Option<&Entry> {
+        match version {
+            VersionSelector::Current => self.current.as_ref(),
+            _ => self.others.get(version),
+        }
+    }
+}
