@@ -12,12 +12,9 @@ mod times;
 #[cfg(test)]
 mod tests;
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::entry::Lifetime;
-use crate::cache::flight::Ticket;
 use crate::cache::timer::Timer;
 use crate::cache::times::Rules;
 use crate::changes::ChangeSource;
@@ -71,7 +68,7 @@ pub struct CacheLayer {
     jitter: f64,
     refresh_ahead: f64,
     pause_after_error: Duration,
-    seed: u64,
+    seed: Option<u64>,
     timer: Timer,
     changes: Option<Arc<dyn ChangeSource>>,
 }
@@ -88,7 +85,7 @@ impl CacheLayer {
             jitter: 0.1,
             refresh_ahead: 0.8,
             pause_after_error: Duration::from_secs(5),
-            seed: RandomState::new().hash_one(0),
+            seed: None,
             timer: Timer::machine(),
             changes: None,
         }
@@ -151,7 +148,7 @@ impl CacheLayer {
     /// Makes the jitter the same each time, for simulations.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.seed = Some(seed);
         self
     }
 
@@ -175,18 +172,6 @@ impl CacheLayer {
     pub fn build(&self, inner: Arc<dyn SecretStore>) -> Arc<CachedStore> {
         Arc::new(CachedStore::new(self.clone(), inner))
     }
-
-    /// How long the answer of a flight lasts.
-    fn lifetime(&self, ticket: &Ticket) -> Lifetime {
-        let times = self.rules.times(&ticket.name);
-        let ttl = share(times.ttl, 1.0 - self.jitter * random(self.seed, ticket.number));
-        Lifetime {
-            asked_at: ticket.asked_at,
-            times,
-            ttl,
-            refresh_after: share(ttl, self.refresh_ahead),
-        }
-    }
 }
 
 impl Layer for CacheLayer {
@@ -198,17 +183,4 @@ impl Layer for CacheLayer {
 /// A share between 0 and 1; what is no number is 1.
 fn part(share: f64) -> f64 {
     if share.is_nan() { 1.0 } else { share.clamp(0.0, 1.0) }
-}
-
-/// The whole of the longest time has no exact number, so it is not computed.
-fn share(time: Duration, part: f64) -> Duration {
-    if part < 1.0 { time.mul_f64(part) } else { time }
-}
-
-/// A number from 0 to 1 that differs from flight to flight (SplitMix64).
-fn random(seed: u64, number: u64) -> f64 {
-    let mut mixed = seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    f64::from((mixed ^ (mixed >> 31)) as u32) / f64::from(u32::MAX)
 }

@@ -19,19 +19,22 @@ use std::time::Duration;
 use hashbrown::HashTable;
 
 use crate::cache::CacheLayer;
-use crate::cache::entry::{Entry, Found};
+use crate::cache::entry::{Entry, Found, Lifetime};
 use crate::cache::eviction::{Place, Ring, Turn};
 use crate::cache::flight::{Call, Flight, Ticket, Wanted};
 use crate::cache::times::CacheTimes;
 use crate::error::{ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{Expired, GetOptions, GetRequest, VersionSelector};
+use crate::random::Random;
 use crate::secret::{Freshness, Secret};
 
 /// What is in memory.
 #[derive(Debug)]
 pub(super) struct Table {
     settings: CacheLayer,
+    /// For jitter.
+    random: Random,
     hasher: foldhash::fast::RandomState,
     shards: Box<[Shard]>,
     ledger: Mutex<Ledger>,
@@ -97,6 +100,7 @@ pub(super) enum Purpose {
 impl Table {
     pub(super) fn new(settings: CacheLayer) -> Self {
         Self {
+            random: settings.seed.map_or_else(Random::new, Random::seeded),
             hasher: foldhash::fast::RandomState::default(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             ledger: Mutex::new(Ledger {
@@ -220,7 +224,7 @@ impl Table {
         if !ledger.deregister(ticket) {
             return;
         }
-        let life = self.settings.lifetime(ticket);
+        let life = self.lifetime(ticket);
         match answer {
             // What comes from below out of another memory has an age that is not known here.
             Ok(secret) if secret.metadata.origin.freshness == Freshness::Store => {
@@ -302,6 +306,18 @@ impl Table {
         match ticket.version {
             VersionSelector::Current => named.current = Some(entry),
             _ => drop(named.others.insert(ticket.version.clone(), entry)),
+        }
+    }
+
+    /// How long the answer of a flight lasts.
+    fn lifetime(&self, ticket: &Ticket) -> Lifetime {
+        let times = self.times(&ticket.name);
+        let ttl = share(times.ttl, 1.0 - self.settings.jitter * self.random.unit());
+        Lifetime {
+            asked_at: ticket.asked_at,
+            times,
+            ttl,
+            refresh_after: share(ttl, self.settings.refresh_ahead),
         }
     }
 
@@ -423,4 +439,9 @@ impl Named {
             _ => self.others.get(version),
         }
     }
+}
+
+/// The whole of the longest time has no exact number, so it is not computed.
+fn share(time: Duration, part: f64) -> Duration {
+    if part < 1.0 { time.mul_f64(part) } else { time }
 }
