@@ -2,6 +2,7 @@
 
 mod bounds;
 mod forgetting;
+mod interleavings;
 mod lifetime;
 mod sharing;
 mod upstream;
