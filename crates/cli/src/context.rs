@@ -92,7 +92,10 @@ impl Context {
         if embedded::can_ask()
             && let Ok(choice) = Selection::of(self.environment(), &options)?.store
         {
-            environment = embedded::ask_for_missing_passphrase(&environment, &choice.url)?;
+            let fallbacks = choice.fallbacks.iter().map(|store| &store.url);
+            for url in std::iter::once(&choice.url).chain(fallbacks) {
+                environment = embedded::ask_for_missing_passphrase(&environment, url)?;
+            }
         }
         let options = SelectOptions {
             cache_ttl: Some(Duration::ZERO),
@@ -101,6 +104,8 @@ impl Context {
         SecretManager::builder()
             .environment(environment)
             .options(options)
+            // Whoever asks for `--verbose` on a command line knows the names.
+            .trace_names(true)
             .build_lazily()
     }
 

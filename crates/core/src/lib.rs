@@ -36,7 +36,8 @@ mod value;
 mod verb;
 
 pub use audit::{
-    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditVerb, MemoryAudit, Reason, with_reason,
+    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditVerb, MemoryAudit, Reason,
+    with_reason,
 };
 pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter, Place};
 pub use cache::{CacheLayer, CacheNames, CacheTimes, CacheUsage, CachedStore};
@@ -46,7 +47,8 @@ pub use clock::{Clock, SystemClock, VirtualClock};
 pub use environment::{Environment, FakeEnvironment};
 pub use error::{Error, ErrorKind, Result};
 pub use failover::{
-    BreakerOptions, BreakerState, Failover, FailoverOptions, FailoverStore, FailoverWrites, MemberStatus, ReplicationError, Transition,
+    BreakerOptions, BreakerState, Failover, FailoverOptions, FailoverStore, FailoverWrites, MemberStatus, ReplicationError,
+    Transition,
 };
 pub use field::Field;
 pub use file_reference::MAX_FILE_BYTES;

@@ -9,6 +9,7 @@ pub mod format;
 mod interpolation;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 pub mod key_sources;
+mod layers;
 mod load;
 mod manager;
 pub mod project;
@@ -17,14 +18,17 @@ pub mod select;
 mod template;
 mod tree;
 pub mod variables;
+mod watch;
 
 pub use assignments::Assignments;
 pub use flatten::flatten;
+pub use layers::{CacheSettings, LayerSettings};
 pub use manager::{SecretManager, SecretManagerBuilder, parse_secret};
 pub use project::Project;
 pub use resolve::{MAX_CONFIGURATION_BYTES, load, read_configuration};
 pub use select::{SelectOptions, Selection};
 pub use template::Template;
+pub use watch::SecretStream;
 
 #[doc(inline)]
 pub use keyfob_core::*;

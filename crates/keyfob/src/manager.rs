@@ -1,6 +1,7 @@
 //! The handle that applications hold.
 
 mod builder;
+mod failover;
 #[cfg(test)]
 mod tests;
 
@@ -9,15 +10,18 @@ use std::fmt;
 use std::sync::Arc;
 
 use keyfob_core::{
-    AllowedSchemes, CacheLayer, Connected, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind, Fallback, GetOptions,
-    Health, Layer, ListOptions, Metadata, Page, PageRequest, PutRequest, Reference, Result, Secret, SecretName, SecretRef,
-    SecretStore, StoreUrl, Stores, Target, TraceLayer, VersionInfo, async_trait, stack,
+    AllowedSchemes, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind, FailoverStore,
+    Fallback, GetOptions, Health, ListOptions, MemberStatus, Metadata, Page, PageRequest, PutRequest, Reference, Result, Secret,
+    SecretName, SecretRef, SecretStore, StoreUrl, Stores, SystemClock, Target, TraceLayer, VersionInfo, async_trait,
 };
 use tokio::sync::OnceCell;
 
 pub use self::builder::SecretManagerBuilder;
 use crate::backends;
+use crate::layers::LayerSettings;
+use crate::manager::failover::Member;
 use crate::select::Selection;
+use crate::watch::{self, SecretStream, Watched};
 
 /// Finds the stores and reads secrets from them. Cheap to clone, to be shared by a whole application.
 ///
@@ -42,6 +46,7 @@ pub struct SecretManager(Arc<Inner>);
 
 struct Inner {
     environment: Environment,
+    trace_names: bool,
     selection: Selection,
     slots: Vec<Slot>,
     /// Every scheme that means a store, and its slot. Schemes of one store share a slot.
@@ -51,13 +56,24 @@ struct Inner {
 /// A store that is connected at most once.
 struct Slot {
     opening: Opening,
-    store: OnceCell<Arc<dyn SecretStore>>,
+    opened: OnceCell<Opened>,
+}
+
+/// A store with its layers.
+#[derive(Clone)]
+struct Opened {
+    store: Arc<dyn SecretStore>,
+    changes: Option<Arc<dyn ChangeSource>>,
+    /// How the stores of a list are, if it is one.
+    failover: Option<FailoverStore>,
 }
 
 enum Opening {
     /// Given by the caller, used as it is.
     Given(Arc<dyn SecretStore>),
     Url(StoreUrl),
+    /// Stores that stand in for each other.
+    List(Vec<Member>),
     /// There is none, for this reason.
     Never(Error),
 }
@@ -156,9 +172,49 @@ impl SecretManager {
     /// `InvalidConfig` when it means nothing, `Unsupported` when this build lacks it; else what connecting fails
     /// with. The next call tries again.
     pub async fn store_of(&self, scheme: &str) -> Result<Arc<dyn SecretStore>> {
+        Ok(self.opened(scheme).await?.store.clone())
+    }
+
+    /// How the stores of the failover list that `scheme` means are; empty when it means one store. Connects them.
+    ///
+    /// # Errors
+    /// See [`store_of`](Self::store_of).
+    pub async fn failover_of(&self, scheme: &str) -> Result<Vec<MemberStatus>> {
+        let opened = self.opened(scheme).await?;
+        Ok(opened.failover.as_ref().map(FailoverStore::status).unwrap_or_default())
+    }
+
+    /// The values of a secret: the present one at once, then each new one, for as long as the stream is polled.
+    ///
+    /// A store that tells of changes (see [`ChangeSource`]) is read when it does; besides, and all other stores, about
+    /// every [`watch_interval`](crate::LayerSettings::watch_interval). A value is told when it differs from the one before.
+    /// An error is told when it begins and when its kind changes, and the stream goes on; so does *not found* when the secret
+    /// is deleted. The stream never ends, and asks nothing once it is dropped.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the reference is wrong, or pins a version, which never changes; else those of
+    /// [`store_of`](Self::store_of).
+    pub async fn watch(&self, reference: &str) -> Result<SecretStream> {
+        let (scheme, secret) = parse_secret(reference)?;
+        watch::check(&secret)?;
+        let opened = self.opened(&scheme).await?;
+        Ok(watch::watch(Watched {
+            store: opened.store.clone(),
+            changes: opened.changes.as_ref().map(|changes| changes.changes()),
+            secret,
+            interval: self.0.selection.layers.watch_interval,
+            clock: Arc::new(SystemClock::new()),
+        }))
+    }
+
+    async fn opened(&self, scheme: &str) -> Result<&Opened> {
+        let slot = self.slot(scheme)?;
+        slot.opened.get_or_try_init(|| self.open_slot(&slot.opening)).await
+    }
+
+    fn slot(&self, scheme: &str) -> Result<&Slot> {
         let slot = self.0.schemes.get(scheme).and_then(|index| self.0.slots.get(*index));
-        let slot = slot.ok_or_else(|| self.unknown(scheme))?;
-        slot.store.get_or_try_init(|| self.connect(&slot.opening)).await.cloned()
+        slot.ok_or_else(|| self.unknown(scheme))
     }
 
     /// Where the store of `scheme` is, safe to show, without connecting it: its URL, and in parentheses what the
@@ -167,18 +223,23 @@ impl SecretManager {
     /// # Errors
     /// `InvalidConfig` when the scheme means nothing, or why the store can't be chosen.
     pub fn location_of(&self, scheme: &str) -> Result<String> {
-        let slot = self.0.schemes.get(scheme).and_then(|index| self.0.slots.get(*index));
-        match &slot.ok_or_else(|| self.unknown(scheme))?.opening {
+        match &self.slot(scheme)?.opening {
             Opening::Given(store) => Ok(format!("{} ({})", store.info().scheme, store.info().location)),
-            Opening::Url(url) => {
-                let place = backends::find(url.scheme())?.place;
-                // What is wrong with the configuration is told when somebody asks the store.
-                match place.and_then(|place| place(url, &self.0.environment).ok()) {
-                    Some(place) if !place.is_empty() => Ok(format!("{url} ({place})")),
-                    _ => Ok(url.to_string()),
-                }
+            Opening::Url(url) => self.place(url),
+            Opening::List(members) => {
+                let places: Result<Vec<String>> = members.iter().map(|member| self.place(&member.url)).collect();
+                Ok(places?.join(", then "))
             }
             Opening::Never(error) => Err(error.clone()),
+        }
+    }
+
+    fn place(&self, url: &StoreUrl) -> Result<String> {
+        let place = backends::find(url.scheme())?.place;
+        // What is wrong with the configuration is told when somebody asks the store.
+        match place.and_then(|place| place(url, &self.0.environment).ok()) {
+            Some(place) if !place.is_empty() => Ok(format!("{url} ({place})")),
+            _ => Ok(url.to_string()),
         }
     }
 
@@ -188,14 +249,26 @@ impl SecretManager {
     /// `InvalidConfig` when the scheme means nothing, why the store can't be chosen, or what is wrong with its
     /// configuration.
     pub fn identity_of(&self, scheme: &str) -> Result<Option<String>> {
-        let slot = self.0.schemes.get(scheme).and_then(|index| self.0.slots.get(*index));
-        match &slot.ok_or_else(|| self.unknown(scheme))?.opening {
+        match &self.slot(scheme)?.opening {
             Opening::Given(_) => Ok(None),
-            Opening::Url(url) => match backends::find(url.scheme())?.identity {
-                Some(identity) => identity(url, &self.0.environment).map(Some),
-                None => Ok(None),
-            },
+            Opening::Url(url) => self.identity(url),
+            Opening::List(members) => {
+                let mut identities = Vec::new();
+                for member in members {
+                    if let Some(identity) = self.identity(&member.url)? {
+                        identities.push(format!("{} at `{}`", identity, member.label));
+                    }
+                }
+                Ok((!identities.is_empty()).then(|| identities.join("; ")))
+            }
             Opening::Never(error) => Err(error.clone()),
+        }
+    }
+
+    fn identity(&self, url: &StoreUrl) -> Result<Option<String>> {
+        match backends::find(url.scheme())?.identity {
+            Some(identity) => identity(url, &self.0.environment).map(Some),
+            None => Ok(None),
         }
     }
 
@@ -216,38 +289,35 @@ impl SecretManager {
         self.0.schemes.keys().map(String::as_str)
     }
 
-    async fn connect(&self, opening: &Opening) -> Result<Arc<dyn SecretStore>> {
+    async fn open_slot(&self, opening: &Opening) -> Result<Opened> {
+        let layers = &self.0.selection.layers;
+        let trace = TraceLayer {
+            names: self.0.trace_names,
+        };
         match opening {
-            Opening::Given(store) => Ok(store.clone()),
+            Opening::Given(store) => Ok(Opened {
+                store: store.clone(),
+                changes: None,
+                failover: None,
+            }),
             Opening::Never(error) => Err(error.clone()),
             Opening::Url(url) => {
-                let backend = backends::find(url.scheme())?;
-                let connected = (backend.connect)(url.clone(), &self.0.environment).await;
-                tracing::debug!(target: "keyfob", store = %url, connected = connected.is_ok());
-                let connected = connected.map_err(|error| error.with("store", url.to_string()))?;
-                Ok(self.layered(connected))
+                let connected = connect(url, &self.0.environment, layers).await?;
+                Ok(Opened {
+                    store: layers.over(&connected, trace)?,
+                    changes: connected.changes,
+                    failover: None,
+                })
+            }
+            Opening::List(members) => {
+                let (connected, failover) = failover::connect(members, &self.0.environment, layers).await?;
+                Ok(Opened {
+                    store: layers.over(&connected, trace)?,
+                    changes: connected.changes,
+                    failover: Some(failover),
+                })
             }
         }
-    }
-
-    /// Lays the layers over a store, the innermost first.
-    fn layered(&self, connected: Connected) -> Arc<dyn SecretStore> {
-        let ttl = self.0.selection.cache_ttl.value;
-        let cache = (!ttl.is_zero()).then(|| {
-            let cache = CacheLayer::new(ttl);
-            match connected.changes {
-                Some(changes) => cache.follow(changes),
-                None => cache,
-            }
-        });
-        // The events are the outermost, so that they tell what was asked and not what a cache let through.
-        stack(
-            connected.store,
-            cache
-                .iter()
-                .map(|cache| cache as &dyn Layer)
-                .chain([&TraceLayer as &dyn Layer]),
-        )
     }
 
     fn unknown(&self, scheme: &str) -> Error {
@@ -271,6 +341,14 @@ impl Stores for SecretManager {
     async fn open(&self, scheme: &str) -> Result<Arc<dyn SecretStore>> {
         self.store_of(scheme).await
     }
+}
+
+/// Connects a store, with what it has for itself.
+async fn connect(url: &StoreUrl, environment: &Environment, layers: &LayerSettings) -> Result<Connected> {
+    let backend = backends::find(url.scheme())?;
+    let connected = (backend.connect)(url.clone(), environment).await;
+    tracing::debug!(target: "keyfob", store = %url, connected = connected.is_ok());
+    layers.directly_over(connected.map_err(|error| error.with("store", url.to_string()))?)
 }
 
 impl fmt::Debug for SecretManager {

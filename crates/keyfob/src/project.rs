@@ -8,10 +8,10 @@ mod trust;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use keyfob_core::{Environment, Error, ErrorKind, Result, StoreUrl, nearest};
+use keyfob_core::{CacheNames, CacheTimes, Environment, Error, ErrorKind, Result, StoreUrl, nearest};
 
+use crate::layers::Given;
 use crate::variables;
 
 /// The name of the file.
@@ -33,6 +33,13 @@ pub const FILE_NAME: &str = "keyfob.toml";
 ///
 /// [cache]
 /// ttl = "5m"                              # a number and `ms`, `s`, `m`, `h` or `d`
+/// max_age = "1h"                          # while the store can't answer; no answer is ever older
+///
+/// [cache.names]                           # other times for some names
+/// "live/*" = { ttl = "0s" }
+///
+/// [retry]
+/// deadline = "10s"
 ///
 /// [references]
 /// allow = ["secret", "env"]               # all others are refused
@@ -58,8 +65,10 @@ pub struct Settings {
     pub stores: BTreeMap<String, StoreUrl>,
     /// Other names of stores and providers.
     pub aliases: BTreeMap<String, String>,
-    /// How long values may be served from the cache.
-    pub cache_ttl: Option<Duration>,
+    /// What the layers over every store are set to, one setting after the other.
+    pub(crate) layers: Vec<Given>,
+    /// Other times in the cache for some names.
+    pub(crate) cache_rules: Vec<(CacheNames, CacheTimes)>,
     /// The schemes that references may use; `None` is all.
     pub allow: Option<BTreeSet<String>>,
 }

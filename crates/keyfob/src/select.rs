@@ -13,11 +13,9 @@ use keyfob_core::{AllowedSchemes, Environment, Error, ErrorKind, Result, StoreUr
 
 use self::choose::Chooser;
 use crate::detect::{Detection, detect};
+use crate::layers::{self, LayerSettings};
 use crate::project::{FILE_NAME, Project, Settings};
-use crate::variables::{KEYFOB_ENV, SECRET_CACHE_TTL};
-
-/// How long values may be served from the cache when nobody says otherwise.
-pub const DEFAULT_CACHE_TTL: Duration = Duration::from_millis(300_000);
+use crate::variables::KEYFOB_ENV;
 
 /// What the caller, or the command line, says. It comes before everything else.
 #[derive(Debug, Clone, Default)]
@@ -27,7 +25,9 @@ pub struct SelectOptions {
     pub store: Option<String>,
     /// The environment of `keyfob.toml`.
     pub environment: Option<String>,
-    /// How long values may be served from the cache.
+    /// What the layers over every store are set to, whatever variables and `keyfob.toml` say.
+    pub layers: Option<LayerSettings>,
+    /// How long values may be served from the cache, whatever else is said.
     pub cache_ttl: Option<Duration>,
     /// The schemes that references may use.
     pub allow: Option<BTreeSet<String>>,
@@ -51,8 +51,10 @@ pub struct Selection {
     pub settings: Settings,
     /// The environment of `keyfob.toml`.
     pub environment: Setting<Option<String>>,
-    /// How long values may be served from the cache.
-    pub cache_ttl: Setting<Duration>,
+    /// What the layers over every store are set to.
+    pub layers: LayerSettings,
+    /// The settings of layers, as `cache.ttl`, that a variable or `keyfob.toml` decided, and which.
+    pub layer_sources: Vec<(String, Source)>,
     /// The schemes that references may use.
     pub allowed: Setting<AllowedSchemes>,
 }
@@ -179,10 +181,21 @@ impl Selection {
             detection: &detection,
         };
         let (store, considered) = chooser.choose(&from_project);
+        // Read even when the caller decides: a wrong variable is told, not hidden until it matters.
+        let (mut layers, mut layer_sources) = layers::settings(env, &settings.layers, &settings.cache_rules, &from_project)?;
+        if let Some(given) = &options.layers {
+            layers = given.clone();
+            layer_sources.clear();
+        }
+        if let Some(ttl) = options.cache_ttl {
+            layers.cache.ttl = ttl;
+            layer_sources.retain(|(setting, _)| setting != "cache.ttl");
+        }
         Ok(Self {
             store,
             considered,
-            cache_ttl: cache_ttl(env, options, &settings, &from_project)?,
+            layers,
+            layer_sources,
             allowed: allowed(options, &settings, &from_project),
             detection,
             environment,
@@ -199,31 +212,6 @@ fn environment(env: &Environment, options: &SelectOptions) -> Result<Setting<Opt
         (None, None) => (None, Source::Default),
     };
     Ok(Setting { value, source })
-}
-
-fn cache_ttl(env: &Environment, options: &SelectOptions, settings: &Settings, project: &Source) -> Result<Setting<Duration>> {
-    // Read even when the caller decides: a wrong variable is told, not hidden until it matters.
-    let variable = env.var(SECRET_CACHE_TTL.name)?.map(milliseconds).transpose()?;
-    let (value, source) = match (options.cache_ttl, variable, settings.cache_ttl) {
-        (Some(ttl), _, _) => (ttl, Source::Caller),
-        (None, Some(ttl), _) => (ttl, Source::Variable(SECRET_CACHE_TTL.name)),
-        (None, None, Some(ttl)) => (ttl, project.clone()),
-        (None, None, None) => (DEFAULT_CACHE_TTL, Source::Default),
-    };
-    Ok(Setting { value, source })
-}
-
-fn milliseconds(text: &str) -> Result<Duration> {
-    text.trim().parse().map(Duration::from_millis).map_err(|_| {
-        Error::new(
-            ErrorKind::InvalidConfig,
-            format!(
-                "the variable `{}` is not a whole number of milliseconds",
-                SECRET_CACHE_TTL.name
-            ),
-        )
-        .with_hint("for example `300000` for 5 minutes, or `0` for no cache")
-    })
 }
 
 fn allowed(options: &SelectOptions, settings: &Settings, project: &Source) -> Setting<AllowedSchemes> {

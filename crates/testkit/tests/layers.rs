@@ -50,7 +50,7 @@ async fn cache_that_keeps_nothing_conforms() {
 
 #[tokio::test]
 async fn trace_conforms_and_its_events_hold_no_value() {
-    conforms(&TraceLayer).await;
+    conforms(&TraceLayer { names: true }).await;
 }
 
 #[tokio::test]

@@ -181,6 +181,8 @@ struct ChoiceJson {
     /// The URL with what the environment says where it leaves the place open.
     location: Option<String>,
     name: Option<String>,
+    /// The stores that are asked when it can't answer, in this order.
+    fallbacks: Vec<String>,
     decided_by: String,
     reason: String,
     /// As whom it is asked, where there is somebody to be.
@@ -214,6 +216,7 @@ impl ExplainJson {
                 url: choice.url.to_string(),
                 location: manager.location_of(DEFAULT_SCHEME).ok(),
                 name: choice.name.clone(),
+                fallbacks: choice.fallbacks.iter().map(|store| store.url.to_string()).collect(),
                 decided_by: choice.source.to_string(),
                 reason: choice.reason.clone(),
                 identity: manager.identity_of(DEFAULT_SCHEME).ok().flatten(),

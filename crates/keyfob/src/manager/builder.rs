@@ -9,6 +9,8 @@ use tokio::sync::OnceCell;
 
 use super::{Inner, Opening, SecretManager, Slot};
 use crate::backends;
+use crate::layers::LayerSettings;
+use crate::manager::failover::members;
 use crate::select::{SelectOptions, Selection};
 
 /// Builds a [`SecretManager`]. What is given here comes before variables and `keyfob.toml`.
@@ -17,6 +19,7 @@ use crate::select::{SelectOptions, Selection};
 pub struct SecretManagerBuilder {
     environment: Option<Environment>,
     options: SelectOptions,
+    trace_names: bool,
     stores: BTreeMap<String, Arc<dyn SecretStore>>,
 }
 
@@ -42,6 +45,19 @@ impl SecretManagerBuilder {
     /// Sets how long values may be served from the cache; zero turns it off.
     pub fn cache_ttl(mut self, ttl: Duration) -> Self {
         self.options.cache_ttl = Some(ttl);
+        self
+    }
+
+    /// Sets up the layers over every store, whatever variables and `keyfob.toml` say.
+    pub fn layers(mut self, layers: LayerSettings) -> Self {
+        self.options.layers = Some(layers);
+        self
+    }
+
+    /// Tells names of secrets in events and spans, which are without them otherwise: logs are read by more people than
+    /// secrets.
+    pub fn trace_names(mut self, tell: bool) -> Self {
+        self.trace_names = tell;
         self
     }
 
@@ -96,6 +112,7 @@ impl SecretManagerBuilder {
         table.add_aliases(&selection);
         Ok(SecretManager(Arc::new(Inner {
             environment,
+            trace_names: self.trace_names,
             selection,
             slots: table.slots,
             schemes: table.schemes,
@@ -113,24 +130,23 @@ impl Table {
     fn slot(&mut self, opening: Opening) -> usize {
         self.slots.push(Slot {
             opening,
-            store: OnceCell::new(),
+            opened: OnceCell::new(),
         });
         self.slots.len() - 1
     }
 
     fn add_selected(&mut self, selection: &Selection) {
         let default = self.slot(match &selection.store {
-            Ok(choice) if !choice.fallbacks.is_empty() => Opening::Never(Error::new(
-                ErrorKind::Unsupported,
-                "a failover list is not supported by this version",
-            )),
+            Ok(choice) if !choice.fallbacks.is_empty() => Opening::List(members(choice)),
             Ok(choice) => Opening::Url(choice.url.clone()),
             Err(error) => Opening::Never(error.clone()),
         });
         self.schemes.insert(DEFAULT_SCHEME.to_owned(), default);
         let choice = selection.store.as_ref().ok();
         // A provider's name means the default store where that is of this provider, else the provider's own default.
-        let default_provider = choice.and_then(|choice| provider(choice.url.scheme()));
+        // A list of stores is none of them.
+        let alone = choice.filter(|choice| choice.fallbacks.is_empty());
+        let default_provider = alone.and_then(|choice| provider(choice.url.scheme()));
         let mut by_provider: BTreeMap<&str, usize> = default_provider.map(|provider| (provider, default)).into_iter().collect();
         for name in backends::names() {
             let key = provider(name).unwrap_or(name);
@@ -142,7 +158,7 @@ impl Table {
             self.schemes.insert(name.to_owned(), slot);
         }
         for (name, url) in &selection.settings.stores {
-            let is_default = choice.is_some_and(|choice| choice.name.as_ref() == Some(name));
+            let is_default = choice.is_some_and(|choice| choice.name.as_ref() == Some(name) && choice.fallbacks.is_empty());
             let slot = if is_default {
                 default
             } else {
@@ -154,7 +170,8 @@ impl Table {
 
     fn add_given(&mut self, selection: &Selection, stores: BTreeMap<String, Arc<dyn SecretStore>>) {
         // Who replaces a store by its name replaces it as the default store too, unless that is given as well.
-        let default = selection.store.as_ref().ok().and_then(|choice| choice.name.clone());
+        let alone = selection.store.as_ref().ok().filter(|choice| choice.fallbacks.is_empty());
+        let default = alone.and_then(|choice| choice.name.clone());
         let default = default.filter(|_| !stores.contains_key(DEFAULT_SCHEME));
         for (scheme, store) in stores {
             let slot = self.slot(Opening::Given(store));

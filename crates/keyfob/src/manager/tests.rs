@@ -230,3 +230,91 @@ fn the_encrypted_store_of_a_project_keeps_what_is_put() {
         assert_eq!(read.value.expose_secret(), b"canary-7f3a");
     });
 }
+
+#[test]
+fn a_list_asks_the_next_store_and_says_who_answered() {
+    block_on(async {
+        let top = tempfile::tempdir().unwrap();
+        let directory = top.path().canonicalize().unwrap();
+        let toml =
+            "default = [\"near\", \"far\"]\n[stores.near]\nurl = \"dotenv:near.env\"\n[stores.far]\nurl = \"dotenv:far.env\"\n";
+        for (file, text) in [
+            ("keyfob.toml", toml),
+            ("near.env", "A=near\n"),
+            ("far.env", "A=far\nB=only-far\n"),
+        ] {
+            std::fs::write(directory.join(file), text).unwrap();
+        }
+        let fake = || Environment::fake().host_files().home(&directory).current_dir(&directory);
+        let manager = lazily(fake());
+        assert!(manager.location_of("secret").unwrap().contains("near.env, then dotenv:"));
+        assert_eq!(manager.get("A").await.unwrap().value.expose_secret(), b"near");
+        // A missing secret is not hidden by an old copy, unless that is asked for.
+        assert_eq!(manager.get("B").await.unwrap_err().kind(), ErrorKind::NotFound);
+        let labels: Vec<String> = manager
+            .failover_of("secret")
+            .await
+            .unwrap()
+            .iter()
+            .map(|member| member.label.to_string())
+            .collect();
+        assert_eq!(labels, ["near", "far"]);
+        assert!(manager.failover_of("near").await.unwrap().is_empty());
+
+        let asked_for = lazily(fake().var("SECRET_FAILOVER_NOT_FOUND_FALLS_THROUGH", "true"));
+        let secret = asked_for.get("B").await.unwrap();
+        assert_eq!(secret.value.expose_secret(), b"only-far");
+        assert_eq!(secret.metadata.origin.passed_over[0].kind, ErrorKind::NotFound);
+    });
+}
+
+#[test]
+fn what_is_wrong_with_a_store_of_a_list_is_told_and_not_passed_over() {
+    block_on(async {
+        let manager = lazily(Environment::fake().var("SECRET_PROVIDER", "env:x,dotenv:a.env"));
+        assert_eq!(manager.get("A").await.unwrap_err().kind(), ErrorKind::InvalidConfig);
+    });
+}
+
+#[test]
+fn settings_of_layers_come_from_code_else_variables_else_the_file() {
+    let toml =
+        "[cache]\nttl = \"1s\"\njitter = 0\n[cache.names]\n\"live/*\" = { ttl = \"0s\" }\n[retry]\nattempts = 7\nhedge = true\n";
+    let fake = || Environment::fake().file("keyfob.toml", toml);
+    let layers = |fake: FakeEnvironment| lazily(fake).selection().layers.clone();
+    let settings = layers(fake().var("SECRET_RETRY_ATTEMPTS", "2"));
+    assert_eq!(settings.cache.ttl, std::time::Duration::from_secs(1));
+    assert_eq!(settings.cache.jitter, 0.0);
+    assert_eq!(settings.cache.rules.len(), 1);
+    assert_eq!((settings.retry.attempts, settings.retry.hedge), (2, true));
+
+    let mut given = LayerSettings::default();
+    given.retry.attempts = 1;
+    let builder = SecretManager::builder().environment(fake().build()).layers(given.clone());
+    assert_eq!(builder.build_lazily().unwrap().selection().layers, given);
+
+    for (toml, why) in [
+        ("[retry]\nattempt = 1", "unknown key `attempt`"),
+        (
+            "[retry]\nattempts = \"x\"",
+            "`attempts` is a whole number, and this is of type string",
+        ),
+        ("[cache]\njitter = 1.5", "`jitter` is not a number from 0 to 1"),
+        ("[cache.names]\n\"a*\" = {}", "the rule for `a*` has no `ttl`"),
+    ] {
+        let env = Environment::fake().file("keyfob.toml", toml).build();
+        let error = SecretManager::builder().environment(env).build_lazily().unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    let wrong = Environment::fake().var("SECRET_RETRY_HEDGE", "perhaps").build();
+    let error = SecretManager::builder().environment(wrong).build_lazily().unwrap_err();
+    assert_eq!(error.to_string(), "the variable `SECRET_RETRY_HEDGE` is not true or false");
+}
+
+#[test]
+fn settings_that_cannot_be_are_told_when_the_store_is_opened() {
+    block_on(async {
+        let manager = lazily(Environment::fake().var("A", "1").var("SECRET_RETRY_ATTEMPTS", "0"));
+        assert_eq!(manager.get("A").await.unwrap_err().kind(), ErrorKind::InvalidConfig);
+    });
+}

@@ -1,16 +1,20 @@
 //! From the text of `keyfob.toml` to its meaning, with positions in every error.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
-use keyfob_core::{DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, Result, StoreUrl, is_scheme, nearest};
+use keyfob_core::{
+    CacheNames, CacheTimes, DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, Result, SecretName, StoreUrl, is_scheme, nearest,
+};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Project, Settings};
 use crate::backends;
+use crate::layers::{self, Given, ROWS, Row, Unit, Value};
 
 pub(super) fn parse(text: &str, path: &Path, directory: &Path) -> Result<Project> {
     let source = Source { text, path, directory };
@@ -41,7 +45,8 @@ pub(super) struct Draft {
     default: Option<Vec<Name>>,
     stores: BTreeMap<String, StoreUrl>,
     aliases: BTreeMap<String, Name>,
-    cache_ttl: Option<Duration>,
+    layers: Vec<Given>,
+    rules: Vec<(CacheNames, CacheTimes)>,
     allow: Option<Vec<Name>>,
 }
 
@@ -59,7 +64,9 @@ impl Draft {
         self.default = overlay.default.or(self.default);
         self.stores.extend(overlay.stores);
         self.aliases.extend(overlay.aliases);
-        self.cache_ttl = overlay.cache_ttl.or(self.cache_ttl);
+        // Later ones win.
+        self.layers.extend(overlay.layers);
+        self.rules.extend(overlay.rules);
         self.allow = overlay.allow.or(self.allow);
         self
     }
@@ -83,7 +90,8 @@ impl Draft {
             default: self.default.into_iter().flatten().map(|default| default.name).collect(),
             aliases: self.aliases.into_iter().map(|(alias, target)| (alias, target.name)).collect(),
             stores: self.stores,
-            cache_ttl: self.cache_ttl,
+            layers: self.layers,
+            cache_rules: self.rules,
             allow: self.allow.map(|allow| allow.into_iter().map(|scheme| scheme.name).collect()),
         })
     }
@@ -107,6 +115,9 @@ fn providers<'a>() -> impl Iterator<Item = &'a str> + Clone {
     backends::names().map(|name| -> &'a str { name })
 }
 
+/// The table of rules below `[cache]`.
+const RULES: &str = "names";
+
 struct Source<'a> {
     text: &'a str,
     path: &'a Path,
@@ -115,9 +126,12 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn draft(&self, table: &DeTable<'_>, is_base: bool) -> Result<Draft> {
-        let known: &[&str] = &["default", "stores", "aliases", "cache", "references", "env"];
-        let known = if is_base { known } else { &known[..known.len() - 1] };
-        self.check_keys(table, known)?;
+        let mut known = vec!["default", "stores", "aliases", "references"];
+        known.extend(layers::tables());
+        if is_base {
+            known.push("env");
+        }
+        self.check_keys(table, &known)?;
         let mut draft = Draft::default();
         if let Some(value) = table.get("default") {
             draft.default = Some(self.default(value)?);
@@ -135,10 +149,10 @@ impl Source<'_> {
                 draft.aliases.insert(alias.get_ref().to_string(), target);
             }
         }
-        if let Some(value) = table.get("cache") {
-            let cache = self.table(value, "cache")?;
-            self.check_keys(cache, &["ttl"])?;
-            draft.cache_ttl = cache.get("ttl").map(|ttl| self.duration(ttl)).transpose()?;
+        for name in layers::tables() {
+            if let Some(value) = table.get(name) {
+                self.layer(name, self.table(value, name)?, &mut draft)?;
+            }
         }
         if let Some(value) = table.get("references") {
             let references = self.table(value, "references")?;
@@ -156,7 +170,7 @@ impl Source<'_> {
         }
     }
 
-    fn store(&self, name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Result<StoreUrl> {
+    fn store(&self, name: &Spanned<Cow<'_, str>>, value: &Spanned<DeValue<'_>>) -> Result<StoreUrl> {
         let table = self.table(value, name.get_ref())?;
         self.check_keys(table, &["url"])?;
         let Some(value) = table.get("url") else {
@@ -192,12 +206,74 @@ impl Source<'_> {
         schemes.iter().map(|scheme| self.name(scheme, "allow")).collect()
     }
 
-    fn duration(&self, value: &Spanned<DeValue<'_>>) -> Result<Duration> {
-        let expected = "a number and its unit, `ms`, `s`, `m`, `h` or `d`, for example \"5m\"";
-        let Some(text) = value.get_ref().as_str() else {
-            return Err(self.wrong_type(value, "ttl", expected));
+    /// The settings of one layer.
+    fn layer(&self, name: &str, table: &DeTable<'_>, draft: &mut Draft) -> Result<()> {
+        let rows: Vec<&'static Row> = ROWS.iter().filter(|row| row.table == name).collect();
+        let mut known: Vec<&str> = rows.iter().map(|row| row.key).collect();
+        if name == "cache" {
+            known.push(RULES);
+        }
+        self.check_keys(table, &known)?;
+        for row in rows {
+            if let Some(value) = table.get(row.key) {
+                let value = self.value(row.key, row.unit, value)?;
+                draft.layers.push(Given { row, value });
+            }
+        }
+        if let Some(rules) = table.get(RULES).filter(|_| name == "cache") {
+            for (names, times) in self.table(rules, RULES)? {
+                draft.rules.push(self.rule(names, self.table(times, names.get_ref())?)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Other times in the cache for a name, or for every name that begins with what stands before a `*`.
+    fn rule(&self, names: &Spanned<Cow<'_, str>>, table: &DeTable<'_>) -> Result<(CacheNames, CacheTimes)> {
+        let problem = |error: &Error| self.error(&names.span(), error.message());
+        let which = match names.get_ref().strip_suffix('*') {
+            Some(prefix) => CacheNames::Prefix(prefix.to_owned()),
+            None => CacheNames::Exact(SecretName::new(&**names.get_ref()).map_err(|error| problem(&error))?),
         };
-        duration(text).ok_or_else(|| self.error(&value.span(), format!("`ttl` is not {expected}")))
+        self.check_keys(table, &["ttl", "max_age", "stale_while_revalidate", "negative_ttl"])?;
+        let time = |key: &str| -> Result<Option<Duration>> {
+            let value = table.get(key).map(|value| self.value(key, Unit::Time, value)).transpose()?;
+            Ok(match value {
+                Some(Value::Time(time)) => Some(time),
+                _ => None,
+            })
+        };
+        let Some(ttl) = time("ttl")? else {
+            let problem = format!("the rule for `{}` has no `ttl`", names.get_ref().escape_debug());
+            return Err(self.error(&names.span(), problem));
+        };
+        let mut times = if ttl.is_zero() {
+            CacheTimes::NEVER
+        } else {
+            CacheTimes::new(ttl)
+        };
+        if let Some(age) = time("max_age")? {
+            times = times.max_age(age);
+        }
+        if let Some(window) = time("stale_while_revalidate")? {
+            times = times.stale_while_revalidate(window);
+        }
+        if let Some(ttl) = time("negative_ttl")? {
+            times = times.negative_ttl(ttl);
+        }
+        Ok((which, times))
+    }
+
+    fn value(&self, key: &str, unit: Unit, value: &Spanned<DeValue<'_>>) -> Result<Value> {
+        let expected = unit.expected();
+        let parsed = match (unit, value.get_ref()) {
+            (Unit::Time, DeValue::String(text)) => layers::duration(text).map(Value::Time),
+            (Unit::Switch, DeValue::Boolean(switch)) => Some(Value::Switch(*switch)),
+            (Unit::Count | Unit::Share, DeValue::Integer(number)) if number.radix() == 10 => unit.parse(number.as_str()),
+            (Unit::Share, DeValue::Float(number)) => unit.parse(number.as_str()),
+            _ => return Err(self.wrong_type(value, key, expected)),
+        };
+        parsed.ok_or_else(|| self.error(&value.span(), format!("`{key}` is not {expected}")))
     }
 
     fn name(&self, value: &Spanned<DeValue<'_>>, key: &str) -> Result<Name> {
@@ -236,7 +312,7 @@ impl Source<'_> {
     }
 
     /// A name for a store or an alias becomes a scheme of references, and must not change what another one means.
-    fn check_new_scheme(&self, name: &Spanned<std::borrow::Cow<'_, str>>) -> Result<()> {
+    fn check_new_scheme(&self, name: &Spanned<Cow<'_, str>>) -> Result<()> {
         self.check_word(name, "store")?;
         let text: &str = name.get_ref();
         if [DEFAULT_SCHEME, FILE_SCHEME].contains(&text) || backends::names().any(|known| known == text) {
@@ -247,7 +323,7 @@ impl Source<'_> {
         Ok(())
     }
 
-    fn check_word(&self, name: &Spanned<std::borrow::Cow<'_, str>>, what: &str) -> Result<()> {
+    fn check_word(&self, name: &Spanned<Cow<'_, str>>, what: &str) -> Result<()> {
         if is_scheme(name.get_ref()) {
             return Ok(());
         }
@@ -273,19 +349,4 @@ fn suggest<'a>(error: Error, wrong: &str, known: impl Iterator<Item = &'a str> +
         Some(near) => error.with_hint(format!("did you mean `{near}`?")),
         None => error.with_hint(format!("known are: `{}`", known.collect::<Vec<_>>().join("`, `"))),
     }
-}
-
-fn duration(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let milliseconds = match unit.trim_start() {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60 * 1000,
-        "h" => 60 * 60 * 1000,
-        "d" => 24 * 60 * 60 * 1000,
-        _ => return None,
-    };
-    let number: u64 = number.parse().ok()?;
-    number.checked_mul(milliseconds).map(Duration::from_millis)
 }

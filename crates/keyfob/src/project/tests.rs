@@ -5,7 +5,16 @@ use keyfob_core::FakeEnvironment;
 use proptest::prelude::*;
 use tempfile::TempDir;
 
+use std::time::Duration;
+
 use super::*;
+use crate::layers::Value;
+
+/// The time to live of the cache, which the last one that says it decides.
+fn ttl(settings: &Settings) -> Option<Value> {
+    let mut given = settings.layers.iter().rev();
+    Some(given.find(|given| given.row.path() == "cache.ttl")?.value)
+}
 
 const FULL: &str = r#"
 default = "team"
@@ -47,13 +56,13 @@ fn a_whole_file_is_understood() {
     assert_eq!(base.stores["team"].to_string(), "sqlite:secrets.db?key-file=~/key");
     assert_eq!(base.stores["team"].base(), Some(Path::new("/home/user/project")));
     assert_eq!(base.aliases["cloud"], "aws");
-    assert_eq!(base.cache_ttl, Some(Duration::from_secs(90)));
+    assert_eq!(ttl(&base), Some(Value::Time(Duration::from_secs(90))));
     assert_eq!(base.allow.unwrap().into_iter().collect::<Vec<_>>(), ["db", "env", "secret"]);
 
     let production = project.settings(Some("production")).unwrap();
     assert_eq!(production.default, ["big"]);
     assert_eq!(production.stores.len(), 3, "an environment adds to the stores");
-    assert_eq!(production.cache_ttl, Some(Duration::from_secs(300)));
+    assert_eq!(ttl(&production), Some(Value::Time(Duration::from_secs(300))));
     assert!(production.allow.is_some(), "what it leaves out holds");
 }
 
@@ -73,7 +82,7 @@ fn what_is_wrong_says_where_and_what_would_be_right() {
         (
             "[env.production.env]",
             "1:17: unknown key `env`",
-            "known are: `default`, `stores`, `aliases`, `cache`, `references`",
+            "known are: `default`, `stores`, `aliases`, `references`, `cache`, `retry`, `limit`, `failover`, `watch`",
         ),
         ("[env.x.cach]", "1:8: unknown key `cach`", "did you mean `cache`?"),
         ("default = 1", "1:11: `default` is a string, and this is of type integer", ""),

@@ -92,8 +92,8 @@ fn an_environment_changes_the_default() {
     assert_eq!(selection.environment.source, Source::Variable("KEYFOB_ENV"));
     assert_eq!(selection.store.unwrap().url.to_string(), "env:");
     assert_eq!(
-        (selection.cache_ttl.value, selection.cache_ttl.source),
-        (Duration::from_secs(1), file())
+        (selection.layers.cache.ttl, selection.layer_sources),
+        (Duration::from_secs(1), vec![("cache.ttl".to_owned(), file())])
     );
 
     let options = SelectOptions {
@@ -211,15 +211,17 @@ fn a_selection_explains_itself() {
 
 #[test]
 fn the_time_to_live_is_in_milliseconds() {
-    let ttl = |fake: FakeEnvironment| select(fake).cache_ttl;
-    let default = ttl(Environment::fake());
-    assert_eq!((default.value, default.source), (Duration::from_secs(300), Source::Default));
-    let set = ttl(Environment::fake().var("SECRET_CACHE_TTL", "1500"));
+    let ttl = |fake: FakeEnvironment| {
+        let selection = select(fake);
+        (selection.layers.cache.ttl, selection.layer_sources)
+    };
+    assert_eq!(ttl(Environment::fake()), (Duration::from_secs(300), Vec::new()));
+    let variable = || Source::Variable("SECRET_CACHE_TTL");
     assert_eq!(
-        (set.value, set.source),
-        (Duration::from_millis(1500), Source::Variable("SECRET_CACHE_TTL"))
+        ttl(Environment::fake().var("SECRET_CACHE_TTL", "1500")),
+        (Duration::from_millis(1500), vec![("cache.ttl".to_owned(), variable())])
     );
-    assert!(ttl(Environment::fake().var("SECRET_CACHE_TTL", "0")).value.is_zero());
+    assert!(ttl(Environment::fake().var("SECRET_CACHE_TTL", "0")).0.is_zero());
     for wrong in ["5m", "-1", "1.5", "99999999999999999999"] {
         let env = Environment::fake().var("SECRET_CACHE_TTL", wrong).build();
         let error = Selection::of(&env, &SelectOptions::default()).unwrap_err();

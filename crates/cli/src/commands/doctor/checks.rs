@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use keyfob::detect::Strength;
+use keyfob::select::Choice;
 use keyfob::{DEFAULT_SCHEME, Environment, FileKind, SecretManager, Selection, StoreUrl};
 use keyfob_sql::KeyConfig;
 
@@ -92,7 +93,8 @@ fn stores(selection: &Selection) -> Vec<(String, StoreUrl)> {
     let mut default_name = None;
     if let Ok(choice) = &selection.store {
         stores.push((DEFAULT_SCHEME.to_owned(), choice.url.clone()));
-        default_name = choice.name.clone();
+        // Of a failover list each store is looked at for itself as well, where it has a name.
+        default_name = choice.name.clone().filter(|_| choice.fallbacks.is_empty());
     }
     let others = selection
         .settings
@@ -105,7 +107,10 @@ fn stores(selection: &Selection) -> Vec<(String, StoreUrl)> {
 
 /// Whether a store can serve, with its warnings; returns whether it can.
 async fn store(manager: &SecretManager, scheme: &str, url: &StoreUrl, checks: &mut Vec<Check>) -> bool {
-    let subject = if scheme == DEFAULT_SCHEME {
+    let is_list = |choice: &Choice| scheme == DEFAULT_SCHEME && !choice.fallbacks.is_empty();
+    let subject = if manager.selection().store.as_ref().is_ok_and(is_list) {
+        manager.location_of(scheme).unwrap_or_else(|_| url.to_string())
+    } else if scheme == DEFAULT_SCHEME {
         url.to_string()
     } else {
         format!("{scheme} = {url}")

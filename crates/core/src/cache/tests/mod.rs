@@ -2,7 +2,6 @@
 
 mod bounds;
 mod forgetting;
-mod interleavings;
 mod lifetime;
 mod sharing;
 mod upstream;

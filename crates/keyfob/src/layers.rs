@@ -1,0 +1,173 @@
+//! What the layers over every store are set to: by code, by variables, by `keyfob.toml`.
+
+mod table;
+mod value;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyfob_core::{
+    CacheLayer, CacheNames, CacheTimes, Connected, Environment, FailoverOptions, Layer as _, LimitLayer, LimitOptions,
+    MetricsLayer, Result, RetryLayer, RetryOptions, SecretStore, TraceLayer,
+};
+
+pub(crate) use self::table::{ROWS, Row, tables};
+pub(crate) use self::value::{Unit, Value, duration};
+use crate::select::Source;
+
+/// The settings of the layers over every store. Times, shares and counts are those of the layers' own documentation.
+///
+/// Each field is a key of `keyfob.toml` (`ttl` below `[cache]`) and a variable (`SECRET_CACHE_TTL`), but for the rules of
+/// the cache, which only the file and code can have.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct LayerSettings {
+    /// What is kept in memory, and for how long.
+    pub cache: CacheSettings,
+    /// What is asked again.
+    pub retry: RetryOptions,
+    /// How many calls a store gets at once.
+    pub limit: LimitOptions,
+    /// How the stores of a failover list stand in for each other.
+    pub failover: FailoverOptions,
+    /// How often [`SecretManager::watch`](crate::SecretManager::watch) asks a store whether a secret has changed. Default 1
+    /// minute.
+    pub watch_interval: Duration,
+}
+
+impl Default for LayerSettings {
+    fn default() -> Self {
+        Self {
+            cache: CacheSettings::default(),
+            retry: RetryOptions::default(),
+            limit: LimitOptions::default(),
+            failover: FailoverOptions::default(),
+            watch_interval: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The settings of [`CacheLayer`].
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct CacheSettings {
+    /// How long a value is served from memory; zero turns the cache off. Default 5 minutes.
+    pub ttl: Duration,
+    /// The hard maximum age of an answer while the store can't give a newer one. What is shorter than `ttl` counts as
+    /// `ttl`: no stale answers. Default 1 hour.
+    pub max_age: Duration,
+    /// For how long after `ttl` a read is answered from memory while the store is asked behind it. Default zero: never.
+    pub stale_while_revalidate: Duration,
+    /// For how long it is remembered that there is no such secret. Default 1 second.
+    pub negative_ttl: Duration,
+    /// How much of `ttl` is shortened at random, 0 to 1. Default 0.1.
+    pub jitter: f64,
+    /// After which share of `ttl` what is used is read again behind the reader's back, 0 to 1, where 1 means never.
+    /// Default 0.8.
+    pub refresh_ahead: f64,
+    /// The most values. Default 10,000.
+    pub max_entries: usize,
+    /// The most bytes. Default 64 MiB.
+    pub max_bytes: usize,
+    /// Other times for some names.
+    pub rules: Vec<(CacheNames, CacheTimes)>,
+}
+
+impl Default for CacheSettings {
+    fn default() -> Self {
+        Self {
+            ttl: Duration::from_secs(300),
+            max_age: Duration::from_secs(3600),
+            stale_while_revalidate: Duration::ZERO,
+            negative_ttl: Duration::from_secs(1),
+            jitter: 0.1,
+            refresh_ahead: 0.8,
+            max_entries: 10_000,
+            max_bytes: 64 << 20,
+            rules: Vec::new(),
+        }
+    }
+}
+
+impl LayerSettings {
+    /// Lays over a store what each store of a list has for itself.
+    pub(crate) fn directly_over(&self, mut connected: Connected) -> Result<Connected> {
+        connected.store = LimitLayer::new(self.limit.clone())?.layer(connected.store);
+        Ok(connected)
+    }
+
+    /// Lays the other layers over a store, or over a list of stores. Outermost are the events, so that they tell what was asked and not what a cache let
+    /// through; then metrics, cache, retries.
+    pub(crate) fn over(&self, connected: &Connected, trace: TraceLayer) -> Result<Arc<dyn SecretStore>> {
+        let mut store = RetryLayer::new(self.retry.clone())?.layer(connected.store.clone());
+        if let Some(mut cache) = self.cache.layer() {
+            if let Some(changes) = &connected.changes {
+                cache = cache.follow(changes.clone());
+            }
+            store = cache.layer(store);
+        }
+        store = MetricsLayer::default().layer(store);
+        Ok(trace.layer(store))
+    }
+}
+
+impl CacheSettings {
+    /// The layer, if there is one.
+    pub(crate) fn layer(&self) -> Option<CacheLayer> {
+        if self.ttl.is_zero() && self.rules.is_empty() {
+            return None;
+        }
+        let layer = CacheLayer::new(self.times())
+            .jitter(self.jitter)
+            .refresh_ahead(self.refresh_ahead)
+            .max_entries(self.max_entries)
+            .max_bytes(self.max_bytes);
+        let with_rules = |layer: CacheLayer, (names, times): &(CacheNames, CacheTimes)| layer.rule(names.clone(), *times);
+        Some(self.rules.iter().fold(layer, with_rules))
+    }
+
+    fn times(&self) -> CacheTimes {
+        if self.ttl.is_zero() {
+            return CacheTimes::NEVER;
+        }
+        CacheTimes::new(self.ttl)
+            .max_age(self.max_age.max(self.ttl))
+            .stale_while_revalidate(self.stale_while_revalidate)
+            .negative_ttl(self.negative_ttl)
+    }
+}
+
+/// A setting that `keyfob.toml` has, and where it stands in [`ROWS`].
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Given {
+    pub(crate) row: &'static Row,
+    pub(crate) value: Value,
+}
+
+/// The settings, and what decided each that is not the default, as `cache.ttl`.
+pub(crate) fn settings(
+    env: &Environment,
+    given: &[Given],
+    rules: &[(CacheNames, CacheTimes)],
+    project: &Source,
+) -> Result<(LayerSettings, Vec<(String, Source)>)> {
+    let mut settings = LayerSettings::default();
+    settings.cache.rules = rules.to_vec();
+    let mut sources: Vec<(String, Source)> = Vec::new();
+    let mut set = |row: &Row, value: &Value, source: Source| {
+        (row.set)(&mut settings, value);
+        sources.retain(|(known, _)| *known != row.path());
+        sources.push((row.path(), source));
+    };
+    for Given { row, value } in given {
+        set(row, value, project.clone());
+    }
+    for row in &ROWS {
+        // A variable comes before the file.
+        if let Some(text) = env.var(row.variable.name)? {
+            set(row, &row.of_variable(text)?, Source::Variable(row.variable.name));
+        }
+    }
+    sources.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok((settings, sources))
+}

@@ -1,0 +1,113 @@
+//! Every setting of a layer that one value says: the only list of them.
+
+use keyfob_core::{Error, ErrorKind, FailoverWrites, Result};
+
+use super::LayerSettings;
+use super::value::{Unit, Value};
+use crate::variables::{self, Variable};
+
+/// A setting, its place in `keyfob.toml`, and its variable.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) table: &'static str,
+    pub(crate) key: &'static str,
+    pub(crate) variable: &'static Variable,
+    pub(crate) unit: Unit,
+    pub(super) set: fn(&mut LayerSettings, &Value),
+}
+
+impl PartialEq for Row {
+    fn eq(&self, other: &Self) -> bool {
+        (self.table, self.key) == (other.table, other.key)
+    }
+}
+
+impl Row {
+    /// `table.key`.
+    pub(crate) fn path(&self) -> String {
+        format!("{}.{}", self.table, self.key)
+    }
+
+    pub(super) fn of_variable(&self, text: &str) -> Result<Value> {
+        self.unit.parse(text).ok_or_else(|| {
+            let expected = self.unit.expected_of_variable();
+            let problem = format!("the variable `{}` is not {expected}", self.variable.name);
+            let error = Error::new(ErrorKind::InvalidConfig, problem);
+            match self.unit {
+                Unit::Time => error.with_hint("for example `300000` for 5 minutes, or `0` for none"),
+                _ => error,
+            }
+        })
+    }
+}
+
+/// A row whose value is of one kind; the parser gives no other.
+macro_rules! rows {
+    ($($table:ident.$key:ident: $unit:ident, $variable:ident, $set:expr;)*) => {
+        pub(crate) static ROWS: [Row; [$(stringify!($key)),*].len()] = [$(Row {
+            table: stringify!($table),
+            key: stringify!($key),
+            variable: &variables::$variable,
+            unit: Unit::$unit,
+            set: |settings, value| {
+                if let Value::$unit(value) = value {
+                    let set: fn(&mut LayerSettings, _) = $set;
+                    set(settings, *value);
+                }
+            },
+        }),*];
+    };
+}
+
+rows! {
+    cache.ttl: Time, SECRET_CACHE_TTL, |settings, value| settings.cache.ttl = value;
+    cache.max_age: Time, SECRET_CACHE_MAX_AGE, |settings, value| settings.cache.max_age = value;
+    cache.stale_while_revalidate: Time, SECRET_CACHE_STALE_WHILE_REVALIDATE, |settings, value| settings.cache.stale_while_revalidate = value;
+    cache.negative_ttl: Time, SECRET_CACHE_NEGATIVE_TTL, |settings, value| settings.cache.negative_ttl = value;
+    cache.jitter: Share, SECRET_CACHE_JITTER, |settings, value| settings.cache.jitter = value;
+    cache.refresh_ahead: Share, SECRET_CACHE_REFRESH_AHEAD, |settings, value| settings.cache.refresh_ahead = value;
+    cache.max_entries: Count, SECRET_CACHE_MAX_ENTRIES, |settings, value| settings.cache.max_entries = size(value);
+    cache.max_bytes: Count, SECRET_CACHE_MAX_BYTES, |settings, value| settings.cache.max_bytes = size(value);
+    retry.attempts: Count, SECRET_RETRY_ATTEMPTS, |settings, value| settings.retry.attempts = number(value);
+    retry.base: Time, SECRET_RETRY_BASE, |settings, value| settings.retry.base = value;
+    retry.cap: Time, SECRET_RETRY_CAP, |settings, value| settings.retry.cap = value;
+    retry.deadline: Time, SECRET_RETRY_DEADLINE, |settings, value| settings.retry.deadline = value;
+    retry.budget: Share, SECRET_RETRY_BUDGET, |settings, value| settings.retry.budget = value;
+    retry.hedge: Switch, SECRET_RETRY_HEDGE, |settings, value| settings.retry.hedge = value;
+    limit.first: Count, SECRET_LIMIT_FIRST, |settings, value| settings.limit.first = size(value);
+    limit.least: Count, SECRET_LIMIT_LEAST, |settings, value| settings.limit.least = size(value);
+    limit.most: Count, SECRET_LIMIT_MOST, |settings, value| settings.limit.most = size(value);
+    failover.read_timeout: Time, SECRET_FAILOVER_READ_TIMEOUT, |settings, value| settings.failover.read_timeout = value;
+    failover.write_timeout: Time, SECRET_FAILOVER_WRITE_TIMEOUT, |settings, value| settings.failover.write_timeout = value;
+    failover.not_found_falls_through: Switch, SECRET_FAILOVER_NOT_FOUND_FALLS_THROUGH, |settings, value| settings.failover.not_found_falls_through = value;
+    failover.believe_not_found: Switch, SECRET_FAILOVER_BELIEVE_NOT_FOUND, |settings, value| settings.failover.believe_not_found = value;
+    failover.replicate: Switch, SECRET_FAILOVER_REPLICATE, |settings, value| settings.failover.writes = writes(value);
+    failover.failures: Count, SECRET_FAILOVER_FAILURES, |settings, value| settings.failover.breaker.failures = number(value);
+    failover.first_open: Time, SECRET_FAILOVER_FIRST_OPEN, |settings, value| settings.failover.breaker.first_open = value;
+    failover.longest_open: Time, SECRET_FAILOVER_LONGEST_OPEN, |settings, value| settings.failover.breaker.longest_open = value;
+    watch.interval: Time, SECRET_WATCH_INTERVAL, |settings, value| settings.watch_interval = value;
+}
+
+fn number(count: u64) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn writes(replicate: bool) -> FailoverWrites {
+    if replicate {
+        FailoverWrites::Replicate
+    } else {
+        FailoverWrites::First
+    }
+}
+
+fn size(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX)
+}
+
+/// The tables of `keyfob.toml`, each once.
+pub(crate) fn tables() -> impl Iterator<Item = &'static str> {
+    let starts = |index: usize| index == 0 || ROWS[index - 1].table != ROWS[index].table;
+    (0..ROWS.len())
+        .filter(move |index| starts(*index))
+        .map(|index| ROWS[index].table)
+}

@@ -1,0 +1,77 @@
+//! How a setting is written.
+
+use std::time::Duration;
+
+/// What a setting is, and what it is set to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Value {
+    Time(Duration),
+    Count(u64),
+    Share(f64),
+    Switch(bool),
+}
+
+/// What kind of [`Value`] a setting takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Time,
+    Count,
+    Share,
+    Switch,
+}
+
+impl Unit {
+    /// What is expected in `keyfob.toml`.
+    pub(crate) const fn expected(self) -> &'static str {
+        match self {
+            Self::Time => "a number and its unit, `ms`, `s`, `m`, `h` or `d`, for example \"5m\"",
+            Self::Count => "a whole number",
+            Self::Share => "a number from 0 to 1",
+            Self::Switch => "true or false",
+        }
+    }
+
+    /// What is expected in a variable.
+    pub(crate) const fn expected_of_variable(self) -> &'static str {
+        match self {
+            Self::Time => "a whole number of milliseconds",
+            other => other.expected(),
+        }
+    }
+
+    /// What a variable says. A time is a number of milliseconds.
+    pub(crate) fn parse(self, text: &str) -> Option<Value> {
+        let text = text.trim();
+        match self {
+            Self::Time => text.parse().ok().map(Duration::from_millis).map(Value::Time),
+            Self::Count => text.parse().ok().map(Value::Count),
+            Self::Share => share(text.parse().ok()?),
+            Self::Switch => match text.to_ascii_lowercase().as_str() {
+                "true" | "1" | "yes" | "on" => Some(Value::Switch(true)),
+                "false" | "0" | "no" | "off" => Some(Value::Switch(false)),
+                _ => None,
+            },
+        }
+    }
+}
+
+/// A share, if it is one.
+pub(crate) fn share(number: f64) -> Option<Value> {
+    (0.0..=1.0).contains(&number).then_some(Value::Share(number))
+}
+
+/// A number and its unit, such as `5m`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit.trim_start() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60 * 1000,
+        "h" => 60 * 60 * 1000,
+        "d" => 24 * 60 * 60 * 1000,
+        _ => return None,
+    };
+    let number: u64 = number.parse().ok()?;
+    number.checked_mul(milliseconds).map(Duration::from_millis)
+}
