@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 pub use filter::AuditFilter;
 pub use memory::MemoryAudit;
-pub use record::{Actor, AuditOutcome, AuditRecord, AuditVerb, Reason, with_reason};
+pub use record::{Actor, AuditOutcome, AuditRecord, Reason, with_reason};
 pub use sink::{AuditReceipt, AuditSink};
 
 use crate::clock::{Clock, SystemClock};

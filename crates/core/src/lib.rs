@@ -36,7 +36,7 @@ mod value;
 mod verb;
 
 pub use audit::{
-    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditVerb, MemoryAudit, Reason,
+    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, MemoryAudit, Reason,
     with_reason,
 };
 pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter, Place};

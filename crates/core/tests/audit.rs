@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use keyfob_core::{
-    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditVerb, CacheLayer, Clock,
-    DeleteOptions, Error, ErrorKind, Freshness, GetOptions, GetRequest, Health, Layer, ListOptions, MemoryAudit, MemoryStore,
-    Metadata, Page, PageRequest, PutMode, PutRequest, Reason, Result, Secret, SecretName, SecretStore, StoreInfo, Version,
-    VersionInfo, VersionSelector, VirtualClock, async_trait, stack, with_reason,
+    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, CacheLayer, Clock, DeleteOptions, Error,
+    ErrorKind, Freshness, GetOptions, GetRequest, Health, Layer, ListOptions, MemoryAudit, MemoryStore, Metadata, Page,
+    PageRequest, PutMode, PutRequest, Reason, Result, Secret, SecretName, SecretStore, StoreInfo, Verb, Version, VersionInfo,
+    VersionSelector, VirtualClock, async_trait, stack, with_reason,
 };
 
 fn name(text: &str) -> SecretName {
@@ -196,11 +196,11 @@ async fn a_dropped_call_is_recorded_once_and_a_dropped_write_as_unknown() {
     assert_eq!(
         outcomes,
         [
-            (AuditVerb::Get, AuditOutcome::Cancelled, None),
-            (AuditVerb::GetMany, AuditOutcome::Cancelled, None),
-            (AuditVerb::GetMany, AuditOutcome::Cancelled, None),
-            (AuditVerb::Put, AuditOutcome::Unknown, None),
-            (AuditVerb::Delete, AuditOutcome::Unknown, None),
+            (Verb::Get, AuditOutcome::Cancelled, None),
+            (Verb::GetMany, AuditOutcome::Cancelled, None),
+            (Verb::GetMany, AuditOutcome::Cancelled, None),
+            (Verb::Put, AuditOutcome::Unknown, None),
+            (Verb::Delete, AuditOutcome::Unknown, None),
         ]
     );
     assert_eq!(records[0].time, day + Duration::from_secs(1));

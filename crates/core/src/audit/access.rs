@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::AuditLayer;
-use super::record::{AuditOutcome, AuditRecord, AuditVerb, reason_here};
+use super::record::{AuditOutcome, AuditRecord, reason_here};
 use super::sink::AuditReceipt;
 use crate::backend::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
@@ -17,6 +17,7 @@ use crate::options::{
 };
 use crate::secret::{Metadata, Secret, VersionInfo};
 use crate::store::{Health, SecretStore, StoreInfo};
+use crate::verb::Verb;
 
 pub(super) fn audited(layer: AuditLayer, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
     Arc::new(Audited { layer, inner })
@@ -45,7 +46,7 @@ struct Access<'a> {
 type Receipts = Vec<BoxFuture<'static, Result<()>>>;
 
 impl Audited {
-    fn begin(&self, verb: AuditVerb, name: Option<Arc<str>>, version: Option<Arc<str>>) -> Access<'_> {
+    fn begin(&self, verb: Verb, name: Option<Arc<str>>, version: Option<Arc<str>>) -> Access<'_> {
         let layer = &self.layer;
         let mut record = AuditRecord::new(
             layer.clock.system_now(),
@@ -196,7 +197,7 @@ impl SecretStore for Audited {
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
-        let access = self.begin(AuditVerb::Get, Some(name.shared()), asked(&options.version));
+        let access = self.begin(Verb::Get, Some(name.shared()), asked(&options.version));
         let answer = match access.check() {
             Ok(()) => self.inner.get(name, options).await,
             Err(refusal) => Err(refusal),
@@ -209,7 +210,7 @@ impl SecretStore for Audited {
             .iter()
             .map(|request| {
                 let version = asked(&request.options.version);
-                self.begin(AuditVerb::GetMany, Some(request.name.shared()), version)
+                self.begin(Verb::GetMany, Some(request.name.shared()), version)
             })
             .collect();
         let answers = match accesses.first().map_or(Ok(()), Access::check) {
@@ -234,7 +235,7 @@ impl SecretStore for Audited {
             PutMode::Match(version) => Some(version.shared()),
             PutMode::Upsert | PutMode::Create => None,
         };
-        let access = self.begin(AuditVerb::Put, Some(name.shared()), version);
+        let access = self.begin(Verb::Put, Some(name.shared()), version);
         let answer = match access.check() {
             Ok(()) => self.inner.put(name, request).await,
             Err(refusal) => Err(refusal),
@@ -243,7 +244,7 @@ impl SecretStore for Audited {
     }
 
     async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
-        let access = self.begin(AuditVerb::Delete, Some(name.shared()), None);
+        let access = self.begin(Verb::Delete, Some(name.shared()), None);
         let answer = match access.check() {
             Ok(()) => self.inner.delete(name, options).await,
             Err(refusal) => Err(refusal),
@@ -252,7 +253,7 @@ impl SecretStore for Audited {
     }
 
     async fn restore(&self, name: &SecretName) -> Result<Metadata> {
-        let access = self.begin(AuditVerb::Restore, Some(name.shared()), None);
+        let access = self.begin(Verb::Restore, Some(name.shared()), None);
         let answer = match access.check() {
             Ok(()) => self.inner.restore(name).await,
             Err(refusal) => Err(refusal),
@@ -262,7 +263,7 @@ impl SecretStore for Audited {
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
         let prefix = (!options.prefix.is_empty()).then(|| options.prefix.as_str().into());
-        let access = self.begin(AuditVerb::List, prefix, None);
+        let access = self.begin(Verb::List, prefix, None);
         let answer = match access.check() {
             Ok(()) => self.inner.list(options).await,
             Err(refusal) => Err(refusal),
@@ -271,7 +272,7 @@ impl SecretStore for Audited {
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
-        let access = self.begin(AuditVerb::Versions, Some(name.shared()), None);
+        let access = self.begin(Verb::Versions, Some(name.shared()), None);
         let answer = match access.check() {
             Ok(()) => self.inner.versions(name, page).await,
             Err(refusal) => Err(refusal),

@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use super::record::{AuditOutcome, AuditRecord, AuditVerb};
+use super::record::{AuditOutcome, AuditRecord};
 use crate::error::{Error, ErrorKind, Result};
 use crate::nearest::nearest;
+use crate::verb::Verb;
 
 /// Lets through the records that fulfil all of its conditions; without any, all.
 ///
@@ -17,7 +18,7 @@ pub struct AuditFilter {
     /// Began before this time.
     pub until: Option<SystemTime>,
     /// Asked for this.
-    pub verb: Option<AuditVerb>,
+    pub verb: Option<Verb>,
     /// Of this name.
     pub name: Option<String>,
     /// Of a name that begins so.
@@ -51,7 +52,7 @@ impl AuditFilter {
             );
         };
         match key {
-            "verb" => once(&mut self.verb, key, one_of(value, AuditVerb::ALL, AuditVerb::as_str, "verb")?),
+            "verb" => once(&mut self.verb, key, one_of(value, Verb::ALL, Verb::as_str, "verb")?),
             "outcome" => once(
                 &mut self.outcome,
                 key,
@@ -128,7 +129,7 @@ mod tests {
             host: "web1".into(),
             ..Actor::default()
         };
-        let mut record = AuditRecord::new(time, Arc::new(actor), AuditVerb::Put, "vault");
+        let mut record = AuditRecord::new(time, Arc::new(actor), Verb::Put, "vault");
         record.name = Some("db/password".into());
         record.outcome = AuditOutcome::Failed;
         record.error = Some(ErrorKind::Conflict);

@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::secret::Freshness;
+use crate::verb::Verb;
 
 /// One access: who, what, when, and what came of it. Never a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct AuditRecord {
     /// Who accessed.
     pub actor: Arc<Actor>,
     /// What was asked.
-    pub verb: AuditVerb,
+    pub verb: Verb,
     /// The secret's name, or for a listing the prefix; what a mask made of it where names are masked. `None` for a listing of
     /// everything.
     pub name: Option<Arc<str>>,
@@ -43,7 +44,7 @@ pub struct AuditRecord {
 impl AuditRecord {
     /// A successful access by `actor` with nothing else known: for sinks that read back what they kept.
     #[must_use]
-    pub fn new(time: SystemTime, actor: Arc<Actor>, verb: AuditVerb, store: impl Into<Arc<str>>) -> Self {
+    pub fn new(time: SystemTime, actor: Arc<Actor>, verb: Verb, store: impl Into<Arc<str>>) -> Self {
         Self {
             time,
             actor,
@@ -107,65 +108,6 @@ fn user_name(env: &Environment, uid: u32) -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
     })
-}
-
-/// What was asked of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum AuditVerb {
-    /// One secret was read.
-    Get,
-    /// One secret was read as part of a batch.
-    GetMany,
-    /// A value or metadata was written.
-    Put,
-    /// A secret was deleted.
-    Delete,
-    /// A deleted secret was brought back.
-    Restore,
-    /// A page of names was listed.
-    List,
-    /// A page of a secret's versions was listed.
-    Versions,
-}
-
-impl AuditVerb {
-    /// Every verb.
-    pub const ALL: [Self; 7] = [
-        Self::Get,
-        Self::GetMany,
-        Self::Put,
-        Self::Delete,
-        Self::Restore,
-        Self::List,
-        Self::Versions,
-    ];
-
-    /// The stable token of this verb, for example `get_many`.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Get => "get",
-            Self::GetMany => "get_many",
-            Self::Put => "put",
-            Self::Delete => "delete",
-            Self::Restore => "restore",
-            Self::List => "list",
-            Self::Versions => "versions",
-        }
-    }
-
-    /// The verb with this token.
-    #[must_use]
-    pub fn from_token(token: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|verb| verb.as_str() == token)
-    }
-
-    /// Whether it changes a store.
-    #[must_use]
-    pub const fn is_write(self) -> bool {
-        matches!(self, Self::Put | Self::Delete | Self::Restore)
-    }
 }
 
 /// What came of an access.
@@ -286,12 +228,9 @@ mod tests {
 
     #[test]
     fn tokens_are_read_back() {
-        for verb in AuditVerb::ALL {
-            assert_eq!(AuditVerb::from_token(verb.as_str()), Some(verb));
-        }
         for outcome in AuditOutcome::ALL {
             assert_eq!(AuditOutcome::from_token(outcome.as_str()), Some(outcome));
         }
-        assert_eq!(AuditVerb::from_token("GET"), None);
+        assert_eq!(AuditOutcome::from_token("OK"), None);
     }
 }
