@@ -1,0 +1,243 @@
+//! The sink that keeps records in a log.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyfob_core::{AuditReceipt, AuditRecord, AuditSink, Clock, Error, ErrorKind, Result, SystemClock};
+
+use crate::keys::SigningKey;
+use crate::log::{Log, Rules};
+use crate::queue::{Keeper, Promise, Queue};
+
+/// Keeps records in a tamper-evident log: files of JSON lines in a directory of its own. FORMAT.md describes them.
+///
+/// A thread writes; accesses hand their records to it. How much they wait for it is up to [`Durability`].
+///
+/// Any number of processes of one user may write to the same log at once: they take turns by the batch, and the chain goes
+/// over all of them. A process that was killed in the middle of a line leaves that one line unfinished; the next writer cuts
+/// it off and says so in the log.
+///
+/// Records are not lost when this is dropped: dropping waits until all that came before are written and signed, as
+/// [`close`](Self::close) does, but nobody hears if that fails. A process that ends otherwise (`exec`, `exit`) has to call
+/// `close` itself.
+#[derive(Debug)]
+pub struct FileAudit {
+    queue: Queue,
+}
+
+/// How much accesses wait for their records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Durability {
+    /// An access waits until its record is on the disk (`fdatasync`), and fails as
+    /// [`Unavailable`](ErrorKind::Unavailable) when it can't be brought there; so do all accesses while the log is known not
+    /// to be writable, until a record gets through again. Many records share one sync.
+    Durable,
+    /// An access never waits. Records that come faster than they can be written, and those that the disk does not take, are
+    /// lost and counted; a line in the log says how many. When the process is killed, the records of the last 25 milliseconds
+    /// are lost and nothing says so; when the machine dies, those that the disk did not have.
+    #[default]
+    BestEffort,
+}
+
+/// How a log is kept, for [`FileAudit::open`].
+#[derive(Debug)]
+pub struct FileAuditOptions {
+    directory: PathBuf,
+    key: SigningKey,
+    durability: Durability,
+    max_bytes: u64,
+    max_age: Duration,
+    keep_years: Option<u32>,
+    checkpoint_lines: u64,
+    checkpoint_interval: Duration,
+    queue: usize,
+    clock: Arc<dyn Clock>,
+}
+
+impl FileAuditOptions {
+    /// A log in `directory`, whose checkpoints `key` signs. The directory is made if it is missing. It is refused if others
+    /// than its owner may write to it or to its files, or could replace it.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>, key: SigningKey) -> Self {
+        Self {
+            directory: directory.into(),
+            key,
+            durability: Durability::default(),
+            max_bytes: 64 << 20,
+            max_age: Duration::from_secs(31 * 86_400),
+            keep_years: None,
+            checkpoint_lines: 1000,
+            checkpoint_interval: Duration::from_secs(60),
+            queue: 65_536,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// How much accesses wait. Default: best effort.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// A new file is begun after this many bytes. Default: 64 MiB. A batch is never split, so a file may be larger by one.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// A new file is begun when the last one was begun so long ago. Default: 31 days.
+    #[must_use]
+    pub fn max_age(mut self, age: Duration) -> Self {
+        self.max_age = age;
+        self
+    }
+
+    /// A file is deleted, when a new one is begun, if its last line is older than so many years of 365.25 days. The log says
+    /// so. Default: files are kept for ever.
+    #[must_use]
+    pub fn keep_years(mut self, years: u32) -> Self {
+        self.keep_years = Some(years);
+        self
+    }
+
+    /// At most this many lines come between two signatures; at least 1. Default: 1000. It holds for files that are begun from
+    /// now on, and every file says its number.
+    #[must_use]
+    pub fn checkpoint_lines(mut self, lines: u64) -> Self {
+        self.checkpoint_lines = lines.max(1);
+        self
+    }
+
+    /// What was written is signed after this time at the latest, give or take a second. Default: a minute.
+    #[must_use]
+    pub fn checkpoint_interval(mut self, time: Duration) -> Self {
+        self.checkpoint_interval = time;
+        self
+    }
+
+    /// At most this many records wait to be written, each of a few hundred bytes. Default: 65,536. In durable mode an access
+    /// fails when there are more.
+    #[must_use]
+    pub fn queue(mut self, records: usize) -> Self {
+        self.queue = records;
+        self
+    }
+
+    /// Takes the time of the log's own lines from `clock`, and the time between checkpoints.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+}
+
+impl FileAudit {
+    /// Opens a log, or begins one, and starts the thread that writes. Mends the log's end if a writer was killed.
+    ///
+    /// # Errors
+    /// - `InvalidConfig`: others may write to the directory or a file in it.
+    /// - `Corrupt`: the end of the log is not one that a writer could have left, killed or not.
+    /// - `Unavailable`: another process holds the log's lock for more than ten seconds.
+    /// - `Unsupported`: the log is of a newer format.
+    /// - What the file system says.
+    pub fn open(options: FileAuditOptions) -> Result<Self> {
+        let keep = options
+            .keep_years
+            .map(|years| Duration::from_secs(u64::from(years) * 31_557_600));
+        let rules = Rules {
+            directory: options.directory,
+            key: options.key,
+            max_bytes: options.max_bytes,
+            max_age: options.max_age,
+            keep,
+            checkpoint_lines: options.checkpoint_lines,
+        };
+        let log = Log::open(rules, options.clock.system_now())?;
+        let is_durable = options.durability == Durability::Durable;
+        let writer = Writer {
+            log,
+            signed_at: options.clock.now(),
+            clock: options.clock,
+            interval: options.checkpoint_interval,
+            is_durable,
+        };
+        let promise = Promise {
+            is_durable,
+            most: options.queue,
+        };
+        let queue = Queue::start(writer, promise)?;
+        Ok(Self { queue })
+    }
+
+    /// How many records were lost so far: they came too fast, or the disk did not take them.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.queue.lost_so_far()
+    }
+
+    /// Writes what there is, signs it, waits until it is on the disk, and ends the thread. Blocks for as long as the disk
+    /// takes. Records that come later are lost.
+    ///
+    /// # Errors
+    /// What the file system says; `Unavailable` when records were lost at last.
+    pub fn close(&self) -> Result<()> {
+        self.queue.close()
+    }
+}
+
+impl AuditSink for FileAudit {
+    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+        self.queue.record(record)
+    }
+
+    fn ready(&self) -> Result<()> {
+        self.queue.ready()
+    }
+}
+
+struct Writer {
+    log: Log,
+    clock: Arc<dyn Clock>,
+    interval: Duration,
+    /// When the last signature was made, as far as is known here.
+    signed_at: Duration,
+    is_durable: bool,
+}
+
+impl Keeper for Writer {
+    fn keep(&mut self, records: &[Arc<AuditRecord>], lost: u64) -> Result<()> {
+        let now = self.clock.system_now();
+        self.log.append(records, lost, now, self.is_durable).map_err(unavailable)
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        let now = self.clock.now();
+        if self.log.unsigned() == 0 {
+            self.signed_at = now;
+        } else if now.saturating_sub(self.signed_at) >= self.interval {
+            // Also when it fails, so that it is not tried again with every batch.
+            self.signed_at = now;
+            self.log.checkpoint(self.clock.system_now())?;
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<()> {
+        self.log.checkpoint(self.clock.system_now())
+    }
+}
+
+/// Whatever is wrong with the log: to accesses it is not there.
+fn unavailable(error: Error) -> Error {
+    if error.kind() == ErrorKind::Unavailable {
+        return error;
+    }
+    let hint = error.hint().unwrap_or("see to the directory of the audit log").to_owned();
+    Error::new(ErrorKind::Unavailable, "the audit log can't be written to")
+        .with_hint(hint)
+        .with_source(error)
+}

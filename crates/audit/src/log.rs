@@ -1,0 +1,419 @@
+//! The log in its directory, as its writer sees it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
+use keyfob_core::{AuditRecord, Result};
+
+use crate::keys::{SigningKey, log_id};
+use crate::line::{Access, Event, FORMAT, Hash, Line, body, seal, sign};
+use crate::permissions::{failed, prepare_directory};
+use crate::segment::{Found, Lock, beginning, damaged, ending, next_line, numbers, open_to_append, open_to_read, path_of};
+
+/// How a log is kept.
+pub(crate) struct Rules {
+    pub(crate) directory: PathBuf,
+    pub(crate) key: SigningKey,
+    pub(crate) max_bytes: u64,
+    pub(crate) max_age: Duration,
+    pub(crate) keep: Option<Duration>,
+    pub(crate) checkpoint_lines: u64,
+}
+
+/// A log to add to. Any number of processes may have one of the same directory: each takes the lock for each batch, and
+/// looks at what the others added before it adds its own.
+pub(crate) struct Log {
+    rules: Rules,
+    lock: File,
+    /// `None` when it has to be found out anew where the log ends.
+    tail: Option<Tail>,
+    /// The number and hash of the last line that is known to have been there: it has to stay.
+    known: (u64, Hash),
+}
+
+/// The last file, and where the chain ends.
+#[derive(Clone)]
+struct Tail {
+    log: Arc<str>,
+    number: u64,
+    file: Arc<File>,
+    length: u64,
+    began: SystemTime,
+    every: u64,
+    seq: u64,
+    hash: Hash,
+    /// Lines after the last signature.
+    unsigned: u64,
+    is_end: bool,
+}
+
+/// Lines that are to be added.
+struct Batch<'l> {
+    key: &'l SigningKey,
+    now: SystemTime,
+    tail: Tail,
+    text: Vec<u8>,
+}
+
+impl Log {
+    /// Opens the log in a directory or begins one, and mends its end if a writer was killed.
+    pub(crate) fn open(rules: Rules, now: SystemTime) -> Result<Self> {
+        prepare_directory(&rules.directory)?;
+        let lock = Lock::open(&rules.directory)?;
+        let mut log = Self {
+            rules,
+            lock,
+            tail: None,
+            known: (0, Hash::NONE),
+        };
+        log.locked(|log| {
+            let tail = log.tail_now(now)?;
+            let tail = log.rotate_if_due(tail, now)?;
+            log.tail = Some(tail);
+            Ok(())
+        })?;
+        Ok(log)
+    }
+
+    /// Adds a gap if records were lost, then the records, and with `sync` waits until the disk has them.
+    ///
+    /// If it fails, nothing was added.
+    pub(crate) fn append(&mut self, records: &[Arc<AuditRecord>], lost: u64, now: SystemTime, sync: bool) -> Result<()> {
+        self.locked(|log| {
+            let tail = log.tail_now(now)?;
+            let tail = log.rotate_if_due(tail, now)?;
+            let mut batch = log.batch(tail, now);
+            if lost > 0 {
+                batch.add(now, &Event::Gap { dropped: lost });
+            }
+            for record in records {
+                batch.add(record.time, &Event::Access(Box::new(Access::of(record))));
+            }
+            let (tail, text) = (batch.tail, batch.text);
+            log.tail = Some(log.write(tail, &text, sync)?);
+            Ok(())
+        })
+    }
+
+    /// Signs what was added since the last signature, if there is anything, and waits until the disk has it.
+    pub(crate) fn checkpoint(&mut self, now: SystemTime) -> Result<()> {
+        self.locked(|log| {
+            let tail = log.tail_now(now)?;
+            let mut batch = log.batch(tail, now);
+            if batch.tail.unsigned > 0 {
+                batch.checkpoint();
+            }
+            let (tail, text) = (batch.tail, batch.text);
+            log.tail = Some(log.write(tail, &text, true)?);
+            Ok(())
+        })
+    }
+
+    /// How many lines there are after the last signature.
+    pub(crate) fn unsigned(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| tail.unsigned)
+    }
+
+    /// Does something while no other process touches the log. After a failure the end is looked for anew.
+    fn locked(&mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        let lock = self
+            .lock
+            .try_clone()
+            .map_err(|source| failed("lock the audit log", &self.rules.directory, source))?;
+        let _lock = Lock::take(&lock, false)?;
+        let done = act(self);
+        match &self.tail {
+            Some(tail) if done.is_ok() => self.known = (tail.seq, tail.hash),
+            _ => self.tail = None,
+        }
+        done
+    }
+
+    fn batch(&self, tail: Tail, now: SystemTime) -> Batch<'_> {
+        Batch {
+            key: &self.rules.key,
+            now,
+            tail,
+            text: Vec::new(),
+        }
+    }
+
+    /// Adds text to the last file. `tail` is the state after it.
+    fn write(&self, mut tail: Tail, text: &[u8], sync: bool) -> Result<Tail> {
+        let before = tail.length;
+        let write = || -> io::Result<()> {
+            (&*tail.file).write_all(text)?;
+            if sync {
+                tail.file.sync_data()?;
+            }
+            Ok(())
+        };
+        if let Err(source) = write() {
+            // What may be there in part must not stay: the records count as lost. A failed sync says that nobody knows what
+            // the disk has, so the bytes are taken back too and written anew by the next attempt.
+            let _ = tail.file.set_len(before);
+            let path = path_of(&self.rules.directory, tail.number);
+            return Err(failed("write to the audit log", &path, source)
+                .with_hint("see to the disk: while the log can't be written, accesses that need a record fail"));
+        }
+        tail.length += text.len() as u64;
+        Ok(tail)
+    }
+
+    /// Where the log ends now.
+    fn tail_now(&mut self, now: SystemTime) -> Result<Tail> {
+        let tail = match self.tail.take() {
+            Some(tail) => self.follow(tail, now)?,
+            None => self.find(now)?,
+        };
+        if tail.is_end {
+            // Whoever ended the file was killed before the next one began.
+            return self.begin_file(&tail.log, tail.number + 1, tail.seq, tail.hash, now);
+        }
+        Ok(tail)
+    }
+
+    /// Finds the end of the log in its directory.
+    fn find(&self, now: SystemTime) -> Result<Tail> {
+        let directory = &self.rules.directory;
+        let Some(&number) = numbers(directory)?.last() else {
+            if self.known.0 > 0 {
+                return Err(damaged(directory, "all its files are gone"));
+            }
+            return self.begin_file(&log_id()?.into(), 1, 0, Hash::NONE, now);
+        };
+        let path = path_of(directory, number);
+        let file = open_to_append(&path)?;
+        let first = beginning(&file, &path)?;
+        let end = ending(&file, &path)?;
+        // What is here is the end only if it is not before what was seen already.
+        let (seq, hash) = self.known;
+        if end.seq < seq || (end.seq == seq && end.hash != hash) {
+            return Err(damaged(&path, "records are gone that were there"));
+        }
+        let tail = Tail {
+            log: first.log.into(),
+            number,
+            file: Arc::new(file),
+            length: end.whole,
+            began: first.time,
+            every: first.every,
+            seq: end.seq,
+            hash: end.hash,
+            unsigned: end.unsigned.unwrap_or(first.every),
+            is_end: end.is_end,
+        };
+        self.mend(tail, &end.unfinished, now)
+    }
+
+    /// Reads what other processes added since.
+    fn follow(&self, mut tail: Tail, now: SystemTime) -> Result<Tail> {
+        let path = path_of(&self.rules.directory, tail.number);
+        let read = |source| failed("read the audit log", &path, source);
+        let facts = tail.file.metadata().map_err(read)?;
+        if facts.nlink() == 0 {
+            return Err(damaged(&path, "the file is gone"));
+        }
+        if facts.len() < tail.length {
+            return Err(damaged(&path, "the file has become shorter"));
+        }
+        if facts.len() == tail.length {
+            return Ok(tail);
+        }
+        let mut file = open_to_read(&path)?;
+        file.seek(SeekFrom::Start(tail.length)).map_err(read)?;
+        let (mut reader, mut left, mut line) = (BufReader::new(file), facts.len() - tail.length, Vec::new());
+        loop {
+            match next_line(&mut reader, &mut left, &mut line).map_err(read)? {
+                Found::Line(length) => {
+                    let parsed = Line::parse(&line).map_err(|problem| damaged(&path, problem))?;
+                    if parsed.seq != tail.seq + 1 || Hash::of(tail.hash, parsed.body) != parsed.hash {
+                        return Err(damaged(&path, "a new line does not continue the chain"));
+                    }
+                    tail.seq = parsed.seq;
+                    tail.hash = parsed.hash;
+                    tail.length += length;
+                    tail.unsigned = if parsed.signed.is_some() { 0 } else { tail.unsigned + 1 };
+                    tail.is_end = matches!(parsed.event, Event::End { .. });
+                }
+                Found::Nothing if tail.is_end => return self.find(now),
+                Found::Nothing => return Ok(tail),
+                Found::Unfinished => return self.mend(tail, &line, now),
+                Found::TooLong => return Err(damaged(&path, "a line is too long")),
+            }
+        }
+    }
+
+    /// Cuts off what a killed writer left unfinished, and says so in the log.
+    fn mend(&self, tail: Tail, unfinished: &[u8], now: SystemTime) -> Result<Tail> {
+        if unfinished.is_empty() {
+            return Ok(tail);
+        }
+        let path = path_of(&self.rules.directory, tail.number);
+        tail.file
+            .set_len(tail.length)
+            .map_err(|source| failed("mend the audit log", &path, source))?;
+        if tail.is_end {
+            return Ok(tail);
+        }
+        let mut batch = self.batch(tail, now);
+        batch.add(
+            now,
+            &Event::Repair {
+                bytes: unfinished.len() as u64,
+                sha256: HEXLOWER.encode(digest(&SHA256, unfinished).as_ref()).into(),
+            },
+        );
+        let (tail, text) = (batch.tail, batch.text);
+        self.write(tail, &text, true)
+    }
+
+    fn rotate_if_due(&self, tail: Tail, now: SystemTime) -> Result<Tail> {
+        let age = now.duration_since(tail.began).unwrap_or_default();
+        if tail.length < self.rules.max_bytes && age < self.rules.max_age {
+            return Ok(tail);
+        }
+        let mut batch = self.batch(tail, now);
+        batch.checkpoint();
+        let next = batch.tail.number + 1;
+        batch.add(now, &Event::End { next });
+        let (tail, text) = (batch.tail, batch.text);
+        let tail = self.write(tail, &text, true)?;
+        let tail = self.begin_file(&tail.log, next, tail.seq, tail.hash, now)?;
+        self.expire(tail, now)
+    }
+
+    /// Makes a file that appears with its first line or not at all.
+    fn begin_file(&self, log: &Arc<str>, number: u64, seq: u64, head: Hash, now: SystemTime) -> Result<Tail> {
+        let path = path_of(&self.rules.directory, number);
+        let every = self.rules.checkpoint_lines;
+        let begin = Event::Begin {
+            format: FORMAT,
+            log: (&**log).into(),
+            file: number,
+            every,
+            head: head.to_hex().into(),
+            key: self.rules.key.public_key().id().into(),
+        };
+        let mut body = body(seq + 1, now, &begin);
+        let signature = self.rules.key.sign(&body);
+        sign(&mut body, &signature);
+        let mut text = Vec::new();
+        let hash = seal(head, body, &mut text);
+        let make = || -> io::Result<File> {
+            let unborn = self.rules.directory.join(".audit-next");
+            // Left over from a writer that was killed; the lock is ours.
+            match fs::remove_file(&unborn) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            let mut file = OpenOptions::new()
+                .read(true)
+                .append(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&unborn)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            fs::rename(&unborn, &path)?;
+            sync_directory(&self.rules.directory)?;
+            Ok(file)
+        };
+        let file = make().map_err(|source| failed("begin a file of the audit log", &path, source))?;
+        Ok(Tail {
+            log: Arc::clone(log),
+            number,
+            file: Arc::new(file),
+            length: text.len() as u64,
+            began: now,
+            every,
+            seq: seq + 1,
+            hash,
+            unsigned: 0,
+            is_end: false,
+        })
+    }
+
+    /// Deletes the files whose last line is old enough, after the log says so.
+    fn expire(&self, mut tail: Tail, now: SystemTime) -> Result<Tail> {
+        let Some(limit) = self.rules.keep.and_then(|keep| now.checked_sub(keep)) else {
+            return Ok(tail);
+        };
+        let directory = &self.rules.directory;
+        let old: Vec<u64> = numbers(directory)?
+            .into_iter()
+            .take_while(|&number| number < tail.number)
+            .collect();
+        let mut expired = Vec::new();
+        let mut last = None;
+        for number in old {
+            let path = path_of(directory, number);
+            let end = ending(&open_to_read(&path)?, &path)?;
+            if end.time > limit {
+                break;
+            }
+            expired.push(path);
+            last = Some((number, end));
+        }
+        let Some((number, end)) = last else {
+            return Ok(tail);
+        };
+        let mut batch = self.batch(tail, now);
+        batch.add(
+            now,
+            &Event::Expired {
+                file: number,
+                last: end.seq,
+                head: end.hash.to_hex().into(),
+            },
+        );
+        batch.checkpoint();
+        let text = batch.text;
+        tail = self.write(batch.tail, &text, true)?;
+        for path in expired {
+            fs::remove_file(&path).map_err(|source| failed("delete an old file of the audit log", &path, source))?;
+        }
+        sync_directory(directory).map_err(|source| failed("delete old files of the audit log", directory, source))?;
+        Ok(tail)
+    }
+}
+
+impl Batch<'_> {
+    fn add(&mut self, time: SystemTime, event: &Event<'_>) {
+        if self.tail.unsigned >= self.tail.every {
+            self.checkpoint();
+        }
+        let body = body(self.tail.seq + 1, time, event);
+        self.seal(body);
+        self.tail.unsigned += 1;
+        self.tail.is_end = matches!(event, Event::End { .. });
+    }
+
+    fn checkpoint(&mut self) {
+        let event = Event::Checkpoint {
+            log: (&*self.tail.log).into(),
+            head: self.tail.hash.to_hex().into(),
+            key: self.key.public_key().id().into(),
+        };
+        let mut body = body(self.tail.seq + 1, self.now, &event);
+        let signature = self.key.sign(&body);
+        sign(&mut body, &signature);
+        self.seal(body);
+        self.tail.unsigned = 0;
+    }
+
+    fn seal(&mut self, body: Vec<u8>) {
+        self.tail.hash = seal(self.tail.hash, body, &mut self.text);
+        self.tail.seq += 1;
+    }
+}
+
+fn sync_directory(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}

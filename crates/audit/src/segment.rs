@@ -1,0 +1,281 @@
+//! The files of a log: their names, their first lines, their ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use keyfob_core::{Error, ErrorKind, Result};
+use memchr::memmem;
+use rustix::fs::{FlockOperation, OFlags, flock};
+
+use crate::line::{Event, Hash, Line, MAX_LINE};
+use crate::permissions::{check_file, failed};
+
+/// A file of a log by its number, the first is 1.
+pub(crate) fn path_of(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("audit-{number:08}.jsonl"))
+}
+
+/// The numbers of the files that are there, in order.
+pub(crate) fn numbers(directory: &Path) -> Result<Vec<u64>> {
+    let list = || -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(directory)? {
+            let name = entry?.file_name();
+            let number = name
+                .to_str()
+                .and_then(|name| name.strip_prefix("audit-")?.strip_suffix(".jsonl"))
+                .and_then(|digits| digits.parse().ok())
+                .filter(|&number| path_of(directory, number).file_name() == Some(&name));
+            numbers.extend(number);
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    };
+    list().map_err(|source| failed("list the files of the audit log", directory, source))
+}
+
+/// The files and how long they are, at a moment when no writer is in the middle of a line.
+pub(crate) fn snapshot(directory: &Path) -> Result<Vec<(u64, u64)>> {
+    // A copy of a log may have no lock, and nobody writes to it.
+    let lock = File::open(directory.join("lock")).ok();
+    let _lock = lock.as_ref().map(|file| Lock::take(file, true)).transpose()?;
+    let mut files = Vec::new();
+    for number in numbers(directory)? {
+        let path = path_of(directory, number);
+        let facts = fs::metadata(&path).map_err(|source| failed("look at the audit log", &path, source))?;
+        files.push((number, facts.len()));
+    }
+    if files.is_empty() {
+        return Err(Error::new(ErrorKind::NotFound, "there is no audit log in the directory")
+            .with("path", directory.display().to_string()));
+    }
+    Ok(files)
+}
+
+/// Opens a file of the log to add to it.
+pub(crate) fn open_to_append(path: &Path) -> Result<File> {
+    let file = options()
+        .append(true)
+        .open(path)
+        .map_err(|source| failed("open the audit log", path, source))?;
+    check_file(&file, path)?;
+    Ok(file)
+}
+
+/// Opens a file of the log to read it.
+pub(crate) fn open_to_read(path: &Path) -> Result<File> {
+    options()
+        .open(path)
+        .map_err(|source| failed("open the audit log", path, source))
+}
+
+/// A link could lead anywhere, and to open a pipe could wait forever.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed());
+    options
+}
+
+/// The right to change the files of a log (exclusive), or to see them as no writer has them half-written (shared).
+pub(crate) struct Lock<'f>(&'f File);
+
+/// How long a process may keep the others waiting.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl<'f> Lock<'f> {
+    pub(crate) fn open(directory: &Path) -> Result<File> {
+        let path = directory.join("lock");
+        let file = options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|source| failed("open the lock of the audit log", &path, source))?;
+        check_file(&file, &path)?;
+        Ok(file)
+    }
+
+    /// # Errors
+    /// `Unavailable` when another process keeps the lock for more than ten seconds.
+    pub(crate) fn take(file: &'f File, is_shared: bool) -> Result<Self> {
+        let operation = if is_shared {
+            FlockOperation::NonBlockingLockShared
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
+        let give_up = Instant::now() + PATIENCE;
+        let mut pause = Duration::from_micros(50);
+        loop {
+            match flock(file, operation) {
+                Ok(()) => return Ok(Self(file)),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if Instant::now() < give_up => {
+                    thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(5));
+                }
+                Err(source) => {
+                    return Err(Error::new(ErrorKind::Unavailable, "can't lock the audit log")
+                        .with_hint(
+                            "another process that writes to it may hang: look for it, or give each process a log of its own",
+                        )
+                        .with_source(io::Error::from(source)));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Lock<'_> {
+    fn drop(&mut self) {
+        // The lock goes with the process at the latest.
+        let _ = flock(self.0, FlockOperation::Unlock);
+    }
+}
+
+/// What the first line of a file says.
+pub(crate) struct Beginning {
+    pub(crate) log: String,
+    pub(crate) every: u64,
+    pub(crate) time: SystemTime,
+}
+
+/// Reads the first line of a file.
+pub(crate) fn beginning(file: &File, path: &Path) -> Result<Beginning> {
+    let mut start = vec![0; MAX_LINE];
+    let length = read_at_most(file, &mut start, 0).map_err(|source| failed("read the audit log", path, source))?;
+    let line = start[..length].split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let parsed = Line::parse(line).map_err(|problem| damaged(path, format!("its first line is damaged: {problem}")))?;
+    match parsed.event {
+        Event::Begin { log, format, every, .. } if format == crate::line::FORMAT => Ok(Beginning {
+            log: log.into_owned(),
+            every,
+            time: parsed.time,
+        }),
+        Event::Begin { format, .. } => Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "the audit log is of format {format}, this program knows format {}",
+                crate::line::FORMAT
+            ),
+        )
+        .with("file", path.display().to_string())),
+        _ => Err(damaged(path, "its first line does not begin a log")),
+    }
+}
+
+/// The end of a file, as somebody finds it who has not written it.
+pub(crate) struct Ending {
+    /// The number and hash of the last whole line.
+    pub(crate) seq: u64,
+    pub(crate) hash: Hash,
+    pub(crate) time: SystemTime,
+    pub(crate) is_end: bool,
+    /// Where the last whole line ends.
+    pub(crate) whole: u64,
+    /// What comes after it: an unfinished line.
+    pub(crate) unfinished: Vec<u8>,
+    /// How many lines there are after the last signature; `None` when it is farther away than was looked.
+    pub(crate) unsigned: Option<u64>,
+}
+
+/// How far back a signature is looked for.
+const WINDOW: usize = 16 * MAX_LINE;
+
+/// Reads the end of a file.
+pub(crate) fn ending(file: &File, path: &Path) -> Result<Ending> {
+    let read = |error| failed("read the audit log", path, error);
+    let length = file.metadata().map_err(read)?.len();
+    let start = length.saturating_sub(WINDOW as u64);
+    let mut window = vec![0; usize::try_from(length - start).unwrap_or(WINDOW)];
+    let count = read_at_most(file, &mut window, start).map_err(read)?;
+    window.truncate(count);
+    let whole = window.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+    let unfinished = window.split_off(whole);
+    window.pop();
+    let mut lines = window.rsplit(|&byte| byte == b'\n');
+    let last = lines.next().unwrap_or_default();
+    let parsed = Line::parse(last).map_err(|problem| damaged(path, format!("its last line is damaged: {problem}")))?;
+    if let Some(before) = lines.clone().next()
+        && let Ok(before) = Line::parse(before)
+        && Hash::of(before.hash, parsed.body) != parsed.hash
+    {
+        return Err(damaged(path, "its last line does not have the hash that it should"));
+    }
+    let unsigned = std::iter::once(last)
+        .chain(lines)
+        .position(is_signed)
+        .and_then(|lines| u64::try_from(lines).ok());
+    Ok(Ending {
+        seq: parsed.seq,
+        hash: parsed.hash,
+        time: parsed.time,
+        is_end: matches!(parsed.event, Event::End { .. }),
+        whole: start + whole as u64,
+        unfinished,
+        unsigned,
+    })
+}
+
+/// Whether a line is a signed one. Inside of a JSON text every `"` has a `\` in front, so nothing else looks like this.
+pub(crate) fn is_signed(line: &[u8]) -> bool {
+    memmem::find(line, SIGNED).is_some()
+}
+
+const SIGNED: &[u8] = b"\",\"signature\":\"";
+
+/// Reads the next line without its newline into `line`, from a file that is read up to `left` bytes.
+pub(crate) fn next_line(reader: &mut BufReader<File>, left: &mut u64, line: &mut Vec<u8>) -> io::Result<Found> {
+    line.clear();
+    let most = (*left).min(MAX_LINE as u64);
+    let count = io::Read::take(&mut *reader, most).read_until(b'\n', line)? as u64;
+    *left -= count;
+    if line.pop_if(|byte| *byte == b'\n').is_some() {
+        Ok(Found::Line(count))
+    } else if count == 0 {
+        Ok(Found::Nothing)
+    } else if *left > 0 {
+        Ok(Found::TooLong)
+    } else {
+        Ok(Found::Unfinished)
+    }
+}
+
+/// What stands at a place of a file.
+pub(crate) enum Found {
+    /// A line of so many bytes, with its newline.
+    Line(u64),
+    /// The end of the file comes before the end of the line.
+    Unfinished,
+    /// More bytes than any line has.
+    TooLong,
+    Nothing,
+}
+
+fn read_at_most(file: &File, buffer: &mut [u8], start: u64) -> io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match file.read_at(&mut buffer[count..], start + count as u64) {
+            Ok(0) => break,
+            Ok(read) => count += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+/// A log to which nothing can be added, because somebody else has changed it.
+pub(crate) fn damaged(path: &Path, problem: impl std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        format!("the audit log was changed by somebody else: {problem}"),
+    )
+    .with("file", path.display().to_string())
+    .with_hint("`keyfob audit verify` shows what is wrong; keep the directory as evidence and begin a log in another one")
+}

@@ -1,0 +1,177 @@
+//! The proof that a log is as its writers left it.
+
+mod prover;
+
+use std::fmt;
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use keyfob_core::{Error, ErrorKind, Result};
+
+use crate::keys::PublicKey;
+use crate::line::Line;
+use crate::permissions::failed;
+use crate::segment::{Found, is_signed, next_line, open_to_read, path_of, snapshot};
+use prover::Prover;
+
+/// A signed line of a log, to be kept where the log's writer can't reach it: whatever comes before it in the log can't be
+/// changed, deleted or cut off any more without [`verify`] finding it.
+///
+/// `Display` and `FromStr` are one line of text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    seq: u64,
+    line: String,
+}
+
+impl Checkpoint {
+    /// The number of the line.
+    #[must_use]
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.line)
+    }
+}
+
+impl FromStr for Checkpoint {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let text = text.trim();
+        match Line::parse(text.as_bytes()) {
+            Ok(line) if line.signed.is_some() => Ok(Self {
+                seq: line.seq,
+                line: text.to_owned(),
+            }),
+            _ => Err(
+                Error::new(ErrorKind::InvalidInput, "this is not a checkpoint of an audit log")
+                    .with_hint("it is one line of JSON with a signature and a hash"),
+            ),
+        }
+    }
+}
+
+/// What [`verify`] found.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+#[must_use = "a log that was read is not yet a log that is intact"]
+pub struct Verification {
+    /// What is wrong, at the first place where something is. `None`: the log is intact, up to what the fields below say.
+    pub finding: Option<Finding>,
+    /// The files that were read.
+    pub files: u64,
+    /// The lines that are right.
+    pub lines: u64,
+    /// The accesses among them.
+    pub accesses: u64,
+    /// The last signed line: worth keeping elsewhere.
+    pub checkpoint: Option<Checkpoint>,
+    /// How many lines come after it. Whoever can write to the files can change these and not be found out.
+    pub unsigned: u64,
+    /// How many bytes of an unfinished line stand at the end: a writer was killed there. The next writer cuts them off.
+    pub unfinished: u64,
+    /// How often a writer cut off an unfinished line.
+    pub repairs: u64,
+    /// How many accesses were not recorded, as the log's writers say themselves.
+    pub lost: u64,
+    /// How many files were deleted because they were old enough.
+    pub expired: u64,
+}
+
+impl Verification {
+    /// Whether nothing was changed.
+    #[must_use]
+    pub fn is_intact(&self) -> bool {
+        self.finding.is_none()
+    }
+}
+
+/// The first place in a log that is not as its writers left it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The file.
+    pub file: PathBuf,
+    /// The line in it, counted from 1.
+    pub line: u64,
+    /// The number that the record there should have.
+    pub seq: u64,
+    /// What is wrong with it, in words.
+    pub problem: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            file,
+            line,
+            seq,
+            problem,
+        } = self;
+        write!(f, "{}:{line}: record {seq}: {problem}", file.display())
+    }
+}
+
+/// Reads the log in `directory` and proves every line.
+///
+/// A signature is right if one of `keys` made it; they must not come from where the log comes from. Every checkpoint in
+/// `kept` has to be in the log, or in a file that was deleted lawfully. Without one, what was cut off the log's end is not
+/// missed.
+///
+/// Writers may go on meanwhile: what they add after the start is not looked at.
+///
+/// # Errors
+/// `NotFound` when there is no log, `InvalidInput` without keys, and what the file system says. What is wrong with the log
+/// is no error but [`Verification::finding`].
+pub fn verify(directory: impl AsRef<Path>, keys: &[PublicKey], kept: &[Checkpoint]) -> Result<Verification> {
+    if keys.is_empty() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "a log can't be verified without the public key of its writer",
+        ));
+    }
+    let directory = directory.as_ref();
+    Prover::new(keys, kept).prove(directory, &snapshot(directory)?)
+}
+
+/// The last signed line of the log in `directory`, to be kept elsewhere. Proves no more than that one of `keys` made the
+/// signature.
+///
+/// # Errors
+/// `NotFound` when there is no log or no signature in it, `Corrupt` when the signature is none of `keys`, and what the file
+/// system says.
+pub fn checkpoint(directory: impl AsRef<Path>, keys: &[PublicKey]) -> Result<Checkpoint> {
+    let directory = directory.as_ref();
+    for (number, length) in snapshot(directory)?.into_iter().rev() {
+        let path = path_of(directory, number);
+        let read = |source| failed("read the audit log", &path, source);
+        let mut reader = BufReader::new(open_to_read(&path)?);
+        let (mut left, mut line, mut last) = (length, Vec::new(), None);
+        while let Found::Line(_) = next_line(&mut reader, &mut left, &mut line).map_err(read)? {
+            if is_signed(&line) {
+                last = Some(std::mem::take(&mut line));
+            }
+        }
+        let Some(last) = last else { continue };
+        let is_proven = Line::parse(&last)
+            .ok()
+            .and_then(|line| line.signed)
+            .is_some_and(|(body, signature)| keys.iter().any(|key| key.proves(body, signature)));
+        return match String::from_utf8(last) {
+            Ok(text) if is_proven => text.parse(),
+            _ => Err(Error::new(
+                ErrorKind::Corrupt,
+                "the last checkpoint of the audit log is not signed by a known key",
+            )
+            .with("file", path.display().to_string())
+            .with_hint("`keyfob audit verify` shows what is wrong")),
+        };
+    }
+    Err(Error::new(ErrorKind::NotFound, "the audit log has no checkpoint"))
+}

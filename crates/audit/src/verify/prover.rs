@@ -1,0 +1,289 @@
+//! Reads a log line by line and knows what has to come next.
+
+use std::io::BufReader;
+use std::path::{Path, PathBuf};
+
+use keyfob_core::Result;
+
+use super::{Checkpoint, Finding, Verification};
+use crate::keys::PublicKey;
+use crate::line::{Event, FORMAT, Hash, Line};
+use crate::permissions::failed;
+use crate::segment::{Found, next_line, open_to_read, path_of};
+
+pub(super) struct Prover<'k> {
+    keys: &'k [PublicKey],
+    kept: &'k [Checkpoint],
+    seen: Verification,
+    log: Option<String>,
+    every: u64,
+    /// The number and the hash of the last line that is right.
+    seq: u64,
+    hash: Hash,
+    /// The same of the line before the first that is there.
+    origin: Option<(u64, Hash)>,
+    /// The ends of deleted files: the file, the number and the hash of its last line.
+    expired: Vec<(u64, u64, Hash)>,
+    is_end: bool,
+    at: Place,
+}
+
+struct Place {
+    file: PathBuf,
+    line: u64,
+}
+
+/// What is wrong at a place.
+type Proven = Result<(), String>;
+
+impl<'k> Prover<'k> {
+    pub(super) fn new(keys: &'k [PublicKey], kept: &'k [Checkpoint]) -> Self {
+        Self {
+            keys,
+            kept,
+            seen: Verification::default(),
+            log: None,
+            every: 0,
+            seq: 0,
+            hash: Hash::NONE,
+            origin: None,
+            expired: Vec::new(),
+            is_end: false,
+            at: Place {
+                file: PathBuf::new(),
+                line: 1,
+            },
+        }
+    }
+
+    /// Proves the files with these numbers, each up to a length.
+    pub(super) fn prove(mut self, directory: &Path, files: &[(u64, u64)]) -> Result<Verification> {
+        let mut proven = Ok(());
+        for (position, &(number, length)) in files.iter().enumerate() {
+            self.at = Place {
+                file: path_of(directory, number),
+                line: 1,
+            };
+            proven = self.file(number, length, position + 1 == files.len())?;
+            if proven.is_err() {
+                break;
+            }
+        }
+        if proven.is_ok() {
+            proven = self.nothing_is_cut_off();
+        }
+        let mut seq = self.seq + 1;
+        if proven.is_ok()
+            && let Some(&(first, _)) = files.first()
+        {
+            proven = self.nothing_is_missing_before(first);
+            if proven.is_err() {
+                seq = self.origin.map_or(1, |(before, _)| before + 1);
+                self.at = Place {
+                    file: path_of(directory, first),
+                    line: 1,
+                };
+            }
+        }
+        if let Err(problem) = proven {
+            self.seen.finding = Some(Finding {
+                file: self.at.file,
+                line: self.at.line,
+                seq,
+                problem,
+            });
+        }
+        Ok(self.seen)
+    }
+
+    fn file(&mut self, number: u64, length: u64, is_last: bool) -> Result<Proven> {
+        let path = self.at.file.clone();
+        let read = |source| failed("read the audit log", &path, source);
+        if self.origin.is_some() && !self.is_end {
+            return Ok(Err("the file before this one was cut off, it has no last line".to_owned()));
+        }
+        self.is_end = false;
+        self.seen.files += 1;
+        let mut reader = BufReader::with_capacity(1 << 18, open_to_read(&path)?);
+        let (mut left, mut line) = (length, Vec::new());
+        let mut is_first = true;
+        loop {
+            match next_line(&mut reader, &mut left, &mut line).map_err(read)? {
+                Found::Line(_) => {
+                    if let Err(problem) = self.line(&line, number, is_first) {
+                        return Ok(Err(problem));
+                    }
+                    is_first = false;
+                    self.at.line += 1;
+                }
+                Found::Nothing if is_first => return Ok(Err("the file is empty".to_owned())),
+                Found::Nothing => return Ok(Ok(())),
+                Found::Unfinished if is_last && !is_first && !self.is_end && is_beginning_of_a_line(&line) => {
+                    self.seen.unfinished = line.len() as u64;
+                    return Ok(Ok(()));
+                }
+                Found::Unfinished => return Ok(Err("it does not end as a line does".to_owned())),
+                Found::TooLong => return Ok(Err("it is longer than any line".to_owned())),
+            }
+        }
+    }
+
+    fn line(&mut self, text: &[u8], number: u64, is_first: bool) -> Proven {
+        let line = Line::parse(text)?;
+        if self.is_end {
+            return Err("it comes after the last line of the file".to_owned());
+        }
+        if is_first && self.origin.is_none() {
+            self.begin(&line, number)?;
+        }
+        if line.seq != self.seq + 1 {
+            return Err(format!("the record that stands there has the number {}", line.seq));
+        }
+        if Hash::of(self.hash, line.body) != line.hash {
+            return Err("the record was changed or is not the one that was there, its hash is another".to_owned());
+        }
+        self.event(&line, number, is_first)?;
+        if let Some(kept) = self.kept.iter().find(|kept| kept.seq == line.seq)
+            && kept.line.as_bytes() != text
+        {
+            return Err("the kept checkpoint of this number is another: the log was written anew".to_owned());
+        }
+        if line.signed.is_some() {
+            self.seen.unsigned = 0;
+            self.seen.checkpoint = std::str::from_utf8(text).ok().map(|text| Checkpoint {
+                seq: line.seq,
+                line: text.to_owned(),
+            });
+        } else {
+            self.seen.unsigned += 1;
+            if self.seen.unsigned > self.every {
+                return Err(format!(
+                    "a signature is missing, there has to be one after {} lines",
+                    self.every
+                ));
+            }
+        }
+        self.seq = line.seq;
+        self.hash = line.hash;
+        self.seen.lines += 1;
+        Ok(())
+    }
+
+    /// Takes the first line of all. What came before it was deleted, lawfully or not: that is known at the end.
+    fn begin(&mut self, line: &Line<'_>, number: u64) -> Proven {
+        let Event::Begin { head, .. } = &line.event else {
+            return Err("the file does not begin as a file does".to_owned());
+        };
+        self.hash = Hash::from_hex(head.as_bytes()).ok_or("it names no hash before it")?;
+        self.seq = line.seq.checked_sub(1).ok_or("its number can't be zero")?;
+        if number == 1 && (self.seq, self.hash) != (0, Hash::NONE) {
+            return Err("the first file does not begin with the first record".to_owned());
+        }
+        self.origin = Some((self.seq, self.hash));
+        Ok(())
+    }
+
+    fn event(&mut self, line: &Line<'_>, number: u64, is_first: bool) -> Proven {
+        if matches!(line.event, Event::Begin { .. }) != is_first {
+            return Err("it belongs at the beginning of a file, or something else does".to_owned());
+        }
+        match &line.event {
+            Event::Begin {
+                format,
+                log,
+                file,
+                every,
+                head,
+                ..
+            } => {
+                if *format != FORMAT {
+                    return Err(format!("the file is of format {format}, this program knows format {FORMAT}"));
+                }
+                if *file != number {
+                    return Err(format!("the file was number {file} and was given another name"));
+                }
+                if self.log.get_or_insert_with(|| log.clone().into_owned()) != log {
+                    return Err("the file is of another log".to_owned());
+                }
+                self.every = *every;
+                self.signed(line, head)
+            }
+            Event::Checkpoint { log, head, .. } => {
+                if self.log.as_deref() != Some(log) {
+                    return Err("the checkpoint is of another log".to_owned());
+                }
+                self.signed(line, head)
+            }
+            _ if line.signed.is_some() => Err("it is signed, and records of its kind are not".to_owned()),
+            Event::Access(access) => {
+                if access.to_record(line.time).is_none() {
+                    return Err("it says something that this program does not know".to_owned());
+                }
+                self.seen.accesses += 1;
+                Ok(())
+            }
+            Event::Gap { dropped } => {
+                self.seen.lost = self.seen.lost.saturating_add(*dropped);
+                Ok(())
+            }
+            Event::Repair { .. } => {
+                self.seen.repairs += 1;
+                Ok(())
+            }
+            Event::Expired { file, last, head } => {
+                let head = Hash::from_hex(head.as_bytes()).ok_or("it names no hash")?;
+                self.expired.push((*file, *last, head));
+                Ok(())
+            }
+            Event::End { next } => {
+                if *next != number + 1 {
+                    return Err(format!("it says that file {next} comes next"));
+                }
+                self.is_end = true;
+                Ok(())
+            }
+        }
+    }
+
+    fn signed(&self, line: &Line<'_>, head: &str) -> Proven {
+        if head != self.hash.to_hex() {
+            return Err("it is signed for another place".to_owned());
+        }
+        let Some((body, signature)) = line.signed else {
+            return Err("its signature is missing".to_owned());
+        };
+        if self.keys.iter().any(|key| key.proves(body, signature)) {
+            return Ok(());
+        }
+        Err("its signature is not of a known key".to_owned())
+    }
+
+    fn nothing_is_missing_before(&mut self, first: u64) -> Proven {
+        let Some((seq, head)) = self.origin.filter(|_| first > 1) else {
+            return Ok(());
+        };
+        if !self.expired.contains(&(first - 1, seq, head)) {
+            return Err("the files before this one are missing, and the log does not say that they were old enough".to_owned());
+        }
+        self.seen.expired = first - 1;
+        Ok(())
+    }
+
+    fn nothing_is_cut_off(&self) -> Proven {
+        match self.kept.iter().map(|kept| kept.seq).find(|&kept| kept > self.seq) {
+            Some(kept) => Err(format!("the log was cut off here, the kept checkpoint has the number {kept}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Whether a writer that was killed can have left this: the beginning of a line, and not a whole one with something after it.
+fn is_beginning_of_a_line(text: &[u8]) -> bool {
+    let start = b"{\"seq\":";
+    let length = text.len().min(start.len());
+    let is_whole_and_more = memchr::memmem::find_iter(text, b"\"}").any(|end| {
+        let end = end + 2;
+        end < text.len() && Line::parse(&text[..end]).is_ok()
+    });
+    text[..length] == start[..length] && !is_whole_and_more
+}

@@ -1,0 +1,308 @@
+//! Whatever somebody does to a log without its key is found, at its place, and an intact log is never accused.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use common::{Bed, files, give};
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use keyfob_audit::{Checkpoint, FileAudit, Finding, PublicKey, checkpoint, verify};
+
+const EDITS: u64 = 10_000;
+
+#[test]
+fn ten_thousand_edits_are_found() {
+    let bed = Bed::new();
+    for part in 0..3 {
+        let max_bytes = if part == 0 { u64::MAX } else { 1 };
+        let sink = FileAudit::open(bed.options().checkpoint_lines(4).max_bytes(max_bytes)).unwrap();
+        give(&sink, part * 7..part * 7 + 7);
+        sink.close().unwrap();
+    }
+    let kept = checkpoint(bed.log(), &[bed.public_key]).unwrap();
+    let original = Log::read(&bed.log());
+    assert!(original.files.len() >= 3);
+    let threads = 2;
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (bed, kept, original) = (&bed, &kept, &original);
+            scope.spawn(move || {
+                let place = bed.place.path().join(format!("copy{thread}"));
+                fs::create_dir(&place).unwrap();
+                for seed in (thread..EDITS).step_by(threads as usize) {
+                    one_edit(seed + 1, &place, original, kept, bed.public_key);
+                }
+            });
+        }
+    });
+}
+
+fn one_edit(seed: u64, place: &Path, original: &Log, kept: &Checkpoint, key: PublicKey) {
+    let mut random = Random(seed);
+    let (what, edited) = loop {
+        let (what, edited) = edit(&mut random, original);
+        // Two equal lines swapped are no edit.
+        if edited != *original {
+            break (what, edited);
+        }
+    };
+    edited.write(place);
+    let found = |kept: &[Checkpoint]| -> Option<Finding> { verify(place, &[key], kept).unwrap().finding };
+    let finding = found(std::slice::from_ref(kept));
+    let finding = finding.unwrap_or_else(|| panic!("edit {seed} ({what}) was not found"));
+    if let Some((file, line)) = original.first_difference(&edited)
+        && !what.starts_with("forged")
+    {
+        assert_eq!(
+            (&finding.file, finding.line),
+            (&place.join(file), line),
+            "edit {seed} ({what}): {finding}"
+        );
+    }
+    if !edited.is_a_beginning_of(original) {
+        let found = found(&[]);
+        assert!(found.is_some(), "edit {seed} ({what}) was not found without a checkpoint");
+    }
+    if seed % 50 == 1 {
+        original.write(place);
+        let seen = verify(place, &[key], std::slice::from_ref(kept)).unwrap();
+        assert_eq!((seen.finding, seen.unfinished), (None, 0), "an intact log was accused");
+    }
+}
+
+/// The files of a log by name, each with its lines.
+#[derive(Clone, PartialEq)]
+struct Log {
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Log {
+    fn read(directory: &Path) -> Self {
+        let name = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let files = files(directory)
+            .iter()
+            .map(|path| (name(path), fs::read(path).unwrap()))
+            .collect();
+        Self { files }
+    }
+
+    fn write(&self, directory: &Path) {
+        for file in files(directory) {
+            fs::remove_file(file).unwrap();
+        }
+        for (name, text) in &self.files {
+            fs::write(directory.join(name), text).unwrap();
+        }
+    }
+
+    /// Where a reader of `edited` meets the first thing that is another; `None` when that is the end of the log.
+    fn first_difference(&self, edited: &Self) -> Option<(String, u64)> {
+        for (index, (name, text)) in self.files.iter().enumerate() {
+            let Some((_, other)) = edited.files.iter().find(|(other, _)| other == name) else {
+                // The next file that is there does not continue what was before it.
+                let next = self.files[index + 1..]
+                    .iter()
+                    .find(|(name, _)| edited.files.iter().any(|(other, _)| other == name))?;
+                return Some((next.0.clone(), 1));
+            };
+            let (lines, others) = (lines(text), lines(other));
+            let same = lines.iter().zip(&others).take_while(|(a, b)| a == b).count();
+            if same < others.len() {
+                return Some((name.clone(), same as u64 + 1));
+            }
+            if same < lines.len() {
+                if others.is_empty() {
+                    return Some((name.clone(), 1));
+                }
+                // It ends too early, which is seen at the beginning of the next one.
+                return self.files.get(index + 1).map(|(name, _)| (name.clone(), 1));
+            }
+        }
+        None
+    }
+
+    /// Whether it is what `whole` looked like at an earlier time.
+    fn is_a_beginning_of(&self, whole: &Self) -> bool {
+        let Some(((name, text), before)) = self.files.split_last() else {
+            return true;
+        };
+        let Some((known, rest)) = whole.files.get(before.len()) else {
+            return false;
+        };
+        before == &whole.files[..before.len()]
+            && name == known
+            && text.len() >= lines(rest)[0].len()
+            // A file that has its last line does not end there.
+            && (text.len() < rest.len() || before.len() + 1 == whole.files.len() || text == rest)
+            && rest.starts_with(text)
+    }
+}
+
+/// The lines with their newlines.
+fn lines(text: &[u8]) -> Vec<Vec<u8>> {
+    text.split_inclusive(|&byte| byte == b'\n').map(<[u8]>::to_vec).collect()
+}
+
+fn edit(random: &mut Random, original: &Log) -> (&'static str, Log) {
+    let mut log = original.clone();
+    let count = log.files.len();
+    let file = random.below(count);
+    let text = &mut log.files[file].1;
+    let mut all = lines(text);
+    let (a, b) = (random.below(all.len()), random.below(all.len()));
+    let what = match random.below(11) {
+        0 | 1 => {
+            let at = random.below(text.len());
+            text[at] ^= 1 << random.below(8);
+            return ("flipped a bit", log);
+        }
+        2 => {
+            text.truncate(random.below(text.len()));
+            return ("cut a file off", log);
+        }
+        3 => {
+            all.swap(a, b);
+            "swapped lines"
+        }
+        4 => {
+            all.remove(a);
+            "took a line out"
+        }
+        5 => {
+            let line = all[a].clone();
+            all.insert(b, line);
+            "doubled a line"
+        }
+        6 => {
+            all.truncate(a);
+            "cut lines off"
+        }
+        7 => {
+            let line = all.remove(a);
+            all.insert(random.below(all.len() + 1), line);
+            "moved a line"
+        }
+        8 => {
+            if random.below(2) == 0 {
+                log.files.remove(file);
+                return ("took a file out", log);
+            }
+            let other = random.below(count);
+            let text = log.files[file].1.clone();
+            log.files[file].1 = std::mem::replace(&mut log.files[other].1, text);
+            return ("swapped files", log);
+        }
+        9 => {
+            forge(random, &mut log, true);
+            return ("forged and signed with another key", log);
+        }
+        _ => {
+            forge(random, &mut log, false);
+            return ("forged and chained anew, with the old signatures", log);
+        }
+    };
+    log.files[file].1 = all.concat();
+    (what, log)
+}
+
+/// Changes a record, takes one out or puts one in, and then mends numbers and hashes as the format says.
+fn forge(random: &mut Random, log: &mut Log, sign: bool) {
+    let key = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
+    let mut all: Vec<(usize, String)> = Vec::new();
+    for (index, (_, text)) in log.files.iter().enumerate() {
+        all.extend(lines(text).into_iter().map(|line| (index, String::from_utf8(line).unwrap())));
+    }
+    let accesses: Vec<usize> = (0..all.len())
+        .filter(|&line| all[line].1.contains("\"kind\":\"access\""))
+        .collect();
+    let at = accesses[random.below(accesses.len())];
+    match random.below(3) {
+        0 => all[at].1 = all[at].1.replace("\"user\":\"jo\"", "\"user\":\"al\""),
+        1 => drop(all.remove(at)),
+        _ => {
+            let line = all[at].clone();
+            all.insert(at, line);
+        }
+    }
+    let mut texts = vec![String::new(); log.files.len()];
+    let mut hash = [0; 32];
+    for (number, (file, line)) in all.iter().enumerate() {
+        let body = &line[..line.rfind(",\"hash\":\"").unwrap()];
+        let mut body = format!("{{\"seq\":{},{}", number + 1, body.split_once(',').unwrap().1);
+        if let Some(start) = body.find("\"head\":\"").filter(|_| body.contains("\"signature\"")) {
+            body.replace_range(start + 8..start + 72, &HEXLOWER.encode(&hash));
+        }
+        if sign && let Some(start) = body.find(",\"signature\":\"") {
+            body.truncate(start);
+            let signature = key.sign(format!("keyfob audit log v1\n{body}").as_bytes());
+            body = format!("{body},\"signature\":\"{}\"", BASE64URL_NOPAD.encode(signature.as_ref()));
+        }
+        let mut context = Context::new(&SHA256);
+        context.update(&hash);
+        context.update(body.as_bytes());
+        hash.copy_from_slice(context.finish().as_ref());
+        texts[*file].push_str(&format!("{body},\"hash\":\"{}\"}}\n", HEXLOWER.encode(&hash)));
+    }
+    for (index, text) in texts.into_iter().enumerate() {
+        log.files[index].1 = text.into_bytes();
+    }
+}
+
+#[test]
+fn a_forger_with_the_key_is_found_by_a_kept_checkpoint_and_only_so() {
+    let bed = Bed::new();
+    let sink = FileAudit::open(bed.options()).unwrap();
+    give(&sink, 0..5);
+    sink.close().unwrap();
+    let kept = checkpoint(bed.log(), &[bed.public_key]).unwrap();
+    let mut log = Log::read(&bed.log());
+    forge(&mut Random(1), &mut log, true);
+    log.write(&bed.log());
+    // The forger's key stands in for a stolen one.
+    let key = Ed25519KeyPair::from_seed_unchecked(&[9; 32]).unwrap();
+    let stolen: PublicKey = format!(
+        "keyfob-audit-public-key:{}",
+        BASE64URL_NOPAD.encode(key.public_key().as_ref())
+    )
+    .parse()
+    .unwrap();
+    // This also says that what was forged above was forged well.
+    assert_eq!(verify(bed.log(), &[stolen], &[]).unwrap().finding, None);
+    assert!(verify(bed.log(), &[stolen], &[kept]).unwrap().finding.is_some());
+}
+
+#[test]
+fn signatures_that_are_missing_are_missed() {
+    let bed = Bed::new();
+    let sink = FileAudit::open(bed.options().checkpoint_lines(1000)).unwrap();
+    give(&sink, 0..20);
+    sink.close().unwrap();
+    let mut log = Log::read(&bed.log());
+    // As if the writer had promised a signature every ten lines: then its own signature does not hold any more.
+    let text = String::from_utf8(log.files[0].1.clone()).unwrap();
+    log.files[0].1 = text.replacen("\"every\":1000", "\"every\":9999", 1).into_bytes();
+    log.write(&bed.log());
+    assert_eq!(bed.verify().finding.unwrap().line, 1);
+}
+
+/// xorshift64*
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        if self.0 < 1 << 32 {
+            // A small seed has few bits.
+            self.0 = self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+        }
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16;
+        usize::try_from(number % end as u64).unwrap()
+    }
+}
