@@ -149,7 +149,7 @@ macro_rules! variables {
 
 // name: scope, whether it is a secret, meaning, default
 variables! {
-    SECRET_PROVIDER: Global, false, "Which store: a provider (`aws`, `gcp`, `azure`, `vault`, `k8s`, `env`, `dotenv`, `sqlite`, `postgres`), a store of `keyfob.toml`, or a store URL.", "`default` of `keyfob.toml`, else detection";
+    SECRET_PROVIDER: Global, false, "Which store: a provider (`aws`, `gcp`, `azure`, `vault`, `k8s`, `env`, `dotenv`, `sqlite`, `postgres`), a store of `keyfob.toml`, or a store URL; several with commas between them are a failover list.", "`default` of `keyfob.toml`, else detection";
     ENABLE_SECRET_MANAGER: Global, false, "`false` means: use the process environment (`env`), whatever `SECRET_PROVIDER` says.", "`true`";
     SECRET_CACHE_TTL: Global, false, "How long a value may be served from the cache, in milliseconds; `0` turns the cache off.", "`ttl` under `[cache]` of `keyfob.toml`, else `300000` (5 minutes)";
     SECRET_CACHE_MAX_AGE: Global, false, "The hard maximum age of a cached value, in milliseconds: up to it the cache answers for a store that is unavailable, too slow or asks for fewer requests.", "`max_age` under `[cache]`, else `3600000` (1 hour)";
