@@ -59,9 +59,9 @@ fn kills(count: u64) {
         handed_out as u64 > count,
         "only {handed_out} values were handed out in {count} lives"
     );
-    let told =
-        format!("{count} kills: {handed_out} values handed out, each with its record; unfinished lines mended: {repairs}\n");
-    std::io::stdout().lock().write_all(told.as_bytes()).unwrap();
+    keyfob_testkit::tell(&format!(
+        "audit: {count} kills, {handed_out} values handed out, each with its record; unfinished lines mended: {repairs}"
+    ));
 }
 
 /// Lets a child read secrets for a time, kills it, and returns what it says it was handed out.
