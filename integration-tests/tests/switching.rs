@@ -186,9 +186,38 @@ fn one_application_sees_the_same_bytes_whichever_store_it_runs_with() {
         Provider::Kubernetes,
         Provider::Postgres,
     ];
+    see_the_same_bytes(test, &providers);
+}
+
+/// `K8S_SECRET_NAME` makes another store of `k8s`.
+#[test]
+fn one_application_sees_the_same_bytes_in_the_keys_of_one_object() {
+    let test = "one_application_sees_the_same_bytes_in_the_keys_of_one_object";
+    see_the_same_bytes(test, &[Provider::KubernetesObject]);
+}
+
+/// KV 1 keeps values and nothing else.
+#[test]
+fn one_application_sees_the_same_bytes_in_kv_1() {
+    let test = "one_application_sees_the_same_bytes_in_kv_1";
+    let Some(world) = World::new().with(test, Provider::VaultKv1) else {
+        return;
+    };
+    for (name, text) in FILES {
+        world.sandbox.write(name, text);
+    }
+    world.set_secrets();
+    let [store] = world.filled.as_slice() else {
+        panic!("one store")
+    };
+    world.succeed(&format!("keyfob copy --quiet --from sqlite: --to {store} --drop-metadata"));
+    assert_eq!(world.run_application(store), world.run_application("sqlite"));
+}
+
+fn see_the_same_bytes(test: &str, providers: &[Provider]) {
     let world = providers
-        .into_iter()
-        .try_fold(World::new(), |world, provider| world.with(test, provider));
+        .iter()
+        .try_fold(World::new(), |world, provider| world.with(test, *provider));
     let Some(world) = world else {
         return;
     };

@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn the_facade_has_a_feature_for_each_backend() {
         let manifest = fs::read_to_string(root().join(MANIFEST)).unwrap();
-        for backend in ["aws", "postgres", "sqlite", "vault"] {
+        for backend in ["aws", "azure", "gcp", "kubernetes", "postgres", "sqlite", "vault"] {
             assert!(features(&manifest).contains(&backend), "{backend}");
         }
     }

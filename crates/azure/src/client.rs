@@ -61,6 +61,11 @@ pub(crate) struct Changed {
 }
 
 impl Vault {
+    /// Which of several possible credentials gave the last token.
+    pub(crate) fn chosen_credential(&self) -> Option<&'static str> {
+        self.tokens.chosen()
+    }
+
     /// Makes the clients. Reads what is logged in with, and asks nobody.
     pub(crate) fn new(config: &AzureConfig) -> Result<Self> {
         config.check()?;

@@ -6,7 +6,7 @@ mod entra;
 mod managed;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -35,6 +35,11 @@ pub(crate) struct Tokens {
 #[async_trait]
 pub(crate) trait TokenSource: Send + Sync {
     async fn token(&self, scope: &str) -> Result<AccessToken, Problem>;
+
+    /// Which of several gave the last token; `None` before the first one, and where there is no choice.
+    fn chosen(&self) -> Option<&'static str> {
+        None
+    }
 }
 
 #[derive(Default)]
@@ -65,6 +70,7 @@ impl Tokens {
             AzureCredential::Machine { client_id } => Box::new(ManagedIdentity::machine(config, client_id.clone())?),
             AzureCredential::AzureCli { tenant_id } => Box::new(AzureCli::new(environment, tenant_id.clone())),
             AzureCredential::MachineOrAzureCli => Box::new(MachineOrAzureCli {
+                chosen: std::sync::Mutex::default(),
                 machine: ManagedIdentity::machine(config, None)?,
                 cli: AzureCli::new(environment, None),
             }),
@@ -78,6 +84,11 @@ impl Tokens {
             refused,
             state: Mutex::default(),
         }
+    }
+
+    /// See [`TokenSource::chosen`].
+    pub(crate) fn chosen(&self) -> Option<&'static str> {
+        self.source.chosen()
     }
 
     /// A token for `scope`: the one at hand while it is good, else a new one.
@@ -151,21 +162,36 @@ fn renew_at(now: OffsetDateTime, ends: OffsetDateTime) -> OffsetDateTime {
 struct MachineOrAzureCli {
     machine: ManagedIdentity,
     cli: AzureCli,
+    chosen: std::sync::Mutex<Option<&'static str>>,
+}
+
+impl MachineOrAzureCli {
+    fn choose(&self, chosen: &'static str) {
+        *self.chosen.lock().unwrap_or_else(PoisonError::into_inner) = Some(chosen);
+    }
 }
 
 #[async_trait]
 impl TokenSource for MachineOrAzureCli {
     async fn token(&self, scope: &str) -> Result<AccessToken, Problem> {
         let machine = match self.machine.token(scope).await {
-            Ok(token) => return Ok(token),
+            Ok(token) => {
+                self.choose("the virtual machine's managed identity");
+                return Ok(token);
+            }
             Err(problem) => problem,
         };
-        self.cli.token(scope).await.map_err(|cli| {
+        let from_cli = self.cli.token(scope).await.inspect(|_| self.choose("Azure CLI"));
+        from_cli.map_err(|cli| {
             Problem::new(ErrorKind::Unauthenticated, "there are no Azure credentials")
                 .with("machine", machine.error.message().to_owned())
                 .with("azure_cli", cli.error.message().to_owned())
                 .hint(LOOKED_FOR)
         })
+    }
+
+    fn chosen(&self) -> Option<&'static str> {
+        *self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

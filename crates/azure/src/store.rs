@@ -164,6 +164,10 @@ impl SecretStore for AzureStore {
                 Err(failed) => return Err(failed.into_error().with("identity", inner.identity.as_str())),
             }
         }
+        // Only who has asked knows which of two it was.
+        if let Some(chosen) = inner.vault.chosen_credential() {
+            health.details.push(("logged in by", chosen.to_owned()));
+        }
         Ok(health)
     }
 }

@@ -56,6 +56,10 @@ async fn every_way_to_log_in_reaches_the_vault() {
         let health = store.health().await.unwrap_or_else(|error| panic!("{way}: {error:?}"));
         assert_eq!(health.warnings, Vec::<String>::new(), "{way}");
         assert!(!way.ends_with("client id") || identity.contains(all));
+        // Where two may be meant, who has logged in knows which it was.
+        let chosen = health.details.iter().find(|(name, _)| *name == "logged in by");
+        let expected = way.ends_with("else").then_some("the virtual machine's managed identity");
+        assert_eq!(chosen.map(|(_, chosen)| chosen.as_str()), expected, "{way}");
     }
 }
 

@@ -185,9 +185,13 @@ fn say_how_to_use(printer: &Printer, url: &StoreUrl, selection: &Selection) {
         Ok(choice) => format!("commands here use `{}` ({} decides)", choice.url, choice.source),
         Err(_) => "commands here have no store".to_owned(),
     };
-    printer.hint(&format!(
-        "{instead}; for the new store give `--store {url}`, or set `SECRET_PROVIDER={url}`"
-    ));
+    // What is shown of such a URL can't be used.
+    let how = if url.holds_secret() {
+        "give its whole URL as `--store` or in `SECRET_PROVIDER`; `PGPASSFILE` keeps the password out of it".to_owned()
+    } else {
+        format!("give `--store {url}`, or set `SECRET_PROVIDER={url}`")
+    };
+    printer.hint(&format!("{instead}; for the new store {how}"));
 }
 
 /// Whether there is a store already, of whatever keyfob.
