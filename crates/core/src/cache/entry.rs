@@ -9,16 +9,25 @@ use crate::error::{Error, Result};
 use crate::options::GetOptions;
 use crate::secret::{Freshness, Metadata, Secret};
 
-/// An answer as it is handed out, and until when.
-///
-/// `fresh_until` ≤ `revalidate_until` ≤ `dead_at`: nothing is handed out from `dead_at` on.
+/// An answer as it is handed out, and until when. What a hit looks at lies together, apart from the rest, because memory is
+/// what a hit waits for.
 #[derive(Debug)]
 pub(super) struct Entry {
     /// Says `Freshness::Cache` already, so that a hit shares it as it is. The error is always `NotFound`.
     pub(super) answer: Result<Secret>,
+    /// Until this moment, in nanoseconds of the timer, nothing needs to be looked at but the reader's own `max_age`.
+    plain_until: u64,
+    /// Whether it was handed out since the eviction looked at it last.
+    pub(super) used: AtomicBool,
+    rest: Box<Rest>,
+}
+
+/// `fresh_until` ≤ `revalidate_until` ≤ `dead_at`: nothing is handed out from `dead_at` on.
+#[derive(Debug)]
+struct Rest {
     /// The place in the order of eviction.
-    pub(super) number: u64,
-    pub(super) bytes: usize,
+    number: u64,
+    bytes: usize,
     asked_at: Duration,
     /// The store is not asked behind a hit before this.
     refresh_at: Duration,
@@ -26,8 +35,6 @@ pub(super) struct Entry {
     revalidate_until: Duration,
     dead_at: Duration,
     expires_at: Option<SystemTime>,
-    /// Whether it was handed out since the eviction looked at it last.
-    pub(super) used: AtomicBool,
     /// Whether the store is being asked behind the hits.
     refreshing: AtomicBool,
     /// The metadata as a stale answer has it, made when the first one is handed out.
@@ -67,7 +74,7 @@ impl Entry {
         let after = |time: Duration| life.asked_at.saturating_add(time);
         let dead_at = after(life.times.max_age);
         let fresh_until = after(life.ttl).min(dead_at);
-        Self {
+        let rest = Rest {
             number: 0,
             bytes: OVERHEAD_BYTES + texts + secret.value.len(),
             asked_at: life.asked_at,
@@ -76,18 +83,16 @@ impl Entry {
             revalidate_until: fresh_until.saturating_add(life.times.stale_while_revalidate).min(dead_at),
             dead_at,
             expires_at,
-            used: AtomicBool::new(false),
             refreshing: AtomicBool::new(false),
             stale: OnceLock::new(),
-            answer: Ok(secret),
-        }
+        };
+        Self::new(Ok(secret), rest)
     }
 
     /// That there is no such secret.
     pub(super) fn of_absence(error: &Error, life: Lifetime) -> Self {
         let until = life.asked_at.saturating_add(life.times.negative_ttl.min(life.times.max_age));
-        Self {
-            answer: Err(error.clone().with("freshness", "cache")),
+        let rest = Rest {
             number: 0,
             bytes: OVERHEAD_BYTES,
             asked_at: life.asked_at,
@@ -96,39 +101,71 @@ impl Entry {
             revalidate_until: until,
             dead_at: until,
             expires_at: None,
-            used: AtomicBool::new(false),
             refreshing: AtomicBool::new(false),
             stale: OnceLock::new(),
+        };
+        Self::new(Err(error.clone().with("freshness", "cache")), rest)
+    }
+
+    fn new(answer: Result<Secret>, rest: Rest) -> Self {
+        Self {
+            answer,
+            plain_until: rest.plain_until(),
+            used: AtomicBool::new(false),
+            rest: Box::new(rest),
         }
+    }
+
+    /// Its place in the order of eviction.
+    pub(super) fn number(&self) -> u64 {
+        self.rest.number
+    }
+
+    /// Gives it a place in the order of eviction.
+    pub(super) fn set_number(&mut self, number: u64) {
+        self.rest.number = number;
+    }
+
+    /// What it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.rest.bytes
     }
 
     /// Whether nobody will get it any more.
     pub(super) fn is_dead(&self, now: Duration) -> bool {
-        now >= self.dead_at
+        now >= self.rest.dead_at
     }
 
     /// Whether it may be handed out at all: not too old for the cache or for this read, and not expired. An expired
     /// secret is the store's to hand out, even to those who ask for one.
     fn is_alive(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> bool {
         !self.is_dead(now)
-            && options.max_age.is_none_or(|most| now.saturating_sub(self.asked_at) < most)
-            && self.expires_at.is_none_or(|expires| of_day() < expires)
+            && options
+                .max_age
+                .is_none_or(|most| now.saturating_sub(self.rest.asked_at) < most)
+            && self.rest.expires_at.is_none_or(|expires| of_day() < expires)
     }
 
     /// The answer to a read without waiting for the store, if there is one.
     pub(super) fn found(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> Option<Found> {
+        if options.max_age.is_none() && nanoseconds(now) < self.plain_until {
+            return Some(Found {
+                answer: self.answer.clone(),
+                refresh: false,
+            });
+        }
         if !self.is_alive(options, now, of_day) {
             return None;
         }
-        let due = now >= self.refresh_at;
-        if now < self.fresh_until {
+        let due = now >= self.rest.refresh_at;
+        if now < self.rest.fresh_until {
             return Some(Found {
                 answer: self.answer.clone(),
                 refresh: due,
             });
         }
         // Not due although it is stale: the store has failed just now.
-        if due && now >= self.revalidate_until {
+        if due && now >= self.rest.revalidate_until {
             return None;
         }
         Some(Found {
@@ -141,7 +178,7 @@ impl Entry {
     pub(super) fn cover(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> Option<Secret> {
         if !self.is_alive(options, now, of_day) {
             None
-        } else if now < self.fresh_until {
+        } else if now < self.rest.fresh_until {
             self.answer.clone().ok()
         } else {
             self.stale()
@@ -157,24 +194,40 @@ impl Entry {
 
     /// Whether the caller is the one who asks the store.
     pub(super) fn begin_refresh(&self) -> bool {
-        !self.refreshing.swap(true, Ordering::Relaxed)
+        !self.rest.refreshing.swap(true, Ordering::Relaxed)
     }
 
     /// Nobody asks the store any more, and it stays in use as it is. The next one asks from `next` on.
     pub(super) fn end_refresh(&mut self, next: Option<Duration>) {
-        *self.refreshing.get_mut() = false;
+        *self.rest.refreshing.get_mut() = false;
         if let Some(next) = next {
-            self.refresh_at = next;
+            self.rest.refresh_at = next;
+            self.plain_until = self.rest.plain_until();
         }
     }
 
     fn stale(&self) -> Option<Secret> {
         let secret = self.answer.as_ref().ok()?;
-        let metadata = self.stale.get_or_init(|| {
+        let metadata = self.rest.stale.get_or_init(|| {
             let mut metadata = Metadata::clone(&secret.metadata);
             metadata.origin.freshness = Freshness::Stale;
             Arc::new(metadata)
         });
         Some(Secret::new(secret.value.clone(), Arc::clone(metadata)))
     }
+}
+
+impl Rest {
+    /// An expiry is a time of day and has to be looked at each time.
+    fn plain_until(&self) -> u64 {
+        if self.expires_at.is_some() {
+            return 0;
+        }
+        nanoseconds(self.refresh_at.min(self.fresh_until))
+    }
+}
+
+/// Enough for five hundred years.
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -48,13 +48,18 @@ const SHARDS: usize = 64;
 #[repr(align(128))]
 struct Shard(RwLock<HashTable<Named>>);
 
-/// All versions of one name that are kept, so that a write can forget them together.
+/// All versions of one name that are kept, so that a write can forget them together. One cache line.
 #[derive(Debug)]
+#[repr(align(64))]
 struct Named {
     name: SecretName,
     current: Option<Entry>,
-    others: HashMap<VersionSelector, Entry>,
+    /// Few names have any.
+    others: Option<Box<HashMap<VersionSelector, Entry>>>,
 }
+
+#[cfg(target_pointer_width = "64")]
+const _: () = assert!(size_of::<Named>() == 64);
 
 #[derive(Debug)]
 struct Ledger {
@@ -149,7 +154,7 @@ impl Table {
     fn look<T>(&self, name: &SecretName, version: &VersionSelector, at: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
         let hash = self.hash(name);
         let shard = self.shard(hash).0.read().unwrap_or_else(PoisonError::into_inner);
-        let named = shard.find(hash, |named| named.name == *name)?;
+        let named = shard.find(hash, |named| named.is(name))?;
         at(named.entry(version)?)
     }
 
@@ -281,17 +286,17 @@ impl Table {
     fn keep(&self, ledger: &mut Ledger, ticket: &Ticket, mut entry: Entry) {
         self.remove(ledger, ticket);
         let ring = ledger.ring(&entry);
-        if !ring.fits(entry.bytes) || entry.is_dead(self.settings.timer.latest()) {
+        if !ring.fits(entry.bytes()) || entry.is_dead(self.settings.timer.latest()) {
             return;
         }
-        ring.make_room(entry.bytes, |place, spare| self.turn(place, spare));
-        entry.number = ring.add(ticket.name.clone(), ticket.version.clone(), entry.bytes);
+        ring.make_room(entry.bytes(), |place, spare| self.turn(place, spare));
+        entry.set_number(ring.add(ticket.name.clone(), ticket.version.clone(), entry.bytes()));
         ring.tidy(|place| {
             self.look(&place.name, &place.version, |entry| {
-                (entry.number == place.number).then_some(())
+                (entry.number() == place.number).then_some(())
             })
             .is_some()
-                || place.number == entry.number
+                || place.number == entry.number()
         });
         let hash = self.hash(&ticket.name);
         let mut shard = self.write(hash);
@@ -300,12 +305,12 @@ impl Table {
             .or_insert_with(|| Named {
                 name: ticket.name.clone(),
                 current: None,
-                others: HashMap::new(),
+                others: None,
             })
             .into_mut();
         match ticket.version {
             VersionSelector::Current => named.current = Some(entry),
-            _ => drop(named.others.insert(ticket.version.clone(), entry)),
+            _ => drop(named.others.get_or_insert_default().insert(ticket.version.clone(), entry)),
         }
     }
 
@@ -323,7 +328,7 @@ impl Table {
 
     fn remove(&self, ledger: &mut Ledger, ticket: &Ticket) {
         if let Some(entry) = self.take(&ticket.name, &ticket.version, |_| true) {
-            ledger.ring(&entry).removed(entry.bytes);
+            ledger.ring(&entry).removed(entry.bytes());
         }
     }
 
@@ -336,15 +341,15 @@ impl Table {
 
     fn turn(&self, place: &Place, spare: bool) -> Turn {
         let look = self.look(&place.name, &place.version, |entry| {
-            let here = entry.number == place.number;
+            let here = entry.number() == place.number;
             here.then(|| spare && entry.used.swap(false, Ordering::Relaxed))
         });
         match look {
             None => Turn::Gone,
             Some(true) => Turn::Used,
             Some(false) => self
-                .take(&place.name, &place.version, |entry| entry.number == place.number)
-                .map_or(Turn::Gone, |entry| Turn::Evicted(entry.bytes)),
+                .take(&place.name, &place.version, |entry| entry.number() == place.number)
+                .map_or(Turn::Gone, |entry| Turn::Evicted(entry.bytes())),
         }
     }
 
@@ -358,9 +363,9 @@ impl Table {
         }
         let taken = match version {
             VersionSelector::Current => named.current.take(),
-            _ => named.others.remove(version),
+            _ => named.others.as_mut().and_then(|others| others.remove(version)),
         };
-        if named.current.is_none() && named.others.is_empty() {
+        if named.entries().next().is_none() {
             found.remove();
         }
         taken
@@ -373,7 +378,7 @@ impl Table {
             .find_mut(hash, |named| named.name == ticket.name)
             .and_then(|named| match &ticket.version {
                 VersionSelector::Current => named.current.as_mut(),
-                version => named.others.get_mut(version),
+                version => named.others.as_mut()?.get_mut(version),
             });
         if let Some(entry) = entry {
             change(entry);
@@ -409,8 +414,8 @@ impl Ledger {
     }
 
     fn forgot(&mut self, named: &Named) {
-        for entry in named.current.iter().chain(named.others.values()) {
-            self.ring(entry).removed(entry.bytes);
+        for entry in named.entries() {
+            self.ring(entry).removed(entry.bytes());
         }
     }
 
@@ -436,8 +441,19 @@ impl Named {
     fn entry(&self, version: &VersionSelector) -> Option<&Entry> {
         match version {
             VersionSelector::Current => self.current.as_ref(),
-            _ => self.others.get(version),
+            _ => self.others.as_ref()?.get(version),
         }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.current
+            .iter()
+            .chain(self.others.iter().flat_map(|others| others.values()))
+    }
+
+    /// Whoever asks with the same handle again need not read the text.
+    fn is(&self, name: &SecretName) -> bool {
+        std::ptr::eq(self.name.as_str(), name.as_str()) || self.name == *name
     }
 }
 
