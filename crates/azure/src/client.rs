@@ -133,8 +133,11 @@ impl Vault {
     pub(crate) async fn get_nothing(&self) -> Result<(), Failed> {
         let answer = self.ask(Permission::Get, self.client.get_secret(NOTHING, None)).await;
         match answer {
-            Err(failed) if !failed.is_not_found() => Err(failed),
-            _ => Ok(()),
+            Err(failed) if failed.is_not_found() => Ok(()),
+            // Whoever has made it has nothing to do with us, but an answer has to be one.
+            answer => wiped(answer?.into_model().map_err(failed)?)
+                .map(drop)
+                .ok_or_else(Failed::incomprehensible),
         }
     }
 
@@ -229,8 +232,10 @@ impl Vault {
                 _ => request.await,
             }
         };
-        let answer = tokio::time::timeout(self.timeout, answer).await;
-        let answer = answer.map_err(|_| Failed::too_late())?.map_err(failed);
+        let answer = match tokio::time::timeout(self.timeout, answer).await {
+            Ok(answer) => answer.map_err(failed),
+            Err(_) => Err(Failed::too_late()),
+        };
         if answer.as_ref().map_or_else(Failed::is_answer_to_one_known, |_| true) {
             self.is_met.store(true, Ordering::Relaxed);
         }

@@ -76,6 +76,8 @@ pub(crate) fn common(content_type: &'static str, redirect: &'static [ErrorKind])
     // that it is nonsense.
     let unknown: &[ErrorKind] = &[Timeout];
     let nonsense: &[ErrorKind] = &[Other, Timeout];
+    // A store that can rely on what its service promises of a 5xx says that nothing was done; the others that it is unknown.
+    let failed: &[ErrorKind] = &[Unavailable, Timeout];
     let status_200: &[(&str, &str)] = &[("status", "200")];
     vec![
         Spoil::new("refused connection", Fault::Pass, &[Unavailable]).effect(Effect::Refuse),
@@ -85,8 +87,12 @@ pub(crate) fn common(content_type: &'static str, redirect: &'static [ErrorKind])
         Spoil::new("hang", Fault::Hang, &[Timeout]),
         Spoil::new("half-open", Fault::HalfOpenAfter(20), &[Timeout]),
         Spoil::new("lost answer", Fault::LoseAnswer, &[Timeout]),
-        Spoil::new("500 with a page", page(500), &[Unavailable]).facts(&[("status", "500")]),
-        Spoil::new("503 with a page", page(503), &[Unavailable]).facts(&[("status", "503")]),
+        Spoil::new("500 with a page", page(500), &[Unavailable])
+            .writes(failed)
+            .facts(&[("status", "500")]),
+        Spoil::new("503 with a page", page(503), &[Unavailable])
+            .writes(failed)
+            .facts(&[("status", "503")]),
         Spoil::new("404 with a page", page(404), &[Other]).facts(&[("status", "404")]),
         Spoil::new("200 with a page", page(200), &[Other])
             .writes(nonsense)
