@@ -20,8 +20,8 @@ Examples:
   keyfob explain '${team:db/password}'       of a store that `keyfob.toml` names
   keyfob explain app.yaml
 
-JSON: {store: {url, location, name, decided_by, reason, identity} | null, error, considered: [{source, decided, outcome}],
-environment, allowed_schemes, references: [{reference, location, store, error}]}")]
+JSON: {store: {url, location, name, fallbacks, decided_by, reason, identity} | null, error,
+considered: [{source, decided, outcome}], environment, allowed_schemes, references: [{reference, location, store, error}]}")]
 pub(crate) struct Args {
     /// References (`${...}`) and files
     #[arg(value_name = "REF|FILE")]
