@@ -292,7 +292,7 @@ fn words(outcome: &Outcome) -> String {
 }
 
 /// Without what is another in each case, so that the same finding stands in the report once.
-fn general(error: &keyfob_core::Error) -> String {
+pub(crate) fn general(error: &keyfob_core::Error) -> String {
     let mut below = String::new();
     let mut source = std::error::Error::source(error);
     while let Some(error) = source {
@@ -302,8 +302,8 @@ fn general(error: &keyfob_core::Error) -> String {
     format!("{}: {}{below}", error.kind().words(), error.message())
 }
 
-/// Whether anything that the stores in files log has a value in it.
-fn watch_logs() -> &'static AtomicBool {
+/// Whether anything that keyfob's own stores log has a value in it.
+pub(crate) fn watch_logs() -> &'static AtomicBool {
     static LEAKED: AtomicBool = AtomicBool::new(false);
     static INSTALLED: Once = Once::new();
 

@@ -14,6 +14,7 @@ mod gcp;
 mod harm;
 mod kubernetes;
 mod memory;
+mod postgres;
 mod spoil;
 mod sqlite;
 mod suite;
