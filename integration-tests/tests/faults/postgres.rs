@@ -177,7 +177,7 @@ fn alone(fault: &Fault, index: usize, verb: Verb, moment: Moment, requests: usiz
         _ if !all => [1, requests / 2, requests].into(),
         // The same request meets what is much alike in another verb, and the first and the last meet everything.
         _ => (1..=requests)
-            .filter(|number| *number == 1 || *number == requests || (number + index + verb as usize) % 3 == 0)
+            .filter(|number| *number == 1 || *number == requests || (number + index + verb as usize).is_multiple_of(3))
             .collect(),
     };
     numbers.into_iter().map(Which::Only)
