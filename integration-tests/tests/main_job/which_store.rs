@@ -59,7 +59,10 @@ fn explain_says_who_decides_and_keeps_its_shape() {
         keys(&json),
         ["store", "error", "considered", "environment", "allowed_schemes", "references"]
     );
-    assert_eq!(keys(&json["store"]), ["url", "location", "name", "fallbacks", "decided_by", "reason", "identity"]);
+    assert_eq!(
+        keys(&json["store"]),
+        ["url", "location", "name", "fallbacks", "decided_by", "reason", "identity"]
+    );
     assert_eq!(json["store"]["decided_by"], "the variable `SECRET_PROVIDER`");
     assert_eq!(keys(&json["considered"][0]), ["source", "decided", "outcome"]);
     assert_eq!(json["references"].as_array().unwrap().len(), 3);
