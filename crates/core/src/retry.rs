@@ -18,7 +18,7 @@ use async_trait::async_trait;
 
 use self::budget::Budget;
 use self::call::{Call, Doubt};
-use self::hedge::{Answer as _, Times, Verb};
+use self::hedge::{Answer as _, Times};
 pub use self::options::RetryOptions;
 use crate::backend::BoxFuture;
 use crate::clock::{Clock, SystemClock};
@@ -29,6 +29,7 @@ use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, P
 use crate::random::Random;
 use crate::secret::{Metadata, Secret, VersionInfo};
 use crate::store::{Health, SecretStore, StoreInfo};
+use crate::verb::Verb;
 
 /// Sends again what failed and may succeed later, within a deadline and a budget. Stands under the cache and above
 /// failover.
@@ -83,7 +84,7 @@ pub struct RetryLayer {
 struct State {
     budget: Budget,
     counters: Counters,
-    times: [Times; Verb::COUNT],
+    times: [Times; Verb::ALL.len()],
 }
 
 #[derive(Debug, Default)]

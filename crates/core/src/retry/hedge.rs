@@ -10,20 +10,7 @@ use super::Retrying;
 use crate::backend::BoxFuture;
 use crate::error::Result;
 use crate::secret::Secret;
-
-/// The reads; each has its own idea of what is slow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
-    Get,
-    GetMany,
-    List,
-    Versions,
-    Health,
-}
-
-impl Verb {
-    pub(super) const COUNT: usize = 5;
-}
+use crate::verb::Verb;
 
 /// An answer that may be worth another try.
 pub(super) trait Answer {

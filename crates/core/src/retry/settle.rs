@@ -24,11 +24,11 @@ use std::time::{Duration, SystemTime};
 
 use super::Retrying;
 use super::call::{Call, Doubt};
-use super::hedge::Verb;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{Change, Expired, GetOptions, PutMode, PutRequest, VersionSelector};
 use crate::secret::{Metadata, Secret};
+use crate::verb::Verb;
 
 /// The store's clock and ours may differ by so much. AWS refuses requests whose time is further off.
 const SKEW: Duration = Duration::from_secs(300);
