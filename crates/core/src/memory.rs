@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
 
 use crate::capabilities::Capabilities;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{
@@ -21,6 +22,7 @@ use crate::value::SecretValue;
 /// Keeps secrets for as long as the process lives, with every capability of the contract.
 pub struct MemoryStore {
     info: StoreInfo,
+    clock: Arc<dyn Clock>,
     secrets: Mutex<BTreeMap<SecretName, History>>,
 }
 
@@ -47,8 +49,16 @@ impl MemoryStore {
     pub fn new() -> Self {
         Self {
             info: StoreInfo::new(SCHEME, "this process", Capabilities::FULL),
+            clock: Arc::new(SystemClock::new()),
             secrets: Mutex::default(),
         }
+    }
+
+    /// Takes the time of day from here; the default is [`SystemClock`].
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// Nothing is left half-written when a caller panics, so a poisoned lock is still whole.
@@ -76,7 +86,7 @@ impl MemoryStore {
                 .with("name", name.as_str())
                 .with("version", options.version.to_string())
         })?;
-        if options.expired == Expired::Refuse && stored.metadata.is_expired(SystemTime::now()) {
+        if options.expired == Expired::Refuse && stored.metadata.is_expired(self.clock.system_now()) {
             return Err(Error::new(ErrorKind::Expired, "the secret has expired").with("name", name.as_str()));
         }
         Ok(Secret::new(stored.value.clone(), stored.metadata.clone()))
@@ -132,7 +142,7 @@ impl SecretStore for MemoryStore {
             }
             _ => {}
         }
-        let now = SystemTime::now();
+        let now = self.clock.system_now();
         let mut metadata = current.map_or_else(|| Metadata::new(name.clone(), SCHEME), |current| current.metadata.clone());
         metadata.updated = Some(now);
         metadata.description = request.description.apply(metadata.description);
@@ -176,7 +186,7 @@ impl SecretStore for MemoryStore {
             DeleteMode::Recoverable { .. } | DeleteMode::StoreDefault if history.deleted_at.is_some() => {
                 return Err(not_found(name));
             }
-            DeleteMode::Recoverable { .. } | DeleteMode::StoreDefault => history.deleted_at = Some(SystemTime::now()),
+            DeleteMode::Recoverable { .. } | DeleteMode::StoreDefault => history.deleted_at = Some(self.clock.system_now()),
         }
         Ok(())
     }
