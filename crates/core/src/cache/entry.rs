@@ -136,14 +136,28 @@ impl Entry {
         now >= self.rest.dead_at
     }
 
-    /// Whether it may be handed out at all: not too old for the cache or for this read, and not expired. An expired
-    /// secret is the store's to hand out, even to those who ask for one.
+    /// From when on it is too old, for the cache or for this read.
+    fn dead_at(&self, options: &GetOptions) -> Duration {
+        let own = options
+            .max_age
+            .map_or(Duration::MAX, |most| self.rest.asked_at.saturating_add(most));
+        own.min(self.rest.dead_at)
+    }
+
+    /// The same for somebody who waits meanwhile: also from when on it has expired.
+    pub(super) fn gone_at(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> Duration {
+        let left = |expires: SystemTime| expires.duration_since(of_day()).unwrap_or_default();
+        let expires = self
+            .rest
+            .expires_at
+            .map_or(Duration::MAX, |expires| now.saturating_add(left(expires)));
+        expires.min(self.dead_at(options))
+    }
+
+    /// Whether it may be handed out at all: not too old and not expired. An expired secret is the store's to hand out,
+    /// even to those who ask for one.
     fn is_alive(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> bool {
-        !self.is_dead(now)
-            && options
-                .max_age
-                .is_none_or(|most| now.saturating_sub(self.rest.asked_at) < most)
-            && self.rest.expires_at.is_none_or(|expires| of_day() < expires)
+        now < self.dead_at(options) && self.rest.expires_at.is_none_or(|expires| of_day() < expires)
     }
 
     /// The answer to a read without waiting for the store, if there is one.

@@ -1,6 +1,7 @@
 //! A store with a memory.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{OptionFuture, join, join_all};
@@ -14,6 +15,9 @@ use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
 use crate::secret::{Metadata, Secret, VersionInfo};
 use crate::store::{Health, SecretStore, StoreInfo};
+
+/// An answer, and from when on it may not be handed out: what is from memory grows old.
+type Kept = (Result<Secret>, Duration);
 
 /// A store whose answers are kept as a [`CacheLayer`] says, and the handle to what is kept.
 ///
@@ -70,25 +74,67 @@ impl CachedStore {
         Some((found.answer, found.refresh))
     }
 
-    /// Answers what is not in memory, with at most one call.
-    async fn ask(&self, verb: Verb, requests: &[GetRequest]) -> Vec<Result<Secret>> {
-        let (begun, call) = self.begin(verb, requests, Purpose::Answer);
+    /// Answers with at most one call, and says until when each answer may be handed out.
+    async fn ask(&self, verb: Verb, requests: &[GetRequest], purpose: Purpose) -> Vec<Kept> {
+        let (begun, call) = self.begin(verb, requests, purpose);
         let joined = begun.iter().filter_map(|begun| match begun {
             Begun::Join(call, _) => Some(call.clone()),
-            Begun::Found(_) | Begun::Ask(_) => None,
+            Begun::Found(..) | Begun::Ask(_) => None,
         });
         let (asked, joined) = join(OptionFuture::from(call), join_all(joined)).await;
         let mut joined = joined.into_iter();
         let answers = begun.into_iter().map(|begun| match begun {
-            Begun::Found(answer) => Some(answer),
-            Begun::Ask(place) => asked.as_ref()?.get(place).cloned(),
-            Begun::Join(_, place) => joined.next()?.get(place).cloned(),
+            Begun::Found(answer, until) => Some((answer, until)),
+            Begun::Ask(place) => Some((asked.as_ref()?.get(place).cloned()?, Duration::MAX)),
+            Begun::Join(_, place) => Some((joined.next()?.get(place).cloned()?, Duration::MAX)),
         });
         requests
             .iter()
             .zip(answers.flatten())
-            .map(|(request, answer)| answer.or_else(|error| self.cover(request, error)))
+            .map(|(request, (answer, until))| (answer.or_else(|error| self.cover(request, error)), until))
             .collect()
+    }
+
+    /// Asks for the requests of a batch at these places, and says why the store could not answer one of them.
+    async fn fill(
+        &self,
+        requests: &[GetRequest],
+        places: Vec<usize>,
+        purpose: Purpose,
+        answers: &mut [Option<Kept>],
+    ) -> Option<Error> {
+        let wanted: Vec<GetRequest> = places.iter().map(|place| requests[*place].clone()).collect();
+        let mut failure = None;
+        for (place, (answer, until)) in places.into_iter().zip(self.ask(Verb::GetMany, &wanted, purpose).await) {
+            if let Err(error) = &answer
+                && error.kind().is_retryable()
+            {
+                failure = Some(error.clone());
+            }
+            answers[place] = Some((answer, until));
+        }
+        failure
+    }
+
+    /// What a batch found in memory has grown older while the rest was waited for. When some of it is too old by now, it
+    /// is asked for as well; unless the store has failed, because then the time for this is over, too.
+    async fn renew(&self, requests: &[GetRequest], failure: Option<Error>, answers: &mut [Option<Kept>]) {
+        let now = self.table.now();
+        let is_too_old = |answer: &Option<Kept>| answer.as_ref().is_some_and(|(_, until)| now >= *until);
+        if !answers.iter().any(is_too_old) {
+            return;
+        }
+        let Some(failure) = failure else {
+            let is_kept = |answer: &Option<Kept>| answer.as_ref().is_some_and(|(_, until)| *until < Duration::MAX);
+            let places = (0..requests.len()).filter(|place| is_kept(&answers[*place])).collect();
+            self.fill(requests, places, Purpose::Refresh, answers).await;
+            return;
+        };
+        for (request, answer) in requests.iter().zip(answers) {
+            if is_too_old(answer) {
+                *answer = Some((self.cover(request, failure.clone()), Duration::MAX));
+            }
+        }
     }
 
     /// Answers from memory after all when the store could not.
@@ -118,10 +164,11 @@ impl CachedStore {
             name: name.clone(),
             options: options.clone(),
         };
-        let answers = self.ask(Verb::Get, std::slice::from_ref(&request)).await;
+        let answers = self.ask(Verb::Get, std::slice::from_ref(&request), Purpose::Answer).await;
         answers
             .into_iter()
             .next()
+            .map(|(answer, _)| answer)
             .unwrap_or_else(|| unreachable!("one request has one answer"))
     }
 
@@ -168,28 +215,25 @@ impl SecretStore for CachedStore {
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
-        let mut misses = Vec::new();
         let mut due = Vec::new();
-        let found: Vec<Option<Result<Secret>>> = requests
-            .iter()
-            .map(|request| {
-                let found = self.find(&request.name, &request.options);
-                match &found {
-                    None => misses.push(request.clone()),
-                    Some((_, true)) => due.push(request.clone()),
-                    Some((_, false)) => {}
-                }
-                found.map(|(answer, _)| answer)
-            })
-            .collect();
+        let found = requests.iter().map(|request| {
+            let (found, until) = self.table.find_until(&request.name, &request.options)?;
+            self.follower.listen(&self.table);
+            if found.refresh {
+                due.push(request.clone());
+            }
+            Some((found.answer, until))
+        });
+        let mut answers: Vec<Option<Kept>> = found.collect();
         if !due.is_empty() {
             self.refresh(Verb::GetMany, &due);
         }
-        if misses.is_empty() {
-            return found.into_iter().flatten().collect();
+        let misses: Vec<usize> = (0..requests.len()).filter(|place| answers[*place].is_none()).collect();
+        if !misses.is_empty() {
+            let failure = self.fill(requests, misses, Purpose::Answer, &mut answers).await;
+            self.renew(requests, failure, &mut answers).await;
         }
-        let mut asked = self.ask(Verb::GetMany, &misses).await.into_iter();
-        found.into_iter().filter_map(|found| found.or_else(|| asked.next())).collect()
+        answers.into_iter().flatten().map(|(answer, _)| answer).collect()
     }
 
     async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {

@@ -86,8 +86,8 @@ pub struct CacheUsage {
 /// What a read that found nothing in memory does.
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// It is there by now.
-    Found(Result<Secret>),
+    /// It is there by now, and may be handed out until this moment.
+    Found(Result<Secret>, Duration),
     /// Somebody is asking the same: it takes this answer of that call.
     Join(Call, usize),
     /// It takes this answer of the call that begins now.
@@ -134,13 +134,34 @@ impl Table {
 
     /// The answer from memory, if there is one. At most one caller is told to refresh it.
     pub(super) fn find(&self, name: &SecretName, options: &GetOptions) -> Option<Found> {
+        self.find_and(name, options, |_, _| ()).map(|(found, ())| found)
+    }
+
+    /// The same for a batch, whose other answers may have to be waited for: and from when on it may not be handed out.
+    pub(super) fn find_until(&self, name: &SecretName, options: &GetOptions) -> Option<(Found, Duration)> {
+        self.find_and(name, options, |entry, now| {
+            entry.gone_at(options, now, || self.settings.timer.of_day())
+        })
+    }
+
+    fn find_and<T>(
+        &self,
+        name: &SecretName,
+        options: &GetOptions,
+        also: impl FnOnce(&Entry, Duration) -> T,
+    ) -> Option<(Found, T)> {
         let now = self.settings.timer.latest();
         self.look(name, &options.version, |entry| {
             let mut found = entry.found(options, now, || self.settings.timer.of_day())?;
             entry.touch();
             found.refresh = found.refresh && entry.begin_refresh();
-            Some(found)
+            Some((found, also(entry, now)))
         })
+    }
+
+    /// A moment that is not before now.
+    pub(super) fn now(&self) -> Duration {
+        self.settings.timer.latest()
     }
 
     /// What may stand in for an answer that the store could not give.
@@ -177,11 +198,12 @@ impl Table {
             let shared = times.keeps() && options.expired == Expired::Refuse;
             if shared
                 && purpose == Purpose::Answer
-                && let Some(found) = self.look(name, &options.version, |entry| {
-                    entry.found(options, latest, || self.settings.timer.of_day())
+                && let Some((found, until)) = self.look(name, &options.version, |entry| {
+                    let found = entry.found(options, latest, || self.settings.timer.of_day())?;
+                    Some((found, entry.gone_at(options, latest, || self.settings.timer.of_day())))
                 })
             {
-                return Begun::Found(found.answer);
+                return Begun::Found(found.answer, until);
             }
             let most = options.max_age.map_or(times.ttl, |age| age.min(times.ttl));
             let under_way = ledger.flights.get(name).and_then(|flights| flights.get(&options.version));

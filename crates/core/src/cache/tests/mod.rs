@@ -1,5 +1,6 @@
 //! Tests of the cache: every sentence about it, in virtual time.
 
+mod batches;
 mod bounds;
 mod forgetting;
 mod lifetime;
