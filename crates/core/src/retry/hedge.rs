@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 
 use super::Retrying;
 use crate::backend::BoxFuture;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::secret::Secret;
 use crate::verb::Verb;
 
@@ -16,17 +16,34 @@ use crate::verb::Verb;
 pub(super) trait Answer {
     /// Whether it is the last word: a value, or an error that would come again.
     fn is_final(&self) -> bool;
+
+    /// The same, asking for at least as long a pause as `other` does.
+    #[must_use]
+    fn waiting_for_both(self, other: &Self) -> Self;
 }
 
 impl<T> Answer for Result<T> {
     fn is_final(&self) -> bool {
         self.as_ref().err().is_none_or(|error| !error.kind().is_retryable())
     }
+
+    fn waiting_for_both(self, other: &Self) -> Self {
+        let wait = other.as_ref().err().and_then(Error::retry_after);
+        self.map_err(|error| match wait.max(error.retry_after()) {
+            Some(longest) if error.kind().is_retryable() => error.with_retry_after(longest),
+            _ => error,
+        })
+    }
 }
 
 impl Answer for Vec<Result<Secret>> {
     fn is_final(&self) -> bool {
         self.iter().all(Answer::is_final)
+    }
+
+    fn waiting_for_both(self, other: &Self) -> Self {
+        let pairs = self.into_iter().zip(other);
+        pairs.map(|(answer, other)| answer.waiting_for_both(other)).collect()
     }
 }
 
@@ -68,7 +85,8 @@ impl Retrying {
         let (answer, other) = select(first, send()).await.factor_first();
         match answer.is_final() {
             true => answer,
-            false => other.await,
+            // Who was refused first may have asked for the longer pause.
+            false => other.await.waiting_for_both(&answer),
         }
     }
 }

@@ -74,6 +74,20 @@ async fn a_final_error_wins_too_and_two_that_may_pass_are_retried() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_that_either_request_was_asked_for_is_kept() {
+    let refused = |milliseconds| error(ErrorKind::RateLimited).with_retry_after(Duration::from_millis(milliseconds));
+    for (first, second) in [(900, 300), (300, 900)] {
+        let (store, _, layered) = warm(hedging()).await;
+        store.then([
+            Step::after(40, Step::Fail(refused(first))),
+            Step::after(5, Step::Fail(refused(second))),
+        ]);
+        let (time, answer) = timed(&layered).await;
+        assert!(answer.is_ok() && time >= 925, "{time} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_usual_read_is_sent_once() {
     let (store, layer, layered) = warm(hedging()).await;
     for time in 1..=18 {
