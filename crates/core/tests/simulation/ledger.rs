@@ -1,0 +1,153 @@
+//! What audit and metrics were told of a day.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keyfob_core::{AuditReceipt, AuditRecord, AuditSink, Clock as _, Reason, Result};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Recorder, SharedString, Unit};
+
+use crate::dice::Dice;
+use crate::world::World;
+
+/// Keeps audit records by the access that they are of, which is in their reason.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    world: Arc<World>,
+    /// How long it takes until a record is safe; `None` when nobody has to wait for that.
+    pub(crate) sync: Option<Duration>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    open: HashMap<u64, Vec<Recorded>>,
+    total: u64,
+}
+
+/// A record, when it came, and as which.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorded {
+    pub(crate) record: Arc<AuditRecord>,
+    pub(crate) at: Duration,
+    pub(crate) index: u64,
+}
+
+impl Ledger {
+    pub(crate) fn new(world: &Arc<World>, dice: &Dice) -> Self {
+        Self {
+            world: Arc::clone(world),
+            sync: dice.pick(&[None, None, None, Some(Duration::from_millis(3))]),
+            state: Mutex::default(),
+        }
+    }
+
+    /// The reason of an access.
+    pub(crate) fn reason(access: u64) -> Result<Reason> {
+        Reason::new(&format!("access {access}"))
+    }
+
+    /// All records of an access so far.
+    pub(crate) fn take(&self, access: u64) -> Vec<Recorded> {
+        self.state().open.remove(&access).unwrap_or_default()
+    }
+
+    /// How many records there were.
+    pub(crate) fn total(&self) -> u64 {
+        self.state().total
+    }
+
+    /// Accesses with records that nobody has asked for.
+    pub(crate) fn left(&self) -> Vec<u64> {
+        self.state().open.keys().copied().collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl AuditSink for Ledger {
+    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+        let reason = record
+            .reason
+            .as_ref()
+            .and_then(|reason| reason.as_str().strip_prefix("access "));
+        let access = reason.and_then(|number| number.parse().ok());
+        self.world
+            .check(access.is_some(), || format!("a record of nobody's access: {record:?}"));
+        let mut state = self.state();
+        state.total += 1;
+        let recorded = Recorded {
+            record: Arc::clone(record),
+            at: self.world.now(),
+            index: state.total,
+        };
+        state.open.entry(access.unwrap_or_default()).or_default().push(recorded);
+        drop(state);
+        match self.sync {
+            None => AuditReceipt::Taken,
+            Some(time) => {
+                let clock = self.world.clock;
+                AuditReceipt::Pending(Box::pin(async move {
+                    clock.sleep(time).await;
+                    Ok(())
+                }))
+            }
+        }
+    }
+
+    fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Keeps the numbers of the metrics layer.
+#[derive(Debug, Default)]
+pub(crate) struct Meters {
+    counters: Mutex<BTreeMap<(String, String), Arc<AtomicU64>>>,
+    in_flight: Arc<AtomicU64>,
+}
+
+impl Meters {
+    /// The sum of a counter over all series with this value in the label that tells them apart.
+    pub(crate) fn count(&self, name: &str, value: &str) -> u64 {
+        let counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let wanted = |(of, label): &(String, String)| of == name && (value.is_empty() || label.ends_with(&format!("={value}")));
+        let found = counters.iter().filter(|(key, _)| wanted(key));
+        found.map(|(_, count)| count.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The calls that the metrics layer says are under way.
+    pub(crate) fn in_flight(&self) -> f64 {
+        f64::from_bits(self.in_flight.load(Ordering::Relaxed))
+    }
+}
+
+impl Recorder for Meters {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &metrics::Metadata<'_>) -> Counter {
+        // The label that matters comes last.
+        let labels: Vec<String> = key
+            .labels()
+            .map(|label| format!("{}={}", label.key(), label.value()))
+            .collect();
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        let counter = counters.entry((key.name().to_owned(), labels.join(" "))).or_default();
+        Counter::from_arc(Arc::clone(counter))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &metrics::Metadata<'_>) -> Gauge {
+        Gauge::from_arc(Arc::clone(&self.in_flight))
+    }
+
+    fn register_histogram(&self, _: &Key, _: &metrics::Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}

@@ -1,0 +1,145 @@
+//! A day of traffic over the full stack, in virtual time, as often as wanted, each day another.
+//!
+//! One seed decides everything: how the layers are set up, what ails the stores and when, who asks what, every answer's
+//! delay, every jitter. The same seed is the same day. Between the layers sit spies, so that each promise is checked where it
+//! is made, at every step:
+//!
+//! - `answers`: nothing older than the hard maximum age is handed out, nothing stale while the store is well, nothing that was
+//!   not there, nothing of another name, nothing from before a write or a change that was told of, nothing expired;
+//! - `access`: every access has one record that is right, also when its caller went away, and none takes longer than its
+//!   deadline;
+//! - `under_cache`: one call at a time for each answer;
+//! - `under_retry`: retries within the budget, not sooner than asked for, and only of what may be repeated;
+//! - `under_failover`: legal transitions, no call while a breaker is open, one probe at a time, and a later store only after
+//!   errors that may be passed over;
+//! - `store`: no more requests at once than the limit;
+//! - `world`: no write is done twice, and none of which its caller was told that it was not.
+//!
+//! A day that breaks a promise is replayed with the command that the test prints, and then told event by event.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "helpers of tests may panic and print as tests do"
+)]
+
+mod access;
+mod answers;
+mod dice;
+mod illness;
+mod ledger;
+mod setup;
+mod spy;
+mod store;
+mod traffic;
+mod under_cache;
+mod under_failover;
+mod under_retry;
+mod world;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use keyfob_core::VirtualClock;
+
+use crate::dice::Dice;
+use crate::ledger::Meters;
+use crate::setup::{Setup, Stack};
+use crate::traffic::Traffic;
+use crate::world::{Outcome, World};
+
+const SEED: &str = "KEYFOB_SIMULATION_SEED";
+
+/// Days that are short of nothing but time are enough for a change to core.
+const DAYS: u64 = 32;
+
+#[test]
+fn days_of_traffic_keep_every_promise() {
+    match std::env::var(SEED) {
+        Ok(seed) => replay(seed.parse().unwrap()),
+        Err(_) => simulate(1, DAYS),
+    }
+}
+
+#[test]
+#[ignore = "simulates ten thousand days, which takes half an hour"]
+fn ten_thousand_days_of_traffic_keep_every_promise() {
+    let first = std::env::var(SEED).map_or(1, |seed| seed.parse().unwrap());
+    simulate(first, 10_000);
+}
+
+#[test]
+fn the_same_seed_is_the_same_day() {
+    for seed in [3, 4] {
+        let [one, other] = [(); 2].map(|()| day(seed, false));
+        assert_eq!(
+            (one.fingerprint, one.checks),
+            (other.fingerprint, other.checks),
+            "seed {seed}"
+        );
+    }
+    assert_ne!(day(3, false).fingerprint, day(4, false).fingerprint);
+}
+
+/// One day, told event by event.
+fn replay(seed: u64) {
+    let outcome = day(seed, true);
+    for event in &outcome.events {
+        println!("{event}");
+    }
+    assert!(outcome.violations.is_empty(), "{}", report(seed, &outcome));
+}
+
+fn simulate(first: u64, days: u64) {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let (next, checks) = (AtomicU64::new(first), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + days {
+                        return;
+                    }
+                    let outcome = day(seed, false);
+                    checks.fetch_add(outcome.checks, Ordering::Relaxed);
+                    assert!(outcome.violations.is_empty(), "{}", report(seed, &outcome));
+                }
+            });
+        }
+    });
+    println!("{days} days from seed {first} on, {} checks", checks.into_inner());
+}
+
+fn report(seed: u64, outcome: &Outcome) -> String {
+    format!(
+        "seed {seed} broke a promise:\n  {}\nreplay it with: {SEED}={seed} cargo test -p keyfob-core --test simulation days",
+        outcome.violations.join("\n  ")
+    )
+}
+
+/// Simulates the day of this seed.
+fn day(seed: u64, tells: bool) -> Outcome {
+    let meters = Arc::new(Meters::default());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&*Arc::clone(&meters), || {
+        runtime.block_on(async move {
+            let dice = Dice::new(seed);
+            let morning = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+            let world = Arc::new(World::new(Setup::draw(&dice), VirtualClock::starting_at(morning), tells));
+            let stack = Arc::new(Stack::new(&world, &dice, meters).unwrap());
+            let traffic = Traffic::new(Arc::clone(&stack), dice.fork());
+            traffic.fill().await;
+            traffic.run().await;
+            if !world.is_broken() {
+                stack.check_evening();
+            }
+            world.outcome()
+        })
+    })
+}

@@ -1,0 +1,259 @@
+//! What the cache asks: one call at a time for each answer, each within its deadline.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use keyfob_core::{Expired, GetRequest, SecretName, VersionSelector};
+
+use crate::spy::{Answered, Asked, Ending, Watch};
+use crate::under_retry::UnderRetry;
+use crate::world::{Moment, World};
+
+/// Timers go by whole milliseconds, and a call waits for two of them at most.
+pub(crate) const TICKS: Duration = Duration::from_millis(2);
+
+/// What an answer is kept under.
+pub(crate) type Key = (SecretName, VersionSelector);
+
+/// Watches what the cache asks.
+#[derive(Debug)]
+pub(crate) struct UnderCache {
+    world: Arc<World>,
+    under_retry: Arc<UnderRetry>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: HashMap<u64, Moment>,
+    /// The call under way that readers of a key join.
+    flights: HashMap<Key, Flight>,
+    /// What the cache must have, if nothing was evicted.
+    kept: HashMap<Key, Entry>,
+    /// Until when the store may be left alone about a key.
+    left_alone: HashMap<Key, Duration>,
+}
+
+/// One read of a call under way.
+#[derive(Debug, Clone, Copy)]
+struct Flight {
+    call: u64,
+    began: Moment,
+    /// Whether its reader takes any age that the cache does.
+    takes_any_age: bool,
+    /// Whether nobody can say from here which of two that began at once the cache has.
+    is_doubtful: bool,
+}
+
+/// An answer that the cache has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Entry {
+    /// When the store was asked for it.
+    pub(crate) asked_at: Duration,
+    pub(crate) expires: bool,
+}
+
+impl UnderCache {
+    pub(crate) fn new(world: &Arc<World>, under_retry: Arc<UnderRetry>) -> Self {
+        Self {
+            world: Arc::clone(world),
+            under_retry,
+            state: Mutex::default(),
+        }
+    }
+
+    /// What the cache has under a key, unless it was evicted.
+    pub(crate) fn entry(&self, key: &Key) -> Option<Entry> {
+        let entry = self.state().kept.get(key).copied()?;
+        (self.world.last_forgotten(&key.0).at < entry.asked_at).then_some(entry)
+    }
+
+    /// Whether the store could not give an answer for this key now, or so shortly before that it is left alone.
+    pub(crate) fn is_left_alone(&self, key: &Key) -> bool {
+        self.state()
+            .left_alone
+            .get(key)
+            .is_some_and(|until| self.world.now() <= *until)
+    }
+
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state().calls.len()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The key under which others share the answer, if they do.
+    fn shared(&self, read: &GetRequest) -> Option<Key> {
+        let keeps = !self.world.setup.times(&read.name).ttl.is_zero();
+        (keeps && read.options.expired == Expired::Refuse).then(|| (read.name.clone(), read.options.version.clone()))
+    }
+
+    /// Of several reads of one key in a batch only one is kept, and a batch asks for what has to be newer before what is asked
+    /// for behind its hits at the same moment is sent.
+    fn doubtful(&self, read: &GetRequest, all: &[GetRequest], now: Moment) -> Option<Key> {
+        let key = self.shared(read)?;
+        let same = all.iter().filter(|other| self.shared(other).as_ref() == Some(&key));
+        if same.count() > 1 {
+            return Some(key);
+        }
+        let flight = self.state().flights.get(&key).copied()?;
+        let is_plain = flight.takes_any_age && read.options.max_age.is_none();
+        (flight.began.at == now.at && !is_plain).then_some(key)
+    }
+
+    fn begin_flight(&self, read: &GetRequest, now: Moment) {
+        let Some(key) = self.shared(read) else { return };
+        let Some(Flight {
+            began, takes_any_age, ..
+        }) = self.state().flights.get(&key).copied()
+        else {
+            return;
+        };
+        if now.at == began.at && !(takes_any_age && read.options.max_age.is_none()) {
+            return;
+        }
+        let ttl = self.world.setup.times(&read.name).ttl;
+        let most = read.options.max_age.map_or(ttl, |age| age.min(ttl));
+        let may_join = now.at - began.at < most && self.world.last_forgotten(&read.name).at < began.at;
+        self.world.check(!may_join, || {
+            format!(
+                "a second call for `{}` begins while one of {:?} ago is under way",
+                read.name,
+                now.at - began.at
+            )
+        });
+    }
+
+    fn end_flight(&self, number: u64, read: &GetRequest, answer: Option<&Answered>) {
+        let Some(key) = self.shared(read) else { return };
+        let now = self.world.now();
+        let mut state = self.state();
+        if let Some(answer) = answer.filter(|answer| answer.is_ill()) {
+            let pause = self.world.setup.pause_after_error.max(answer.retry_after.unwrap_or_default());
+            let until = state.left_alone.entry(key.clone()).or_default();
+            *until = (*until).max(now + pause);
+        }
+        let Some(Flight {
+            call,
+            began,
+            is_doubtful,
+            ..
+        }) = state.flights.get(&key).copied()
+        else {
+            return;
+        };
+        if call != number {
+            return;
+        }
+        state.flights.remove(&key);
+        if is_doubtful || self.world.last_forgotten(&read.name).at >= began.at {
+            state.kept.remove(&key);
+            return;
+        }
+        match answer {
+            Some(Answered {
+                error: None, expires, ..
+            }) => {
+                let entry = Entry {
+                    asked_at: began.at,
+                    expires: *expires,
+                };
+                state.kept.insert(key, entry);
+            }
+            Some(answer) if !answer.is_ill() => drop(state.kept.remove(&key)),
+            _ => {}
+        }
+    }
+}
+
+impl Watch for UnderCache {
+    fn begins(&self, asked: &Asked) -> u64 {
+        let (number, now) = (self.world.number(), self.world.moment());
+        self.world.event((1, asked.verb, asked.reads.len()), || {
+            format!(" call {number}: {}", describe(asked))
+        });
+        for read in &asked.reads {
+            self.begin_flight(read, now);
+        }
+        let doubtful: Vec<Key> = asked
+            .reads
+            .iter()
+            .filter_map(|read| self.doubtful(read, &asked.reads, now))
+            .collect();
+        let flights = asked.reads.iter().filter_map(|read| {
+            let flight = Flight {
+                call: number,
+                began: now,
+                takes_any_age: read.options.max_age.is_none(),
+                is_doubtful: doubtful.contains(&self.shared(read)?),
+            };
+            Some((self.shared(read)?, flight))
+        });
+        let mut state = self.state();
+        state.kept.retain(|key, _| !doubtful.contains(key));
+        state.calls.insert(number, now);
+        state.flights.extend(flights);
+        drop(state);
+        self.under_retry.call_begins(number, asked);
+        number
+    }
+
+    fn ends(&self, number: u64, asked: &Asked, ending: &Ending) {
+        let began = self.state().calls.remove(&number).unwrap_or_default();
+        let took = self.world.now() - began.at;
+        self.world.event((2, describe_ending(ending)), || {
+            format!(" call {number} ended: {}", describe_ending(ending))
+        });
+        self.world.check(took <= self.world.setup.retry.deadline + TICKS, || {
+            format!(
+                "{} took {took:?}, deadline {:?}",
+                asked.verb.as_str(),
+                self.world.setup.retry.deadline
+            )
+        });
+        for (index, read) in asked.reads.iter().enumerate() {
+            let answer = match ending {
+                Ending::Answered(answers) => answers.get(index),
+                Ending::Dropped => None,
+            };
+            self.end_flight(number, read, answer);
+        }
+        if asked.verb.is_write()
+            && let Some(name) = &asked.name
+        {
+            self.world.forgotten(Some(name));
+        }
+        self.under_retry.call_ends(number);
+    }
+}
+
+/// What is asked, for whoever replays a day.
+pub(crate) fn describe(asked: &Asked) -> String {
+    let reads: Vec<String> = asked.reads.iter().map(describe_read).collect();
+    let name = asked.name.as_ref().map(ToString::to_string).unwrap_or_default();
+    let mode = asked.mode.as_ref().map(|mode| format!(" {mode:?}")).unwrap_or_default();
+    format!("{} {}{name}{mode}", asked.verb.as_str(), reads.join(", "))
+}
+
+pub(crate) fn describe_read(read: &GetRequest) -> String {
+    let options = &read.options;
+    let age = options.max_age.map(|age| format!(" max_age {age:?}")).unwrap_or_default();
+    let expired = if options.expired == Expired::Allow { " expired" } else { "" };
+    format!("{}@{}{age}{expired}", read.name, options.version)
+}
+
+pub(crate) fn describe_ending(ending: &Ending) -> String {
+    let Ending::Answered(answers) = ending else {
+        return "dropped".to_owned();
+    };
+    let tell = |answer: &Answered| match (answer.error, answer.retry_after) {
+        (None, _) => "ok".to_owned(),
+        (Some(kind), None) => kind.to_string(),
+        (Some(kind), Some(wait)) => format!("{kind} for {wait:?}"),
+    };
+    let answers: Vec<String> = answers.iter().map(tell).collect();
+    answers.join(", ")
+}
