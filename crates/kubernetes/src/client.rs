@@ -23,7 +23,7 @@ pub(crate) use self::call::{Accept, Call, Path, Query};
 use self::token::TokenSource;
 pub(crate) use self::transport::of_program;
 use crate::config::{Access, KubernetesConfig};
-use crate::error::{Failed, incomprehensible};
+use crate::error::{Failed, incomprehensible, was_not_processed};
 
 /// Asks an API server, within a deadline, once.
 pub(crate) struct Cluster {
@@ -35,6 +35,9 @@ pub(crate) struct Cluster {
     /// What the last answer came over.
     protocol: AtomicU8,
 }
+
+/// How often a request is sent again that the server did nothing with, at most. Each goes over a new connection.
+const UNPROCESSED: u32 = 10;
 
 const UNKNOWN: u8 = 0;
 const ONE_AT_A_TIME: u8 = 1;
@@ -138,23 +141,14 @@ impl Cluster {
     }
 
     async fn send_as(&self, call: &Call, token: Option<HeaderValue>) -> Result<Response<Body>, Failed> {
-        let mut request = Request::builder()
-            .method(call.method.clone())
-            .uri(call.uri())
-            .header(ACCEPT, call.accept.media_type())
-            .header(USER_AGENT, concat!("keyfob/", env!("CARGO_PKG_VERSION")));
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, token);
-        }
-        if let Some(body) = &call.body {
-            request = request.header(CONTENT_TYPE, body.content_type);
-        }
-        // The HTTP client owns what it sends, and does not wipe it.
-        let body = call.body.as_ref().map(|body| body.bytes.to_vec()).unwrap_or_default();
-        let request = request
-            .body(Body::from(body))
-            .map_err(|_| Failed::of(Error::new(ErrorKind::Other, "the request could not be built")))?;
-        let response = self.client.send(request).await;
+        let mut left = UNPROCESSED;
+        let response = loop {
+            match self.client.send(request(call, token.clone())?).await {
+                // An API server closes a connection after it refused a request on it, and others may be on their way then.
+                Err(error) if left > 0 && was_not_processed(&error) => left -= 1,
+                response => break response,
+            }
+        };
         let response = response.map_err(|error| Failed::undelivered(&error, call.writes))?;
         let protocol = match response.version() {
             Version::HTTP_2 => MULTIPLEXED,
@@ -172,6 +166,25 @@ impl Cluster {
             _ => error,
         }
     }
+}
+
+fn request(call: &Call, token: Option<HeaderValue>) -> Result<Request<Body>, Failed> {
+    let mut request = Request::builder()
+        .method(call.method.clone())
+        .uri(call.uri())
+        .header(ACCEPT, call.accept.media_type())
+        .header(USER_AGENT, concat!("keyfob/", env!("CARGO_PKG_VERSION")));
+    if let Some(token) = token {
+        request = request.header(AUTHORIZATION, token);
+    }
+    if let Some(body) = &call.body {
+        request = request.header(CONTENT_TYPE, body.content_type);
+    }
+    // The HTTP client owns what it sends, and does not wipe it.
+    let body = call.body.as_ref().map(|body| body.bytes.to_vec()).unwrap_or_default();
+    request
+        .body(Body::from(body))
+        .map_err(|_| Failed::of(Error::new(ErrorKind::Other, "the request could not be built")))
 }
 
 impl fmt::Debug for Cluster {

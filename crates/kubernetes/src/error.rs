@@ -190,6 +190,15 @@ pub(crate) fn incomprehensible() -> Error {
     )
 }
 
+/// Whether the server says that it did nothing with the request, so that it can be sent again, a write too.
+/// RFC 9113, 6.8: what was sent after the last stream that a GOAWAY names; 8.7: a stream that is refused.
+pub(crate) fn was_not_processed(error: &kube::Error) -> bool {
+    in_chain::<h2::Error>(error).is_some_and(|below| {
+        let goes_away = below.is_go_away() && below.reason() == Some(h2::Reason::NO_ERROR);
+        below.is_remote() && (goes_away || below.reason() == Some(h2::Reason::REFUSED_STREAM))
+    })
+}
+
 /// The connection broke after a write was sent.
 pub(crate) fn write_unsettled() -> Error {
     Error::new(ErrorKind::Timeout, "the connection broke before the answer to a write came").with_hint(SETTLE)

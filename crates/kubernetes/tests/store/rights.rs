@@ -160,6 +160,24 @@ async fn who_has_no_rights_is_told_so_and_who_is_unknown_too() {
     namespace.remove().await;
 }
 
+/// The API server closes a connection after it refused who asks, while other requests are on their way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_unknown_is_told_so_however_many_ask_at_once() {
+    let Some(namespace) = prepared("who_is_unknown_is_told_so_however_many_ask_at_once").await else {
+        return;
+    };
+    let stranger = namespace.kubeconfig_with("kfcanary-strangers-token");
+    let store = &namespace.connect_as(&stranger, "").await.store;
+    for _ in 0..20 {
+        let asked = (0..20).map(|_| async { store.get(&name("a"), &GetOptions::default()).await });
+        for answer in futures_util::future::join_all(asked).await {
+            let error = answer.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error:?}");
+        }
+    }
+    namespace.remove().await;
+}
+
 /// The YAML of the page about Kubernetes.
 fn page() -> Vec<String> {
     let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/src/stores/kubernetes.md");
