@@ -169,7 +169,7 @@ impl FileAudit {
             is_durable,
             most: options.queue,
         };
-        let queue = Queue::start(writer, promise)?;
+        let queue = Queue::start(writer, promise, "file")?;
         Ok(Self { queue })
     }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use keyfob_core::adapter::SinkMeter;
 use keyfob_core::{AuditReceipt, AuditRecord, Error, ErrorKind, Result};
 use tokio::sync::oneshot;
 
@@ -38,6 +39,7 @@ pub(crate) struct Queue {
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    meter: SinkMeter,
 }
 
 struct State {
@@ -58,7 +60,8 @@ const NAP: Duration = Duration::from_millis(25);
 const TICK: Duration = Duration::from_secs(1);
 
 impl Queue {
-    pub(crate) fn start(keeper: impl Keeper, promise: Promise) -> Result<Self> {
+    /// `sink` is what metrics call it.
+    pub(crate) fn start(keeper: impl Keeper, promise: Promise, sink: &'static str) -> Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 records: Vec::new(),
@@ -70,6 +73,7 @@ impl Queue {
                 is_closing: false,
             }),
             wake: Condvar::new(),
+            meter: SinkMeter::new(sink),
         });
         let for_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
@@ -95,6 +99,7 @@ impl Queue {
         if let Some(refusal) = refusal {
             state.lost += 1;
             state.lost_ever += 1;
+            self.shared.meter.lost(1);
             if !self.promise.is_durable {
                 return AuditReceipt::Taken;
             }
@@ -223,6 +228,10 @@ impl Shared {
 
     /// Remembers whether records can be kept.
     fn settle(&self, kept: &Result<()>, count: u64, lost: u64) {
+        match kept {
+            Ok(()) => self.meter.kept(count),
+            Err(_) => self.meter.lost(count),
+        }
         let mut state = self.state();
         match kept {
             Ok(()) if count + lost > 0 => state.failure = None,

@@ -38,7 +38,7 @@ impl StreamAudit {
             is_durable: false,
             most: 16_384,
         };
-        let queue = Queue::start(Stream(stream), promise)?;
+        let queue = Queue::start(Stream(stream), promise, "stream")?;
         Ok(Self { queue })
     }
 

@@ -2,8 +2,10 @@
 
 mod locks;
 mod ramp;
+mod sink_meter;
 mod wiped_buffer;
 
 pub use locks::NameLocks;
 pub use ramp::Ramp;
+pub use sink_meter::SinkMeter;
 pub use wiped_buffer::WipedBuffer;

@@ -5,6 +5,7 @@ mod breaker;
 mod health;
 mod labels;
 mod member;
+mod meters;
 mod options;
 mod reads;
 mod trail;
@@ -98,12 +99,17 @@ impl Failover {
     pub fn over<L: AsRef<str>>(self, members: impl IntoIterator<Item = (L, Arc<dyn SecretStore>)>) -> Result<FailoverStore> {
         self.options.check()?;
         let day = self.clock.system_now();
-        let members: Vec<Member> = members
+        let stores: Vec<(Arc<str>, Arc<dyn SecretStore>)> = members
             .into_iter()
-            .map(|(label, store)| Member::new(label.as_ref().into(), store, self.options.breaker, day))
+            .map(|(label, store)| (label.as_ref().into(), store))
             .collect();
-        let labels = Labels::new(members.iter().map(|member| Arc::clone(&member.label)).collect())?;
-        let info = member::info(&members, self.options.writes);
+        let labels = Labels::new(stores.iter().map(|(label, _)| Arc::clone(label)).collect())?;
+        let list: Arc<str> = labels.joined().into();
+        let members: Vec<Member> = stores
+            .into_iter()
+            .map(|(label, store)| Member::new(&list, label, store, self.options.breaker, day))
+            .collect();
+        let info = member::info(list, &members, self.options.writes);
         Ok(FailoverStore(Arc::new(Inner {
             info,
             members,

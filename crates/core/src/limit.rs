@@ -2,6 +2,7 @@
 
 mod control;
 mod gate;
+mod meters;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
@@ -90,8 +91,8 @@ impl LimitOptions {
 /// It serves at least as much everywhere, needs no idea of what is usual, and where it is throttled more, the limit is
 /// near 1 and can't do what a rate asks for: there the retry layer's pauses have to.
 ///
-/// A value of this layer is one limit: its clones and all that it wraps share it and are counted together. Make one for each
-/// store.
+/// A value of this layer is one limit: its clones and all that it wraps share it and are counted together, in metrics under
+/// the first store that it wraps. Make one for each store.
 #[derive(Clone)]
 pub struct LimitLayer {
     clock: Arc<dyn Clock>,
@@ -159,6 +160,7 @@ impl fmt::Debug for LimitLayer {
 
 impl Layer for LimitLayer {
     fn layer(&self, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
+        self.gate.measure(&inner.info().label);
         Arc::new(Limited {
             layer: self.clone(),
             inner,

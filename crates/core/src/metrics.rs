@@ -1,62 +1,105 @@
-//! A layer that counts and measures.
+//! What is counted and measured, and the layer that does it for every call.
+
+mod kinds;
+#[cfg(test)]
+mod recorded;
+mod share;
+pub(crate) mod table;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use ::metrics::{Counter, Gauge, Histogram};
 use async_trait::async_trait;
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+pub(crate) use kinds::ByKind;
+pub(crate) use share::Share;
 
 use crate::clock::{Clock, SystemClock};
 use crate::error::{ErrorKind, Result};
 use crate::layer::Layer;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
-use crate::secret::{Freshness, Metadata, Secret, VersionInfo};
+use crate::secret::{Metadata, Secret, VersionInfo};
 use crate::store::{Health, SecretStore, StoreInfo};
 use crate::verb::Verb;
 
-/// Tells the recorder of the [`metrics`](https://docs.rs/metrics) facade what is asked of a store. Never a name, never a
-/// value. Where the numbers go (a Prometheus endpoint, OpenTelemetry, ...) is the application's choice.
+/// Tells the recorder of the [`metrics`](https://docs.rs/metrics) facade what is asked and how it ends: how many calls, how
+/// long they took, how many are under way. Never a name, never a value. Where the numbers go (a Prometheus endpoint,
+/// OpenTelemetry, ...) is the application's choice.
 ///
-/// | metric | kind | labels | what |
-/// |---|---|---|---|
-/// | `keyfob_requests_total` | counter | `store`, `verb`, `outcome` | calls by outcome: `ok`, the [kind](ErrorKind::as_str) of the error, or `cancelled`. A batch counts once for each secret |
-/// | `keyfob_request_duration_seconds` | histogram | `store`, `verb` | how long a call took, a batch as a whole; not of those that were cancelled |
-/// | `keyfob_answers_total` | counter | `store`, `freshness` | secrets handed out: by the `store` itself, from the `cache`, or `stale` |
-/// | `keyfob_in_flight` | gauge | `store` | calls under way |
+/// It stands in two places. Outermost (the default) it tells what the application sees: `keyfob_requests_total`,
+/// `keyfob_request_duration_seconds` and `keyfob_in_flight`. [Directly over a store](Self::of_store) it tells what the store
+/// does: the same with `keyfob_store_` in front. The layers between tell of themselves, without being told to: what the cache
+/// had, what was sent again, which breaker is open. `docs/src/metrics.md` has every metric with its labels and its unit, and
+/// the alerts that they are good for.
 ///
-/// The hit ratio is `keyfob_answers_total{freshness!="store"}` divided by all of them.
-///
-/// The recorder is looked up once, when the layer is laid: install it before the stores are opened. Without a recorder it
-/// costs two looks at the clock for each call.
+/// Every layer looks the recorder up when it is laid: install it before the stores are opened. What was opened before stays
+/// silent, in whole or in part. Without a recorder this layer costs two looks at the clock for each call.
 #[derive(Debug, Clone)]
 pub struct MetricsLayer {
-    /// What measures.
-    pub clock: Arc<dyn Clock>,
+    clock: Arc<dyn Clock>,
+    /// What the store is called, when it lies directly below.
+    store: Option<Arc<str>>,
 }
 
 impl Default for MetricsLayer {
     fn default() -> Self {
         Self {
             clock: Arc::new(SystemClock::new()),
+            store: None,
         }
+    }
+}
+
+impl MetricsLayer {
+    /// For the place directly over a store, below every other layer. `label` is what metrics and spans call it, also those of
+    /// the layers above: see [`StoreInfo::label`].
+    #[must_use]
+    pub fn of_store(label: impl Into<Arc<str>>) -> Self {
+        Self {
+            store: Some(label.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Takes the time from here; the default is [`SystemClock`].
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
     }
 }
 
 impl Layer for MetricsLayer {
     fn layer(&self, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
-        let store = &inner.info().scheme;
+        let mut info = inner.info().clone();
+        let place = match &self.store {
+            Some(label) => {
+                info.label = Arc::clone(label);
+                Place::Store
+            }
+            None => Place::Outermost,
+        };
+        let store = &info.label;
         Arc::new(Measured {
-            verbs: Verb::ALL.map(|verb| Meters::new(store, verb)),
-            answers: FRESHNESS.map(|token| counter!("keyfob_answers_total", "store" => Arc::clone(store), "freshness" => token)),
-            in_flight: gauge!("keyfob_in_flight", "store" => Arc::clone(store)),
+            verbs: Verb::ALL.map(|verb| Meters::new(place, store, verb)),
+            in_flight: match place {
+                Place::Outermost => table::in_flight(Arc::clone(store)),
+                Place::Store => table::store_in_flight(Arc::clone(store)),
+            },
             clock: self.clock.clone(),
+            info,
             inner,
         })
     }
 }
 
-const FRESHNESS: [&str; 3] = ["store", "cache", "stale"];
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Outermost,
+    Store,
+}
+
 const OUTCOMES: usize = ErrorKind::ALL.len() + 2;
 const OK: usize = ErrorKind::ALL.len();
 const CANCELLED: usize = OK + 1;
@@ -64,17 +107,17 @@ const CANCELLED: usize = OK + 1;
 #[derive(Debug)]
 struct Measured {
     inner: Arc<dyn SecretStore>,
+    info: StoreInfo,
     clock: Arc<dyn Clock>,
     /// In the order of [`Verb::ALL`].
     verbs: [Meters; Verb::ALL.len()],
-    /// In the order of [`FRESHNESS`].
-    answers: [Counter; FRESHNESS.len()],
     in_flight: Gauge,
 }
 
 /// What is kept of one verb.
 #[derive(Debug)]
 struct Meters {
+    place: Place,
     store: Arc<str>,
     verb: Verb,
     duration: Histogram,
@@ -83,23 +126,31 @@ struct Meters {
 }
 
 impl Meters {
-    fn new(store: &Arc<str>, verb: Verb) -> Self {
+    fn new(place: Place, store: &Arc<str>, verb: Verb) -> Self {
         Self {
+            place,
             store: Arc::clone(store),
             verb,
-            duration: histogram!("keyfob_request_duration_seconds", "store" => Arc::clone(store), "verb" => verb.as_str()),
+            duration: match place {
+                Place::Outermost => table::request_duration_seconds(Arc::clone(store), verb.as_str()),
+                Place::Store => table::store_request_duration_seconds(Arc::clone(store), verb.as_str()),
+            },
             outcomes: std::array::from_fn(|_| OnceLock::new()),
         }
     }
 
     fn count(&self, outcome: usize, times: u64) {
         let counter = self.outcomes[outcome].get_or_init(|| {
+            let (store, verb) = (Arc::clone(&self.store), self.verb.as_str());
             let token = match outcome {
                 OK => "ok",
                 CANCELLED => "cancelled",
                 kind => ErrorKind::ALL[kind].as_str(),
             };
-            counter!("keyfob_requests_total", "store" => Arc::clone(&self.store), "verb" => self.verb.as_str(), "outcome" => token)
+            match self.place {
+                Place::Outermost => table::requests_total(store, verb, token),
+                Place::Store => table::store_requests_total(store, verb, token),
+            }
         });
         counter.increment(times);
     }
@@ -136,15 +187,6 @@ impl Measured {
             ended: false,
         }
     }
-
-    fn answered(&self, secret: &Secret) {
-        let index = match secret.metadata.origin.freshness {
-            Freshness::Store => 0,
-            Freshness::Cache => 1,
-            Freshness::Stale => 2,
-        };
-        self.answers[index].increment(1);
-    }
 }
 
 impl Call<'_> {
@@ -173,16 +215,12 @@ impl Drop for Call<'_> {
 #[async_trait]
 impl SecretStore for Measured {
     fn info(&self) -> &StoreInfo {
-        self.inner.info()
+        &self.info
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
         let call = self.call(Verb::Get, 1);
-        let answer = call.ended(self.inner.get(name, options).await);
-        if let Ok(secret) = &answer {
-            self.answered(secret);
-        }
-        answer
+        call.ended(self.inner.get(name, options).await)
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
@@ -191,9 +229,6 @@ impl SecretStore for Measured {
         call.took();
         for answer in &answers {
             call.meters.count(outcome(answer), 1);
-            if let Ok(secret) = answer {
-                self.answered(secret);
-            }
         }
         answers
     }

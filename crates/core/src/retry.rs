@@ -3,6 +3,7 @@
 mod budget;
 mod call;
 mod hedge;
+mod meters;
 mod options;
 mod settle;
 #[cfg(test)]
@@ -19,10 +20,11 @@ use async_trait::async_trait;
 use self::budget::Budget;
 use self::call::{Call, Doubt};
 use self::hedge::{Answer as _, Times};
+use self::meters::Meters;
 pub use self::options::RetryOptions;
 use crate::backend::BoxFuture;
 use crate::clock::{Clock, SystemClock};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::layer::Layer;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutMode, PutRequest};
@@ -68,7 +70,9 @@ use crate::verb::Verb;
 /// With [`hedge`](RetryOptions::hedge), a read that takes longer than the 95th percentile of the last 128 of its verb (once
 /// 16 are known) is sent a second time. The first answer that is no retryable error wins, the other request is dropped.
 ///
-/// An error that ends a call says in its context how many `attempts` were made, unless the first answer was final.
+/// An error that ends a call says in its context how many `attempts` were made, unless the first answer was final. Each
+/// retry is an event (`retry`, with `store`, `attempts`, `kind` and `pause`), and so is each hedge and each time that the budget
+/// has nothing left, all of level debug with the target `keyfob`.
 ///
 /// A value of this layer is one budget: its clones and all that it wraps share it and are counted together. Make one for
 /// each store.
@@ -182,6 +186,7 @@ impl Layer for RetryLayer {
     fn layer(&self, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
         Arc::new(Retrying {
             layer: self.clone(),
+            meters: Meters::new(&inner.info().label),
             inner,
         })
     }
@@ -190,6 +195,7 @@ impl Layer for RetryLayer {
 #[derive(Debug)]
 struct Retrying {
     layer: RetryLayer,
+    meters: Meters,
     inner: Arc<dyn SecretStore>,
 }
 
@@ -199,6 +205,10 @@ fn was_not_done(kind: ErrorKind) -> bool {
 }
 
 impl Retrying {
+    fn begin(&self) -> Call<'_> {
+        Call::begin(&self.layer, &self.meters)
+    }
+
     async fn read<'a, T>(
         &self,
         call: &mut Call<'_>,
@@ -212,7 +222,7 @@ impl Retrying {
                 Some(Err(error)) if error.kind().is_retryable() => error,
                 Some(answer) => return answer.map_err(|error| call.ended_by(error)),
             };
-            if !call.pause(error.retry_after()).await {
+            if !call.pause(error.kind(), error.retry_after()).await {
                 return Err(call.ended_by(error));
             }
             last = Some(error);
@@ -234,7 +244,7 @@ impl Retrying {
                 Some(answer) => return answer,
             };
             call.doubt = call.doubt.max(Doubt::after(error.kind()));
-            if !repeats(error.kind()) || !call.pause(error.retry_after()).await {
+            if !repeats(error.kind()) || !call.pause(error.kind(), error.retry_after()).await {
                 return Err(call.write_ended_by(error));
             }
             last = Some(error);
@@ -249,7 +259,7 @@ impl SecretStore for Retrying {
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
-        let mut call = Call::begin(&self.layer);
+        let mut call = self.begin();
         self.read(&mut call, Verb::Get, &|| self.inner.get(name, options)).await
     }
 
@@ -258,7 +268,7 @@ impl SecretStore for Retrying {
         // The requests that are not settled yet, and where their answers belong.
         let mut open: Vec<usize> = (0..requests.len()).collect();
         let mut asked = Cow::Borrowed(requests);
-        let mut call = Call::begin(&self.layer);
+        let mut call = self.begin();
         while !open.is_empty() {
             let Some(fresh) = call
                 .attempt(self.hedged(Verb::GetMany, &|| self.inner.get_many(&asked)))
@@ -278,7 +288,13 @@ impl SecretStore for Retrying {
                 answer.is_some_and(|answer| !answer.is_final()) && wait_of(answer) < call.left()
             });
             let longest = again.iter().map(|index| wait_of(answers[*index].as_ref())).max();
-            let goes_on = longest.is_some() && call.pause(longest).await;
+            let kind = again
+                .iter()
+                .find_map(|index| answers[*index].as_ref()?.as_ref().err().map(Error::kind));
+            let goes_on = match kind {
+                Some(kind) => call.pause(kind, longest).await,
+                None => false,
+            };
             open = if goes_on { again.clone() } else { Vec::new() };
             let ended = if goes_on { ended } else { [ended, again].concat() };
             for index in ended {
@@ -292,7 +308,7 @@ impl SecretStore for Retrying {
     }
 
     async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
-        let mut call = Call::begin(&self.layer);
+        let mut call = self.begin();
         let began = self.layer.clock.system_now();
         let repeats = match request.mode {
             PutMode::Upsert => was_not_done,
@@ -308,14 +324,14 @@ impl SecretStore for Retrying {
     }
 
     async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
-        let mut call = Call::begin(&self.layer);
+        let mut call = self.begin();
         let send = || self.inner.delete(name, options);
         let deleted = self.write(&mut call, was_not_done, &send).await;
         deleted.map_err(|error| call.ended_by(error))
     }
 
     async fn restore(&self, name: &SecretName) -> Result<Metadata> {
-        let mut call = Call::begin(&self.layer);
+        let mut call = self.begin();
         let restored = self
             .write(&mut call, ErrorKind::is_retryable, &|| self.inner.restore(name))
             .await;
@@ -323,18 +339,18 @@ impl SecretStore for Retrying {
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
-        let mut call = Call::begin(&self.layer);
+        let mut call = self.begin();
         self.read(&mut call, Verb::List, &|| self.inner.list(options)).await
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
-        let mut call = Call::begin(&self.layer);
+        let mut call = self.begin();
         self.read(&mut call, Verb::Versions, &|| self.inner.versions(name, page))
             .await
     }
 
     async fn health(&self) -> Result<Health> {
-        let mut call = Call::begin(&self.layer);
+        let mut call = self.begin();
         self.read(&mut call, Verb::Health, &|| self.inner.health()).await
     }
 }
@@ -343,6 +359,6 @@ impl SecretStore for Retrying {
 fn wait_of(answer: Option<&Result<Secret>>) -> Duration {
     answer
         .and_then(|answer| answer.as_ref().err())
-        .and_then(crate::error::Error::retry_after)
+        .and_then(Error::retry_after)
         .unwrap_or_default()
 }

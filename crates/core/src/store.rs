@@ -128,6 +128,9 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
 pub struct StoreInfo {
     /// The scheme of its URL and of references to it, for example `sqlite`.
     pub scheme: Arc<str>,
+    /// What metrics and spans call it: its scheme, or the name that [`MetricsLayer::of_store`](crate::MetricsLayer::of_store)
+    /// gives it. Of a failover list the labels of its stores, with commas.
+    pub label: Arc<str>,
     /// Where it is, safe to show: no credentials, no query that could hold some.
     pub location: String,
     /// What it can do.
@@ -140,8 +143,10 @@ impl StoreInfo {
     /// Describes a store.
     #[must_use]
     pub fn new(scheme: impl Into<Arc<str>>, location: impl Into<String>, capabilities: Capabilities) -> Self {
+        let scheme = scheme.into();
         Self {
-            scheme: scheme.into(),
+            label: Arc::clone(&scheme),
+            scheme,
             location: location.into(),
             capabilities,
             replicates: false,

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
+use tracing::field::Empty;
 use tracing::{Instrument as _, Span, debug, debug_span, trace};
 
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::layer::Layer;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
@@ -17,14 +18,35 @@ use crate::verb::Verb;
 /// Tells every call to [`tracing`](https://docs.rs/tracing), with the target `keyfob`: as a span, in which the work below
 /// it runs, and as an event at its end. Never a value, nor what an error says.
 ///
-/// Both are of level debug. The span is named `keyfob`, and has the fields `otel.name` (`keyfob.get`), `verb`, `store` and
-/// `name`; the event has `verb`, `store`, `name`, `outcome` (`ok` or the error's kind) and `took`. The event of a batch has
-/// `asked` and `failed` instead, and at level trace one more follows for each of its secrets. `name` (for a listing the
-/// prefix) is only there when [`names`](Self::names) asks for it: logs are read by more people than secrets.
+/// Both are of level debug. The span is named `keyfob`, and has the fields `otel.name` (`keyfob.get`), `verb`, `store`,
+/// `name` and, at its end, `outcome` (`ok` or the error's kind); the event has `verb`, `store`, `name`, `outcome` and `took`.
+/// The event of a batch has `asked` and `failed` instead, its span has no outcome, and at level trace one more event follows for
+/// each of its secrets. `name` (for a listing the prefix) is only there when [`names`](Self::names) asks for it: logs are read
+/// by more people than secrets.
+///
+/// With [`of_store`](Self::of_store) it stands directly over a store instead, below all other layers. There it makes a span for
+/// each request that is sent, each retry and each store of a failover list, and no event: named `keyfob_store`, with
+/// `otel.name` (`keyfob.store.get`), `otel.kind` (`client`), `verb`, `store` and `outcome`.
+///
+/// A span whose call failed says `otel.status_code` = `ERROR`; *not found* is an answer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TraceLayer {
     /// Whether names are told. Default no.
     pub names: bool,
+}
+
+impl TraceLayer {
+    /// The layer for the place directly over a store.
+    #[must_use]
+    pub fn of_store(self) -> impl Layer {
+        move |inner: Arc<dyn SecretStore>| -> Arc<dyn SecretStore> {
+            Arc::new(Traced {
+                inner,
+                names: self.names,
+                of_store: true,
+            })
+        }
+    }
 }
 
 impl Layer for TraceLayer {
@@ -32,6 +54,7 @@ impl Layer for TraceLayer {
         Arc::new(Traced {
             inner,
             names: self.names,
+            of_store: false,
         })
     }
 }
@@ -40,6 +63,8 @@ impl Layer for TraceLayer {
 struct Traced {
     inner: Arc<dyn SecretStore>,
     names: bool,
+    /// Whether it stands directly over a store.
+    of_store: bool,
 }
 
 /// A call under way.
@@ -49,15 +74,17 @@ struct Call<'a> {
     /// The name, or for a listing the prefix.
     name: Option<&'a str>,
     start: Instant,
+    of_store: bool,
 }
 
 impl Traced {
     fn call<'a>(&'a self, verb: Verb, name: &'a str) -> Call<'a> {
         Call {
             verb: verb.as_str(),
-            store: &self.inner.info().scheme,
+            store: &self.inner.info().label,
             name: (self.names && !name.is_empty()).then_some(name),
             start: Instant::now(),
+            of_store: self.of_store,
         }
     }
 }
@@ -65,19 +92,27 @@ impl Traced {
 impl Call<'_> {
     fn span(&self) -> Span {
         let Self { verb, store, name, .. } = self;
-        debug_span!(target: "keyfob", "keyfob", otel.name = format_args!("keyfob.{verb}"), verb, store, name)
+        let (outcome, status) = (Empty, Empty);
+        if self.of_store {
+            let title = format_args!("keyfob.store.{verb}");
+            return debug_span!(target: "keyfob", "keyfob_store", otel.name = title, otel.kind = "client", verb, store, name, outcome, otel.status_code = status);
+        }
+        let title = format_args!("keyfob.{verb}");
+        debug_span!(target: "keyfob", "keyfob", otel.name = title, verb, store, name, outcome, otel.status_code = status)
     }
 
     /// Runs the work in the call's span, and tells how it ended.
     async fn run<T>(self, work: impl Future<Output = Result<T>>) -> Result<T> {
-        let result = work.instrument(self.span()).await;
-        let Self {
-            verb,
-            store,
-            name,
-            start,
-        } = self;
-        debug!(target: "keyfob", verb, store, name, outcome = outcome(&result), took = ?start.elapsed());
+        let span = self.span();
+        let result = work.instrument(span.clone()).await;
+        span.record("outcome", outcome(&result));
+        if result.as_ref().is_err_and(|error| error.kind() != ErrorKind::NotFound) {
+            span.record("otel.status_code", "ERROR");
+        }
+        if !self.of_store {
+            let Self { verb, store, name, .. } = self;
+            debug!(target: "keyfob", verb, store, name, outcome = outcome(&result), took = ?self.start.elapsed());
+        }
         result
     }
 }
@@ -100,6 +135,9 @@ impl SecretStore for Traced {
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
         let call = self.call(Verb::GetMany, "");
         let answers = self.inner.get_many(requests).instrument(call.span()).await;
+        if call.of_store {
+            return answers;
+        }
         let failed = answers.iter().filter(|answer| answer.is_err()).count();
         let (verb, store, asked) = (call.verb, call.store, requests.len());
         debug!(target: "keyfob", verb, store, asked, failed, took = ?call.start.elapsed());

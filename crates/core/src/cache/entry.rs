@@ -47,6 +47,8 @@ pub(super) struct Found {
     pub(super) answer: Result<Secret>,
     /// Whether the store should be asked behind this answer.
     pub(super) refresh: bool,
+    /// How old it is, where its time to live is over.
+    pub(super) stale_age: Option<Duration>,
 }
 
 /// When an answer was asked for and how long it lasts.
@@ -166,6 +168,7 @@ impl Entry {
             return Some(Found {
                 answer: self.answer.clone(),
                 refresh: false,
+                stale_age: None,
             });
         }
         if !self.is_alive(options, now, of_day) {
@@ -176,6 +179,7 @@ impl Entry {
             return Some(Found {
                 answer: self.answer.clone(),
                 refresh: due,
+                stale_age: None,
             });
         }
         // Not due although it is stale: the store has failed just now.
@@ -185,18 +189,28 @@ impl Entry {
         Some(Found {
             answer: Ok(self.stale()?),
             refresh: due,
+            stale_age: Some(self.age(now)),
         })
     }
 
-    /// The answer to a read that the store could not give.
-    pub(super) fn cover(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> Option<Secret> {
+    /// The answer to a read that the store could not give, and how old it is where its time to live is over.
+    pub(super) fn cover(
+        &self,
+        options: &GetOptions,
+        now: Duration,
+        of_day: impl FnOnce() -> SystemTime,
+    ) -> Option<(Secret, Option<Duration>)> {
         if !self.is_alive(options, now, of_day) {
             None
         } else if now < self.rest.fresh_until {
-            self.answer.clone().ok()
+            Some((self.answer.clone().ok()?, None))
         } else {
-            self.stale()
+            Some((self.stale()?, Some(self.age(now))))
         }
+    }
+
+    fn age(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.rest.asked_at)
     }
 
     /// Marks it as used; cheap when it is marked already.

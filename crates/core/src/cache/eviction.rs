@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::cache::meters::Fill;
 use crate::name::SecretName;
 use crate::options::VersionSelector;
 
@@ -18,6 +19,7 @@ pub(super) struct Ring {
     max_bytes: usize,
     /// Numbers entries, so that a place is not taken for that of a later entry of the same name.
     last: u64,
+    fill: Fill,
 }
 
 #[derive(Debug)]
@@ -39,7 +41,7 @@ pub(super) enum Turn {
 }
 
 impl Ring {
-    pub(super) fn new(max_entries: usize, max_bytes: usize) -> Self {
+    pub(super) fn new(max_entries: usize, max_bytes: usize, fill: Fill) -> Self {
         Self {
             order: VecDeque::new(),
             entries: 0,
@@ -47,6 +49,7 @@ impl Ring {
             max_entries,
             max_bytes,
             last: 0,
+            fill,
         }
     }
 
@@ -78,7 +81,10 @@ impl Ring {
                     spared -= 1;
                     self.order.push_back(place);
                 }
-                Turn::Evicted(bytes) => self.removed(bytes),
+                Turn::Evicted(bytes) => {
+                    self.removed(bytes);
+                    self.fill.evictions.increment(1);
+                }
             }
         }
     }
@@ -88,6 +94,7 @@ impl Ring {
         self.last += 1;
         self.entries += 1;
         self.bytes += bytes;
+        self.fill.set(self.entries, self.bytes);
         self.order.push_back(Place {
             number: self.last,
             name,
@@ -100,6 +107,7 @@ impl Ring {
     pub(super) fn removed(&mut self, bytes: usize) {
         self.entries -= 1;
         self.bytes -= bytes;
+        self.fill.set(self.entries, self.bytes);
     }
 
     /// Drops the places of entries that are gone when they are the most.
@@ -117,7 +125,7 @@ mod tests {
     #[test]
     fn places_of_what_is_gone_do_not_pile_up() {
         let name = SecretName::new("a").unwrap();
-        let mut ring = Ring::new(10, usize::MAX);
+        let mut ring = Ring::new(10, usize::MAX, Fill::of_values(&"test".into()));
         for _ in 0..10_000 {
             let number = ring.add(name.clone(), VersionSelector::Current, 1);
             ring.tidy(|place| place.number == number);
@@ -130,7 +138,7 @@ mod tests {
     #[test]
     fn a_run_ends_although_everything_is_used_all_the_time() {
         let name = SecretName::new("a").unwrap();
-        let mut ring = Ring::new(3, usize::MAX);
+        let mut ring = Ring::new(3, usize::MAX, Fill::of_values(&"test".into()));
         for _ in 0..3 {
             ring.add(name.clone(), VersionSelector::Current, 1);
         }

@@ -4,6 +4,7 @@ mod entry;
 mod eviction;
 mod flight;
 mod follower;
+mod meters;
 mod store;
 mod table;
 mod timer;

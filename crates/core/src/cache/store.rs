@@ -33,9 +33,9 @@ pub struct CachedStore {
 impl CachedStore {
     pub(super) fn new(settings: CacheLayer, inner: Arc<dyn SecretStore>) -> Self {
         Self {
-            inner,
             follower: Follower::new(settings.changes.clone()),
-            table: Arc::new(Table::new(settings)),
+            table: Arc::new(Table::new(settings, &inner.info().label)),
+            inner,
         }
     }
 
@@ -142,7 +142,8 @@ impl CachedStore {
         if !error.kind().is_retryable() {
             return Err(error);
         }
-        self.table.cover(&request.name, &request.options).ok_or(error)
+        let kind = error.kind();
+        self.table.cover(&request.name, &request.options, kind).ok_or(error)
     }
 
     /// Asks the store behind answers that were given from memory.

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
 use hashbrown::HashTable;
@@ -22,6 +22,7 @@ use crate::cache::CacheLayer;
 use crate::cache::entry::{Entry, Found, Lifetime};
 use crate::cache::eviction::{Place, Ring, Turn};
 use crate::cache::flight::{Call, Flight, Ticket, Wanted};
+use crate::cache::meters::{Fill, Meters};
 use crate::cache::times::CacheTimes;
 use crate::error::{ErrorKind, Result};
 use crate::name::SecretName;
@@ -37,6 +38,7 @@ pub(super) struct Table {
     random: Random,
     hasher: foldhash::fast::RandomState,
     shards: Box<[Shard]>,
+    meters: Meters,
     ledger: Mutex<Ledger>,
 }
 
@@ -104,14 +106,16 @@ pub(super) enum Purpose {
 }
 
 impl Table {
-    pub(super) fn new(settings: CacheLayer) -> Self {
+    /// `store` is what metrics call the store below.
+    pub(super) fn new(settings: CacheLayer, store: &Arc<str>) -> Self {
         Self {
             random: settings.seed.map_or_else(Random::new, Random::seeded),
             hasher: foldhash::fast::RandomState::default(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            meters: Meters::new(store),
             ledger: Mutex::new(Ledger {
-                values: Ring::new(settings.max_entries, settings.max_bytes),
-                absences: Ring::new(settings.max_absences, usize::MAX),
+                values: Ring::new(settings.max_entries, settings.max_bytes, Fill::of_values(store)),
+                absences: Ring::new(settings.max_absences, usize::MAX, Fill::of_absences(store)),
                 flights: HashMap::new(),
                 last_flight: 0,
             }),
@@ -151,12 +155,14 @@ impl Table {
         also: impl FnOnce(&Entry, Duration) -> T,
     ) -> Option<(Found, T)> {
         let now = self.settings.timer.latest();
-        self.look(name, &options.version, |entry| {
+        let found = self.look(name, &options.version, |entry| {
             let mut found = entry.found(options, now, || self.settings.timer.of_day())?;
             entry.touch();
             found.refresh = found.refresh && entry.begin_refresh();
             Some((found, also(entry, now)))
-        })
+        })?;
+        self.meters.found(&found.0);
+        Some(found)
     }
 
     /// A moment that is not before now.
@@ -164,13 +170,15 @@ impl Table {
         self.settings.timer.latest()
     }
 
-    /// What may stand in for an answer that the store could not give.
-    pub(super) fn cover(&self, name: &SecretName, options: &GetOptions) -> Option<Secret> {
+    /// What may stand in for an answer that the store could not give, with an error of this kind.
+    pub(super) fn cover(&self, name: &SecretName, options: &GetOptions, kind: ErrorKind) -> Option<Secret> {
         let now = self.settings.timer.latest();
-        self.look(name, &options.version, |entry| {
+        let (secret, stale_age) = self.look(name, &options.version, |entry| {
             entry.touch();
             entry.cover(options, now, || self.settings.timer.of_day())
-        })
+        })?;
+        self.meters.covered(kind, stale_age, now);
+        Some(secret)
     }
 
     fn look<T>(&self, name: &SecretName, version: &VersionSelector, at: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
@@ -203,15 +211,26 @@ impl Table {
                     Some((found, entry.gone_at(options, latest, || self.settings.timer.of_day())))
                 })
             {
+                self.meters.found(&found);
                 return Begun::Found(found.answer, until);
             }
             let most = options.max_age.map_or(times.ttl, |age| age.min(times.ttl));
             let under_way = ledger.flights.get(name).and_then(|flights| flights.get(&options.version));
             if shared && let Some((call, place)) = under_way.and_then(|flight| flight.join(latest, most)) {
+                if purpose == Purpose::Answer {
+                    self.meters.joined();
+                }
                 return Begun::Join(call, place);
             }
             if let Some(place) = places.get(request) {
+                if purpose == Purpose::Answer {
+                    self.meters.joined();
+                }
                 return Begun::Ask(*place);
+            }
+            match purpose {
+                Purpose::Answer => self.meters.asked(shared && !most.is_zero()),
+                Purpose::Refresh => self.meters.refreshed(),
             }
             let ticket = shared.then(|| {
                 ledger.last_flight += 1;

@@ -39,11 +39,12 @@ impl Inner {
             for (mut request, answer) in self.ask_many(member, asked).await {
                 match answer {
                     Ok(mut secret) => {
+                        member.meters.answered();
                         self.mark(secret.metadata_mut(), rank, request.trail.passed);
                         answers[request.index] = Some(Ok(secret));
                     }
                     Err(missed) if self.goes_on(missed.passed.kind) => {
-                        request.trail.push(missed);
+                        request.trail.pass_over(member, missed);
                         pending.push(request);
                     }
                     Err(missed) => {
@@ -93,7 +94,7 @@ impl Inner {
             match can.check_get(&request.request.name, &request.request.options) {
                 Ok(()) => asked.push(request),
                 Err(error) => {
-                    request.trail.push(member.missed(error, false));
+                    request.trail.pass_over(member, member.missed(error, false));
                     others.push(request);
                 }
             }

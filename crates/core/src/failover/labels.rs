@@ -42,6 +42,11 @@ impl Labels {
         Ok(Self(labels))
     }
 
+    /// All of them, as a list is written.
+    pub(super) fn joined(&self) -> String {
+        self.0.join(",")
+    }
+
     pub(super) fn get(&self, rank: usize) -> &Arc<str> {
         &self.0[rank]
     }

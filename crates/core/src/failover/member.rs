@@ -12,6 +12,7 @@ use crate::capabilities::{Capabilities, NameRule};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::Inner;
 use crate::failover::breaker::{Breaker, BreakerState, Change, Moment, Refusal, Seen, Verdict};
+use crate::failover::meters::Meters;
 use crate::failover::options::{BreakerOptions, FailoverWrites};
 use crate::secret::PassedOver;
 use crate::store::{SecretStore, StoreInfo};
@@ -71,6 +72,7 @@ pub(super) struct Member {
     pub(super) scheme: Arc<str>,
     pub(super) store: Arc<dyn SecretStore>,
     breaker: Breaker,
+    pub(super) meters: Meters,
 }
 
 /// A call that a member did not answer.
@@ -81,8 +83,16 @@ pub(super) struct Missed {
 }
 
 impl Member {
-    pub(super) fn new(label: Arc<str>, store: Arc<dyn SecretStore>, options: BreakerOptions, day: SystemTime) -> Self {
+    /// A store of the list that metrics call `list`.
+    pub(super) fn new(
+        list: &Arc<str>,
+        label: Arc<str>,
+        store: Arc<dyn SecretStore>,
+        options: BreakerOptions,
+        day: SystemTime,
+    ) -> Self {
         Self {
+            meters: Meters::new(list, &label),
             label,
             scheme: Arc::clone(&store.info().scheme),
             store,
@@ -219,6 +229,7 @@ impl Inner {
             open_for = transition.open_for.map(tracing::field::debug),
             "failover breaker"
         );
+        member.meters.changed(&transition);
         if let Some(watcher) = &self.watcher.0 {
             watcher(&transition);
         }
@@ -234,7 +245,7 @@ pub(super) async fn within<T>(time: impl Future<Output = ()> + Unpin, call: impl
 }
 
 /// What the list says of itself.
-pub(super) fn info(members: &[Member], writes: FailoverWrites) -> StoreInfo {
+pub(super) fn info(label: Arc<str>, members: &[Member], writes: FailoverWrites) -> StoreInfo {
     let first = members[0].store.info();
     let capabilities = match writes {
         FailoverWrites::First => first.capabilities,
@@ -247,6 +258,7 @@ pub(super) fn info(members: &[Member], writes: FailoverWrites) -> StoreInfo {
         .map(|member| format!("{}: {}", member.label, member.store.info().location))
         .collect();
     let mut info = StoreInfo::new(Arc::clone(&first.scheme), locations.join(", then "), capabilities);
+    info.label = label;
     let written = match writes {
         FailoverWrites::First => &members[..1],
         FailoverWrites::Replicate => members,

@@ -107,15 +107,16 @@ impl Inner {
         let mut trail = Trail::default();
         for (rank, member) in self.candidates(only) {
             if let Err(error) = check(&member.can()) {
-                trail.push(member.missed(error, false));
+                trail.pass_over(member, member.missed(error, false));
                 continue;
             }
             match self.ask(member, self.options.read_timeout, call(&*member.store)).await {
                 Ok(value) => {
+                    member.meters.answered();
                     let passed = trail.passed;
                     return Ok(Answer { value, rank, passed });
                 }
-                Err(missed) if self.goes_on(missed.passed.kind) => trail.push(missed),
+                Err(missed) if self.goes_on(missed.passed.kind) => trail.pass_over(member, missed),
                 Err(missed) => return Err(trail.end(missed, &self.options)),
             }
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use tracing::debug;
+
 use crate::error::{Error, ErrorKind};
 use crate::failover::member::{Member, Missed};
 use crate::failover::options::FailoverOptions;
@@ -15,6 +17,20 @@ pub(super) struct Trail {
 }
 
 impl Trail {
+    /// The next store is asked instead of this one.
+    pub(super) fn pass_over(&mut self, member: &Member, missed: Missed) {
+        member.meters.passed_over(&missed.passed);
+        debug!(
+            target: "keyfob",
+            store = &*missed.passed.store,
+            member = &*missed.passed.member,
+            kind = missed.passed.kind.as_str(),
+            asked = missed.passed.asked,
+            "failover passed over"
+        );
+        self.push(missed);
+    }
+
     pub(super) fn push(&mut self, missed: Missed) {
         self.passed.push(missed.passed);
         self.errors.push(missed.error);

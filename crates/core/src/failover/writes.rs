@@ -155,7 +155,10 @@ impl Inner {
                 Ok(metadata) => (Ok(self.replica_version(rank, metadata)), None),
                 // It is gone there too.
                 Err(missed) if missed.passed.kind == ErrorKind::NotFound && matches!(write, Write::Delete(_)) => (Ok(None), None),
-                Err(missed) => (Err(missed.passed.kind), Some(member.own(missed))),
+                Err(missed) => {
+                    member.meters.lacks_write(missed.passed.kind);
+                    (Err(missed.passed.kind), Some(member.own(missed)))
+                }
             };
             let replica = Replica {
                 store: Arc::clone(&member.scheme),

@@ -1,12 +1,13 @@
 //! Places for calls, first come, first served, as many as the law allows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::control::{Answered, Control, Verdict};
+use super::meters::Meters;
 use super::{LimitOptions, LimitStats};
 use crate::clock::Clock;
 
@@ -18,6 +19,7 @@ pub(super) struct Gate {
     state: Mutex<State>,
     waiting: AtomicU64,
     throttled: AtomicU64,
+    meters: OnceLock<Meters>,
 }
 
 #[derive(Debug)]
@@ -39,12 +41,19 @@ impl Gate {
             options,
             waiting: AtomicU64::new(0),
             throttled: AtomicU64::new(0),
+            meters: OnceLock::new(),
         }
+    }
+
+    /// Tells metrics of it, under this store.
+    pub(super) fn measure(&self, store: &Arc<str>) {
+        let limit = self.state().control.limit();
+        self.meters.get_or_init(|| Meters::new(store, limit));
     }
 
     /// Waits for a place.
     pub(super) async fn enter<'a>(&'a self, clock: &'a dyn Clock) -> Place<'a> {
-        let waiting = Waiting::begin(&self.waiting);
+        let waiting = Waiting::begin(self);
         // It is never closed.
         let permit = self.semaphore.acquire().await.ok();
         drop(waiting);
@@ -105,6 +114,9 @@ impl Drop for Place<'_> {
         let gate = self.gate;
         if self.verdict == Verdict::Throttled {
             gate.throttled.fetch_add(1, Ordering::Relaxed);
+            if let Some(meters) = gate.meters.get() {
+                meters.throttled.increment(1);
+            }
         }
         let now = self.clock.now();
         let mut state = gate.state();
@@ -116,6 +128,9 @@ impl Drop for Place<'_> {
         };
         state.control.answered(&gate.options, answer);
         let limit = state.control.limit();
+        if let Some(meters) = gate.meters.get() {
+            meters.limit(limit);
+        }
         if state.permits > limit
             && let Some(permit) = self.permit.take()
         {
@@ -134,17 +149,23 @@ impl Drop for Place<'_> {
 }
 
 /// Counts a waiter for as long as it lives.
-struct Waiting<'a>(&'a AtomicU64);
+struct Waiting<'a>(&'a Gate);
 
 impl<'a> Waiting<'a> {
-    fn begin(count: &'a AtomicU64) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Self(count)
+    fn begin(gate: &'a Gate) -> Self {
+        gate.waiting.fetch_add(1, Ordering::Relaxed);
+        if let Some(meters) = gate.meters.get() {
+            meters.waiting.increment(1.0);
+        }
+        Self(gate)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Some(meters) = self.0.meters.get() {
+            meters.waiting.decrement(1.0);
+        }
     }
 }

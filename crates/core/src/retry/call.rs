@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 
 use super::RetryLayer;
+use super::meters::Meters;
 use crate::error::{Error, ErrorKind};
 
 /// What is known of a write that failed.
@@ -36,6 +37,7 @@ pub(super) const SETTLE: &str = "read the secret to see whether it was written";
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     layer: &'a RetryLayer,
+    meters: &'a Meters,
     until: Duration,
     attempts: u32,
     /// The worst of the attempts so far, when this is a write.
@@ -44,11 +46,12 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Begins to count attempts and time.
-    pub(super) fn begin(layer: &'a RetryLayer) -> Self {
+    pub(super) fn begin(layer: &'a RetryLayer, meters: &'a Meters) -> Self {
         let now = layer.clock.now();
         layer.state.budget.pay_in(&layer.options, now);
         Self {
             layer,
+            meters,
             until: now.saturating_add(layer.options.deadline),
             attempts: 0,
             doubt: Doubt::None,
@@ -59,6 +62,7 @@ impl<'a> Call<'a> {
     pub(super) fn within(&self) -> Self {
         Self {
             layer: self.layer,
+            meters: self.meters,
             until: self.until,
             attempts: 0,
             doubt: Doubt::None,
@@ -86,9 +90,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Waits before the next attempt. `false`, at once: there is to be none, because there were enough, the store wants a
+    /// Waits before the next attempt, after an error of this kind. `false`, at once: there is to be none, because there were enough, the store wants a
     /// longer pause than the deadline leaves, or the budget is spent.
-    pub(super) async fn pause(&self, retry_after: Option<Duration>) -> bool {
+    pub(super) async fn pause(&self, after: ErrorKind, retry_after: Option<Duration>) -> bool {
         let RetryLayer {
             options, clock, state, ..
         } = self.layer;
@@ -99,9 +103,12 @@ impl<'a> Call<'a> {
         }
         if !state.budget.take(options, clock.now()) {
             state.counters.refused.fetch_add(1, Ordering::Relaxed);
+            self.meters.exhausted();
             return false;
         }
-        clock.sleep(asked + self.jitter(left - asked)).await;
+        let pause = asked + self.jitter(left - asked);
+        self.meters.retried(self.attempts, after, pause);
+        clock.sleep(pause).await;
         true
     }
 

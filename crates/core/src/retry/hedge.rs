@@ -78,16 +78,25 @@ impl Retrying {
         let (state, now) = (&self.layer.state, self.layer.clock.now());
         if !state.budget.take(&self.layer.options, now) {
             state.counters.refused.fetch_add(1, Ordering::Relaxed);
+            self.meters.exhausted();
             return first.await;
         }
         state.counters.hedges.fetch_add(1, Ordering::Relaxed);
         state.counters.attempts.fetch_add(1, Ordering::Relaxed);
-        let (answer, other) = select(first, send()).await.factor_first();
-        match answer.is_final() {
-            true => answer,
+        self.meters.hedged();
+        let (answer, other, won) = match select(first, send()).await {
+            Either::Left((answer, second)) => (answer, second, false),
+            Either::Right((answer, first)) => (answer, first, true),
+        };
+        let (answer, won) = match answer.is_final() {
+            true => (answer, won),
             // Who was refused first may have asked for the longer pause.
-            false => other.await.waiting_for_both(&answer),
+            false => (other.await.waiting_for_both(&answer), !won),
+        };
+        if won && answer.is_final() {
+            self.meters.hedge_won();
         }
+        answer
     }
 }
 

@@ -62,6 +62,7 @@ impl Retrying {
         match finding {
             Finding::Ours(metadata) => {
                 self.layer.state.counters.settled.fetch_add(1, Ordering::Relaxed);
+                self.meters.settled();
                 Ok(*metadata)
             }
             Finding::Anothers => Err(call.ended_by(refusal)),
