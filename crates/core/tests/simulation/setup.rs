@@ -239,9 +239,7 @@ impl Stack {
             cache = cache.follow(Arc::clone(&stream) as _);
         }
         let cache = cache.build(Spy::over(retried, Arc::clone(&under_cache) as _, Level::Call));
-        let metrics = MetricsLayer {
-            clock: Arc::clone(&clock),
-        };
+        let metrics = MetricsLayer::default().clock(Arc::clone(&clock));
         let measured = metrics.layer(Arc::clone(&cache) as _);
         let ledger = Arc::new(Ledger::new(world, dice));
         let store = AuditLayer::new(Actor::default())
