@@ -20,6 +20,7 @@ mod resolve;
 mod restore;
 mod run;
 mod set;
+mod start;
 mod versions;
 
 use clap::Subcommand;
@@ -90,6 +91,9 @@ pub(crate) enum Command {
     /// command does not start.
     ///
     /// Variables of `--env-file` come before those of the same name that are set already; of two files the later one counts.
+    ///
+    /// With `--watch` keyfob stays: when a secret changes, it resolves everything again, and then starts the command again or sends
+    /// it a signal. What can't be resolved then is told, and the command runs on.
     Run(run::Args),
     /// Put the values of a file into the store
     ///
@@ -135,6 +139,9 @@ pub(crate) enum Command {
     /// Print a page of the documentation that is made from the code, as Markdown
     #[command(hide = true)]
     GenerateDocs(generate_docs::Args),
+    /// What stands between `keyfob run --watch` and the command that it starts
+    #[command(hide = true)]
+    StartCommand(start::Args),
 }
 
 /// Runs a command.
@@ -161,5 +168,6 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Completions(args) => args.run(context),
         Command::Man(args) => args.run(context),
         Command::GenerateDocs(args) => args.run(context),
+        Command::StartCommand(args) => args.run(context),
     }
 }

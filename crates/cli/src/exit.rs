@@ -8,20 +8,36 @@ use crate::printer::Printer;
 
 /// The exit status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum Exit {
     /// Everything was done.
-    Success = 0,
+    Success,
     /// Something could not be done, or a check found something.
-    Failure = 1,
+    Failure,
     /// The command line is wrong.
-    Usage = 2,
+    Usage,
     /// `run`: something failed before the command started.
-    BeforeCommand = 125,
+    BeforeCommand,
     /// `run`: the command can't be started.
-    CommandNotExecutable = 126,
+    CommandNotExecutable,
     /// `run`: there is no such command.
-    CommandNotFound = 127,
+    CommandNotFound,
+    /// `run --watch`: the command's own.
+    OfCommand(u8),
+}
+
+impl Exit {
+    /// What the system is told.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::BeforeCommand => 125,
+            Self::CommandNotExecutable => 126,
+            Self::CommandNotFound => 127,
+            Self::OfCommand(code) => code,
+        }
+    }
 }
 
 /// What a command answers.

@@ -13,6 +13,7 @@ mod private_file;
 mod prompt;
 mod reference_page;
 mod references;
+mod signals;
 mod text;
 mod time;
 
@@ -31,5 +32,5 @@ fn main() -> ExitCode {
         }
         Err(answer) => answer.print(),
     };
-    ExitCode::from(code as u8)
+    ExitCode::from(code.code())
 }

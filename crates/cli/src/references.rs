@@ -56,12 +56,20 @@ pub(crate) const STANDARD_INPUT: &str = "-";
 /// # Errors
 /// Those of [`read_configuration`] and [`Template::parse`].
 pub(crate) fn template(manager: &SecretManager, path: &Path, format: Option<Format>) -> Result<Template> {
+    parse(manager, path, format, text(path)?)
+}
+
+/// Finds the references of a configuration text that has been read; `-` is standard input.
+///
+/// # Errors
+/// Those of [`Template::parse`].
+pub(crate) fn parse(manager: &SecretManager, path: &Path, format: Option<Format>, text: Zeroizing<String>) -> Result<Template> {
     let is_known = |scheme: &str| manager.is_reference_scheme(scheme);
     if path == Path::new(STANDARD_INPUT) {
-        return Template::parse("<stdin>", None, format.unwrap_or(Format::Text), text(path)?, is_known);
+        return Template::parse("<stdin>", None, format.unwrap_or(Format::Text), text, is_known);
     }
     let format = format.unwrap_or_else(|| Format::of_path(path));
-    Template::parse(path.display().to_string(), path.parent(), format, text(path)?, is_known)
+    Template::parse(path.display().to_string(), path.parent(), format, text, is_known)
 }
 
 /// Reads a text; `-` is standard input.

@@ -1,10 +1,10 @@
 //! Times, as people write and read them.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Span, Timestamp};
+use jiff::{SignedDuration, Span, Timestamp};
 use keyfob::Change;
 
 /// A time as RFC 3339 in UTC, to the second.
@@ -24,6 +24,13 @@ pub(crate) fn rfc3339_or_empty(time: Option<SystemTime>) -> String {
 /// What `--expires` says: `never`, an instant, a day, or a time from now.
 pub(crate) fn parse_expiry(text: &str) -> Result<Change<SystemTime>, String> {
     expiry_at(text, Timestamp::now())
+}
+
+/// A length of time with its unit, such as `10s`.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let length = text.parse::<SignedDuration>().ok();
+    let length = length.and_then(|length| Duration::try_from(length).ok());
+    length.ok_or_else(|| "give a number and its unit, for example `500ms`, `10s` or `1m`".to_owned())
 }
 
 fn expiry_at(text: &str, now: Timestamp) -> Result<Change<SystemTime>, String> {
@@ -60,6 +67,16 @@ fn at(instant: Timestamp) -> Result<Change<SystemTime>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_length_of_time_has_a_unit_and_no_sign() {
+        for (text, milliseconds) in [("500ms", 500), ("10s", 10_000), ("1m", 60_000), ("1m30s", 90_000), ("0s", 0)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_millis(milliseconds)), "{text}");
+        }
+        for text in ["", "10", "-1s", "soon", "1y"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_expiry_is_a_duration_an_instant_a_day_or_never() {

@@ -28,7 +28,7 @@ pub use project::Project;
 pub use resolve::{MAX_CONFIGURATION_BYTES, load, read_configuration};
 pub use select::{SelectOptions, Selection};
 pub use template::Template;
-pub use watch::SecretStream;
+pub use watch::{Occasions, SecretStream};
 
 #[doc(inline)]
 pub use keyfob_core::*;

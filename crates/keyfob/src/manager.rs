@@ -5,14 +5,14 @@ mod failover;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use keyfob_core::{
     AllowedSchemes, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind, FailoverStore,
-    Fallback, GetOptions, Health, ListOptions, MemberStatus, Metadata, Page, PageRequest, PutRequest, Reference, Result, Secret,
-    SecretName, SecretRef, SecretStore, StoreUrl, Stores, SystemClock, Target, TraceLayer, VersionInfo, async_trait,
+    Fallback, GetOptions, Health, ListOptions, MemberStatus, Metadata, Occurrence, Page, PageRequest, PutRequest, Reference, Result,
+    Secret, SecretName, SecretRef, SecretStore, StoreUrl, Stores, SystemClock, Target, TraceLayer, VersionInfo, async_trait,
 };
 use tokio::sync::OnceCell;
 
@@ -21,7 +21,7 @@ use crate::backends;
 use crate::layers::LayerSettings;
 use crate::manager::failover::Member;
 use crate::select::Selection;
-use crate::watch::{self, SecretStream, Watched};
+use crate::watch::{self, Occasions, SecretStream, Watched};
 
 /// Finds the stores and reads secrets from them. Cheap to clone, to be shared by a whole application.
 ///
@@ -205,6 +205,32 @@ impl SecretManager {
             interval: self.0.selection.layers.watch_interval,
             clock: Arc::new(SystemClock::new()),
         }))
+    }
+
+    /// Says when what `occurrences` refer to may have changed: at once when one of their stores tells of it, else about
+    /// every [`watch_interval`](crate::LayerSettings::watch_interval). For whoever then
+    /// [resolves](Self::resolve) all of it again.
+    ///
+    /// It asks for no value itself. A store that can't be connected yet is not listened to.
+    pub async fn occasions(&self, occurrences: &[Occurrence]) -> Occasions {
+        let mut names: BTreeMap<usize, BTreeSet<SecretName>> = BTreeMap::new();
+        for reference in occurrences.iter().filter_map(|occurrence| occurrence.reference.as_ref().ok()) {
+            if let Target::Secret(secret) = &reference.target
+                && let Some(slot) = self.0.schemes.get(&*reference.scheme)
+            {
+                names.entry(*slot).or_default().insert(secret.name.clone());
+            }
+        }
+        let mut streams = Vec::new();
+        for (slot, names) in names {
+            let slot = &self.0.slots[slot];
+            let opened = slot.opened.get_or_try_init(|| self.open_slot(&slot.opening)).await;
+            if let Some(changes) = opened.ok().and_then(|opened| opened.changes.as_ref()) {
+                streams.push(watch::only_of(changes.changes(), names));
+            }
+        }
+        let clock = Arc::new(SystemClock::new());
+        watch::occasions(streams, self.0.selection.layers.watch_interval, clock)
     }
 
     async fn opened(&self, scheme: &str) -> Result<&Opened> {

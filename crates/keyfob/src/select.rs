@@ -27,7 +27,7 @@ pub struct SelectOptions {
     pub environment: Option<String>,
     /// What the layers over every store are set to, whatever variables and `keyfob.toml` say.
     pub layers: Option<LayerSettings>,
-    /// How long values may be served from the cache, whatever else is said.
+    /// How long values may be served from the cache, whatever else is said; zero for no cache, whatever rules there are.
     pub cache_ttl: Option<Duration>,
     /// The schemes that references may use.
     pub allow: Option<BTreeSet<String>>,
@@ -189,6 +189,9 @@ impl Selection {
         }
         if let Some(ttl) = options.cache_ttl {
             layers.cache.ttl = ttl;
+            if ttl.is_zero() {
+                layers.cache.rules.clear();
+            }
             layer_sources.retain(|(setting, _)| setting != "cache.ttl");
         }
         Ok(Self {

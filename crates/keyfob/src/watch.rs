@@ -1,5 +1,6 @@
 //! New values as they come, for an application that runs.
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,12 +8,15 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt as _, stream};
 use keyfob_core::{
-    ChangeStream, Clock, Error, ErrorKind, GetOptions, Random, Result, Secret, SecretRef, SecretStore, StoreChange,
+    ChangeStream, Clock, Error, ErrorKind, GetOptions, Random, Result, Secret, SecretName, SecretRef, SecretStore, StoreChange,
     VersionSelector,
 };
 
 /// Values of one secret: the present one, then each new one.
 pub type SecretStream = Pin<Box<dyn Stream<Item = Result<Secret>> + Send>>;
+
+/// Says each time that it is worth to look again. It never ends.
+pub type Occasions = Pin<Box<dyn Stream<Item = ()> + Send>>;
 
 /// What is watched, and with what.
 pub(crate) struct Watched {
@@ -24,8 +28,9 @@ pub(crate) struct Watched {
 }
 
 struct Watch {
-    watched: Watched,
-    random: Random,
+    store: Arc<dyn SecretStore>,
+    secret: SecretRef,
+    occasions: Occasions,
     /// What was told last.
     last: Option<Told>,
 }
@@ -38,9 +43,12 @@ enum Told {
 
 /// Begins to watch.
 pub(crate) fn watch(watched: Watched) -> SecretStream {
+    let names = BTreeSet::from([watched.secret.name.clone()]);
+    let changes = watched.changes.map(|changes| only_of(changes, names));
     let watch = Watch {
-        watched,
-        random: Random::new(),
+        store: watched.store,
+        secret: watched.secret,
+        occasions: occasions(changes.into_iter().collect(), watched.interval, watched.clock),
         last: None,
     };
     Box::pin(stream::unfold(watch, |mut watch| async move {
@@ -53,7 +61,7 @@ impl Watch {
     async fn next(&mut self) -> Result<Secret> {
         loop {
             if self.last.is_some() {
-                self.wait().await;
+                self.occasions.next().await;
             }
             let answer = self.read().await;
             if self.is_news(&answer) {
@@ -68,12 +76,12 @@ impl Watch {
 
     /// Past the cache, whose entry the answer renews.
     async fn read(&mut self) -> Result<Secret> {
-        let SecretRef { name, version, field } = &self.watched.secret;
+        let SecretRef { name, version, field } = &self.secret;
         let options = GetOptions {
             max_age: Some(Duration::ZERO),
             ..GetOptions::version(version.clone())
         };
-        let mut secret = self.watched.store.get(name, &options).await?;
+        let mut secret = self.store.get(name, &options).await?;
         if let Some(field) = field {
             secret.value = field.pick(&secret.value).map_err(|error| error.with("name", name.as_str()))?;
         }
@@ -87,38 +95,36 @@ impl Watch {
             _ => true,
         }
     }
+}
 
-    /// Until the store tells of a change, where it does, else for about the interval. A store that tells is asked now and
-    /// then all the same: what it tells is a help, not a promise.
-    async fn wait(&mut self) {
+/// The changes of these names, and those of which the store can't say what they are of.
+pub(crate) fn only_of(changes: ChangeStream, names: BTreeSet<SecretName>) -> ChangeStream {
+    Box::pin(changes.filter(move |change| {
+        let wanted = match change {
+            StoreChange::Secret(changed) => names.contains(changed),
+            _ => true,
+        };
+        std::future::ready(wanted)
+    }))
+}
+
+/// At once when one of the stores tells of a change, else after about the interval. A store that tells is asked now and then
+/// all the same: what it tells is a help, not a promise.
+pub(crate) fn occasions(changes: Vec<ChangeStream>, interval: Duration, clock: Arc<dyn Clock>) -> Occasions {
+    let waits = (stream::select_all(changes), Random::new());
+    Box::pin(stream::unfold(waits, move |(mut changes, random)| {
         // Between nine and eleven tenths, so that a fleet that was started together does not ask together.
-        let interval = self.watched.interval;
-        let pause = interval - interval / 10 + self.random.up_to(interval / 5);
-        let Some(changes) = &mut self.watched.changes else {
-            return self.watched.clock.sleep(pause).await;
-        };
-        let name = &self.watched.secret.name;
-        let told = async {
-            while let Some(change) = changes.next().await {
-                match change {
-                    StoreChange::Secret(changed) if changed != *name => {}
-                    _ => return true,
-                }
+        let pause = interval - interval / 10 + random.up_to(interval / 5);
+        let clock = clock.clone();
+        async move {
+            match select(changes.next(), clock.sleep(pause)).await {
+                // None of them tells any longer.
+                Either::Left((None, sleep)) => sleep.await,
+                Either::Left((Some(_), _)) | Either::Right(_) => {}
             }
-            false
-        };
-        let sleep = self.watched.clock.sleep(pause);
-        let ended = match select(Box::pin(told), sleep).await {
-            Either::Left((told, sleep)) if !told => {
-                sleep.await;
-                true
-            }
-            _ => false,
-        };
-        if ended {
-            self.watched.changes = None;
+            Some(((), (changes, random)))
         }
-    }
+    }))
 }
 
 /// A version that was pinned never changes, so there is nothing to watch.

@@ -6,6 +6,7 @@ mod at_once;
 mod import_export;
 mod resolve;
 mod run;
+mod watch;
 mod which_store;
 
 use std::hash::{BuildHasher as _, RandomState};

@@ -1,6 +1,13 @@
 //! `keyfob run`
 
-use std::ffi::OsString;
+mod input;
+mod orphans;
+mod started;
+mod supervise;
+mod watch;
+
+use std::ffi::{OsStr, OsString};
+use std::hash::DefaultHasher;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::CommandExt as _;
@@ -8,13 +15,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Parser;
-use keyfob::{Assignments, Error, ErrorKind, Occurrence, Resolved, SecretManager, SecretValue, Template};
-use zeroize::Zeroizing;
+use keyfob::{Error, ErrorKind};
 
+use self::input::{Input, Sources};
+use self::supervise::Supervisor;
+use self::watch::WatchArgs;
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::private_file;
-use crate::references::{ReferenceArgs, resolve, template, text};
+use crate::references::{ReferenceArgs, STANDARD_INPUT, resolve};
 
 #[derive(Debug, Parser)]
 #[command(after_help = "\
@@ -22,6 +31,8 @@ Examples:
   DB='postgres://app:${secret:db/password}@db/app' keyfob run -- app
   keyfob run --env-file .env -- npm start
   keyfob run --config app.yaml:/run/app/app.yaml -- app --config /run/app/app.yaml
+  keyfob run --watch --env-file .env -- npm start
+  keyfob run --watch --reload-signal HUP --config app.yaml:app.out -- app --config app.out
 
 Exit status: the command's; 125 keyfob failed before the command started; 126 the command can't be
 started; 127 there is no such command; 2 wrong command line.")]
@@ -37,6 +48,9 @@ pub(crate) struct Args {
     config: Vec<OsString>,
 
     #[command(flatten)]
+    watch: WatchArgs,
+
+    #[command(flatten)]
     references: ReferenceArgs,
 
     /// The command and its arguments
@@ -47,27 +61,28 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
-        match self.prepare(context) {
-            Ok(command) => Ok(become_it(command, context)),
-            Err(failure @ Failure::Usage(_)) => Err(failure),
-            Err(failure) => {
+        let ended = match self.watch.watch {
+            true => self.supervise(context),
+            false => self.prepare(context).map(|command| become_it(command, context)),
+        };
+        match ended {
+            Err(failure) if !matches!(failure, Failure::Usage(_)) => {
                 failure.report(printer);
                 printer.note("the command was not started");
                 Ok(Exit::BeforeCommand)
             }
+            ended => ended,
         }
     }
 
     /// Everything up to the start, the targets of `--config` written.
     fn prepare(&self, context: &Context) -> Result<Command, Failure> {
-        let pairs = self.config_pairs()?;
+        let sources = self.sources()?;
         let manager = self.references.manager(context)?;
-        let input = Input::read(&manager, &self.env_file, &pairs)?;
+        let input = Input::read(&manager, &sources, &mut DefaultHasher::new())?;
         let resolved = context.block_on(resolve(&manager, &input.occurrences()))?;
         let finished = input.finish(&resolved)?;
-
-        let texts = finished.texts.iter().map(|text| text.as_bytes());
-        private_file::write_all(pairs.iter().map(|(_, target)| target.as_path()).zip(texts))?;
+        finished.write(&sources)?;
         let (program, arguments) = self
             .command
             .split_first()
@@ -75,9 +90,38 @@ impl Args {
         let mut command = Command::new(program);
         command.args(arguments);
         for (name, value) in &finished.variables {
-            command.env(name, std::ffi::OsStr::from_bytes(value.expose_secret()));
+            command.env(name, OsStr::from_bytes(value.expose_secret()));
         }
         Ok(command)
+    }
+
+    /// Starts the command as a child and stays with it.
+    fn supervise(&self, context: &Context) -> Outcome {
+        let sources = self.sources()?;
+        let files = sources.env_files.iter().chain(sources.configs.iter().map(|(file, _)| file));
+        if files.into_iter().any(|file| file == Path::new(STANDARD_INPUT)) {
+            let message = "standard input can be read only once, and `--watch` reads again";
+            return Err(Failure::usage(message, "give the file its name"));
+        }
+        let manager = self.references.manager(context)?;
+        let printer = context.printer();
+        let supervisor = Supervisor {
+            command: &self.command,
+            options: &self.watch,
+            printer,
+        };
+        let status = context.block_on(async {
+            let (first, news) = watch::begin(&manager, &sources, &self.watch, printer).await?;
+            supervisor.run(first, news).await
+        })?;
+        Ok(started::end_like(status))
+    }
+
+    fn sources(&self) -> Result<Sources, Failure> {
+        Ok(Sources {
+            env_files: self.env_file.clone(),
+            configs: self.config_pairs()?,
+        })
     }
 
     fn config_pairs(&self) -> Result<Vec<(PathBuf, PathBuf)>, Failure> {
@@ -92,7 +136,7 @@ impl Args {
                 let message = format!("`--config {}` does not say where the finished copy goes", argument.display());
                 Failure::usage(message, "write `--config FILE:TARGET`")
             })?;
-            let path = |part: &[u8]| PathBuf::from(std::ffi::OsStr::from_bytes(part));
+            let path = |part: &[u8]| PathBuf::from(OsStr::from_bytes(part));
             let (file, target) = (path(&bytes[..colon]), path(&bytes[colon + 1..]));
             Ok((file, target))
         };
@@ -111,101 +155,8 @@ impl Args {
     }
 }
 
-/// What is to be resolved.
-struct Input {
-    assignments: Vec<Assignments>,
-    templates: Vec<Template>,
-}
-
-/// The same without references.
-struct Finished {
-    variables: Vec<(String, SecretValue)>,
-    texts: Vec<Zeroizing<String>>,
-}
-
-impl Input {
-    fn read(manager: &SecretManager, env_files: &[PathBuf], configs: &[(PathBuf, PathBuf)]) -> Result<Self, Error> {
-        let is_known = |scheme: &str| manager.is_reference_scheme(scheme);
-        let mut variables: Vec<(String, Zeroizing<String>)> = Vec::new();
-        for (name, value) in std::env::vars_os() {
-            match (name.into_string(), value.into_string()) {
-                (Ok(name), Ok(value)) => variables.push((name, Zeroizing::new(value))),
-                (name, value) => check_inherited(&lossy(name), &lossy(value), is_known)?,
-            }
-        }
-        let own = Assignments::from_variables(
-            variables.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-            is_known,
-        );
-        let mut assignments = vec![own];
-        for file in env_files {
-            assignments.push(Assignments::from_dotenv(
-                &file.display().to_string(),
-                file.parent(),
-                &text(file)?,
-                is_known,
-            )?);
-        }
-        let mut own_names_replaced = Self {
-            assignments,
-            templates: Vec::new(),
-        };
-        own_names_replaced.forget_what_files_replace();
-        for (file, _) in configs {
-            own_names_replaced.templates.push(template(manager, file, None)?);
-        }
-        Ok(own_names_replaced)
-    }
-
-    /// A variable that a later file sets anew needs no resolving, and must not fail.
-    fn forget_what_files_replace(&mut self) {
-        for index in 1..self.assignments.len() {
-            let (earlier, later) = self.assignments.split_at_mut(index);
-            for assignments in earlier {
-                assignments.remove_all_of(&later[0]);
-            }
-        }
-    }
-
-    fn occurrences(&self) -> Vec<Occurrence> {
-        let variables = self.assignments.iter().flat_map(Assignments::occurrences);
-        variables
-            .chain(self.templates.iter().flat_map(Template::occurrences))
-            .collect()
-    }
-
-    fn finish(&self, resolved: &Resolved) -> Result<Finished, Error> {
-        let mut finished = Finished {
-            variables: Vec::new(),
-            texts: Vec::new(),
-        };
-        for assignments in &self.assignments {
-            finished.variables.extend(assignments.finish(resolved)?);
-        }
-        for template in &self.templates {
-            finished.texts.push(template.render(resolved)?);
-        }
-        Ok(finished)
-    }
-}
-
-fn lossy(text: Result<String, OsString>) -> Zeroizing<String> {
-    Zeroizing::new(text.unwrap_or_else(|raw| raw.to_string_lossy().into_owned()))
-}
-
-/// A variable that is not UTF-8 is inherited as it is, unless it holds a reference: a command must not see one.
-fn check_inherited(name: &str, value: &str, is_known: impl Fn(&str) -> bool) -> Result<(), Error> {
-    if keyfob::scan(value, is_known).is_empty() {
-        return Ok(());
-    }
-    Err(
-        Error::new(ErrorKind::NotText, "the variable holds a reference, but it is not UTF-8 text")
-            .with("variable", name.escape_debug().to_string()),
-    )
-}
-
 /// Replaces this process with the command; comes back only when that fails.
-fn become_it(mut command: Command, context: &Context) -> Exit {
+pub(super) fn become_it(mut command: Command, context: &Context) -> Exit {
     let error = command.exec();
     let program = Path::new(command.get_program()).display().to_string();
     let (exit, kind, message) = match error.kind() {
