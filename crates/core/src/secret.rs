@@ -202,7 +202,7 @@ pub enum Freshness {
     Store,
     /// A cache answered, within its time to live.
     Cache,
-    /// A cache answered although its time to live had passed, because the store could not.
+    /// A cache answered although its time to live had passed, because the store could not or is being asked meanwhile.
     Stale,
 }
 

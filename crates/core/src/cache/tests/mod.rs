@@ -3,6 +3,7 @@
 mod batches;
 mod bounds;
 mod forgetting;
+mod interleavings;
 mod lifetime;
 mod sharing;
 mod upstream;
