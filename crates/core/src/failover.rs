@@ -143,7 +143,8 @@ impl Failover {
 /// # Writes
 /// - They go to the first store alone, or [to all](FailoverWrites::Replicate). They never go to another store in place of the
 ///   first one. A write without an answer within [`write_timeout`](FailoverOptions::write_timeout) is a `Timeout`: its
-///   outcome is unknown.
+///   outcome is unknown. One that has waited for a place of a [`LimitLayer`](crate::LimitLayer) all that time is
+///   `RateLimited`: it was not sent.
 /// - Replicated, the first store is the truth. A precondition is that of the first store; what it took goes to the others
 ///   without one. Until the first one has it, the others are not asked. When one of them fails, the write is an error of kind
 ///   [`Other`](crate::ErrorKind::Other), because repeating it is not the remedy, and below it stands a [`ReplicationError`]

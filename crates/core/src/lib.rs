@@ -29,6 +29,7 @@ mod scanner;
 #[cfg(test)]
 mod scripted;
 mod secret;
+mod sending;
 mod store;
 mod trace;
 mod url;

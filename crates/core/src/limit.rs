@@ -21,6 +21,7 @@ use crate::layer::Layer;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
 use crate::secret::{Metadata, Secret, VersionInfo};
+use crate::sending;
 use crate::store::{Health, SecretStore, StoreInfo};
 
 /// The bounds of a [`LimitLayer`], in calls at once.
@@ -72,7 +73,8 @@ impl LimitOptions {
 ///   its caller dropped.
 /// - Whoever finds no place waits, and gets one in the order of coming. A dropped call gives its place, or its turn, on.
 /// - A batch counts as one. How many requests an adapter makes of it is the adapter's own affair.
-/// - It waits without an end: the deadline is the retry layer's.
+/// - It waits without an end: the deadline is the retry layer's. That knows whether a write has had a place: one whose time
+///   is over before fails as `RateLimited`, because it was not sent.
 ///
 /// # Why this law
 /// Additive increase and multiplicative decrease (Chiu and Jain, 1989) was chosen over the "gradient" law (Netflix's
@@ -177,7 +179,9 @@ struct Limited {
 impl Limited {
     /// Waits for a place and calls.
     async fn call<T>(&self, call: impl Future<Output = Result<T>>) -> Result<T> {
+        sending::waits();
         let place = self.layer.gate.enter(&*self.layer.clock).await;
+        sending::is_sent();
         let answer = call.await;
         place.answered(verdict(&answer));
         answer

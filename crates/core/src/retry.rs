@@ -30,6 +30,7 @@ use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutMode, PutRequest};
 use crate::random::Random;
 use crate::secret::{Metadata, Secret, VersionInfo};
+use crate::sending::Sending;
 use crate::store::{Health, SecretStore, StoreInfo};
 use crate::verb::Verb;
 
@@ -57,7 +58,8 @@ use crate::verb::Verb;
 /// Before attempt *n* + 1 it waits a random time from zero to `base` · 2ⁿ⁻¹, at most `cap`, and at most half of the time
 /// left. A store that says how long to wait is never asked sooner; when that lies beyond the deadline, its error is the
 /// answer at once. The deadline holds for the call as a whole: when it passes in an attempt the error is `Timeout`, with the
-/// last error as its source. There is no wait after the last attempt, and nothing happens after the caller has dropped the
+/// last error as its source; of a write that still waits for a place of a [`LimitLayer`](crate::LimitLayer) it is
+/// `RateLimited`, because it was not sent. There is no wait after the last attempt, and nothing happens after the caller has dropped the
 /// call. A read that is answered at once needs no runtime; everything else needs a tokio runtime with time.
 ///
 /// # How much
@@ -238,7 +240,9 @@ impl Retrying {
     ) -> Result<T> {
         let mut last = None;
         loop {
-            let error = match call.attempt(send()).await {
+            let sending = Sending::new();
+            let error = match call.attempt(sending.run(send())).await {
+                None if sending.is_unsent() => return Err(call.write_ended_by(call.too_late_to_send(last))),
                 None => return Err(call.too_late_to_know(last)),
                 Some(Err(error)) if error.kind().is_retryable() => error,
                 Some(answer) => return answer,

@@ -8,11 +8,12 @@ use futures_util::future::join_all;
 use crate::backend::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::Inner;
-use crate::failover::member::Member;
+use crate::failover::member::{Member, Missed};
 use crate::failover::options::FailoverWrites;
 use crate::name::SecretName;
 use crate::options::{DeleteMode, DeleteOptions, PutMode, PutRequest};
 use crate::secret::{Metadata, Replica, Version};
+use crate::sending::{Sending, not_sent};
 use crate::store::SecretStore;
 
 /// What each store of a failover list has of a replicated write that the first one took and another one did not.
@@ -130,8 +131,7 @@ impl Inner {
 
     async fn write_first(&self, name: &SecretName, write: &Write) -> Result<Option<Metadata>> {
         let member = &self.members[0];
-        let limit = self.options.write_timeout;
-        match self.ask(member, limit, write.to(&*member.store, name)).await {
+        match self.ask_to_write(member, name, write).await {
             Ok(metadata) => Ok(metadata.map(|mut metadata| {
                 self.mark(&mut metadata, 0, Vec::new());
                 metadata
@@ -147,10 +147,19 @@ impl Inner {
         }
     }
 
+    /// Asks one store. When its time is over before the write was sent, its outcome is known.
+    async fn ask_to_write(&self, member: &Member, name: &SecretName, write: &Write) -> Result<Option<Metadata>, Missed> {
+        let (limit, sending) = (self.options.write_timeout, Sending::new());
+        let written = self.ask(member, limit, sending.run(write.to(&*member.store, name))).await;
+        match written {
+            Err(_) if sending.is_unsent() => Err(member.missed(not_sent(limit).with("store", &*member.scheme), false)),
+            written => written,
+        }
+    }
+
     async fn write_replicas(&self, name: &SecretName, write: &Write, written: Option<Metadata>) -> Result<Option<Metadata>> {
-        let limit = self.options.write_timeout;
         let replicas = self.members.iter().enumerate().skip(1).map(async |(rank, member)| {
-            let answer = self.ask(member, limit, write.to(&*member.store, name)).await;
+            let answer = self.ask_to_write(member, name, write).await;
             let (outcome, error) = match answer {
                 Ok(metadata) => (Ok(self.replica_version(rank, metadata)), None),
                 // It is gone there too.

@@ -9,6 +9,7 @@ use futures_util::future::{Either, select};
 use super::RetryLayer;
 use super::meters::Meters;
 use crate::error::{Error, ErrorKind};
+use crate::sending::not_sent;
 
 /// What is known of a write that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -143,6 +144,15 @@ impl<'a> Call<'a> {
     /// The same of a write: nobody knows whether the attempt was done.
     pub(super) fn too_late_to_know(&self, last: Option<Error>) -> Error {
         self.too_late(last).with_hint(SETTLE)
+    }
+
+    /// The deadline passed before the attempt of a write was sent.
+    pub(super) fn too_late_to_send(&self, last: Option<Error>) -> Error {
+        let error = not_sent(self.layer.options.deadline);
+        match last {
+            Some(last) => error.with_source(last),
+            None => error,
+        }
     }
 
     /// `error` as it ends a write, of which an earlier attempt may have been done.

@@ -1,6 +1,8 @@
 use super::*;
 use crate::capabilities::Capabilities;
 use crate::failover::ReplicationError;
+use crate::layer::Layer as _;
+use crate::limit::{LimitLayer, LimitOptions};
 use crate::options::{Change, DeleteMode, DeleteOptions, PutMode};
 use crate::secret::{Metadata, Replica};
 
@@ -291,4 +293,43 @@ async fn a_list_says_that_it_replicates_also_as_the_first_of_another_list() {
     );
     assert!(!over(replicate(), &[&plain]));
     assert!(over(replicate(), &[&plain, &plain]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_waited_for_a_place_all_its_time_was_not_sent() {
+    for (writes, full) in [
+        (FailoverWrites::First, 0),
+        (FailoverWrites::Replicate, 0),
+        (FailoverWrites::Replicate, 1),
+    ] {
+        let options = LimitOptions {
+            first: 1,
+            least: 1,
+            most: 1,
+        };
+        let stores = [(); 2].map(|()| Arc::new(ScriptedStore::new([])));
+        stores[full].then([Step::hang()]);
+        let limited = stores
+            .clone()
+            .map(|store| LimitLayer::new(options.clone()).unwrap().layer(store));
+        let holder = Arc::clone(&limited[full]);
+        tokio::spawn(async move { drop(holder.health().await) });
+        tokio::task::yield_now().await;
+        let list = Failover::new(FailoverOptions {
+            writes,
+            ..FailoverOptions::default()
+        });
+        let list = list
+            .clock(Arc::new(VirtualClock::starting_at(SystemTime::UNIX_EPOCH)))
+            .over(["a", "b"].into_iter().zip(limited))
+            .unwrap();
+        let error = list.put(&name(), PutRequest::new(NEW)).await.unwrap_err();
+        assert_eq!(stores[full].verbs(), ["health"]);
+        if full == 0 {
+            assert_eq!((error.kind(), stores[1].verbs().len()), (ErrorKind::RateLimited, 0));
+            assert!(error.message().contains("not sent within 15s"), "{error}");
+        } else {
+            assert_eq!(shown(&report(&error).replicas), ["b: rate_limited"]);
+        }
+    }
 }

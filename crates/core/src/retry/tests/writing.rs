@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::capabilities::Capabilities;
+use crate::limit::{LimitLayer, LimitOptions};
 use crate::options::{Change, DeleteMode, DeleteOptions, PutMode};
 use crate::secret::{Metadata, PassedOver, Version};
 
@@ -322,4 +323,66 @@ async fn errors_of_writes_hold_no_value() {
     let layered = over(&store, generous());
     let error = layered.put(&name("a"), create("b")).await.unwrap_err();
     assert!(!format!("{error:?} {layered:?}").contains("kfcanary"));
+}
+
+/// A limit of one, whose only place is taken by a request that gets no answer.
+async fn full(store: &Arc<ScriptedStore>) -> (Arc<dyn SecretStore>, tokio::task::JoinHandle<()>) {
+    let options = LimitOptions {
+        first: 1,
+        least: 1,
+        most: 1,
+    };
+    let limited = LimitLayer::new(options).unwrap().layer(store.clone());
+    let other = limited.clone();
+    let holder = tokio::spawn(async move { drop(other.health().await) });
+    tokio::task::yield_now().await;
+    (limited, holder)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_whose_time_is_over_before_it_has_a_place_was_not_sent() {
+    let store = with_a([Step::hang()]).await;
+    let version = stands(&store).await.0;
+    let (limited, _holder) = full(&store).await;
+    let layered = layer(generous(), 1).layer(limited);
+    for request in [PutRequest::new(value("b")), create("b"), replace(&version, "b")] {
+        let error = layered.put(&name("a"), request).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::RateLimited);
+        assert!(error.message().contains("not sent within 30s"), "{error}");
+    }
+    let deleted = layered.delete(&name("a"), &DeleteOptions::default()).await;
+    assert_eq!(deleted.unwrap_err().kind(), ErrorKind::RateLimited);
+    assert_eq!(layered.restore(&name("a")).await.unwrap_err().kind(), ErrorKind::RateLimited);
+    let read = layered.get(&name("a"), &GetOptions::default()).await;
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::Timeout);
+    assert_eq!(store.verbs(), ["health"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_the_last_attempt_was_not_sent_says_nothing_of_the_one_before() {
+    let store = with_a([]).await;
+    let version = stands(&store).await.0;
+    store.then([Step::after(10, done_but(ErrorKind::Timeout)), Step::hang()]);
+    let options = LimitOptions {
+        first: 1,
+        least: 1,
+        most: 1,
+    };
+    let limited = LimitLayer::new(options).unwrap().layer(store.clone());
+    let layered = layer(generous(), 1).layer(limited.clone());
+    let writer = tokio::spawn(async move { layered.put(&name("a"), replace(&version, "b")).await });
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    // Waits behind the first attempt, so that it is there before the second one.
+    let _holder = tokio::spawn(async move { drop(limited.health().await) });
+    says_unknown(&writer.await.unwrap().unwrap_err());
+    assert_eq!(store.verbs(), ["put", "health"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_had_a_place_is_unknown_as_ever() {
+    let store = with_a([Step::hang()]).await;
+    let limited = LimitLayer::default().layer(store.clone());
+    let written = layer(generous(), 1).layer(limited).put(&name("a"), create("b")).await;
+    says_unknown(&written.unwrap_err());
+    assert_eq!(store.verbs(), ["put"]);
 }
