@@ -130,11 +130,8 @@ impl Read {
                 answered_at.saturating_sub(self.floor.at)
             )
         });
-        let at = if freshness == Freshness::Store {
-            began.at
-        } else {
-            answered_at
-        };
+        // What a store hands out had not expired when it was asked, by whoever asked.
+        let at = if freshness == Freshness::Store { from } else { answered_at };
         let is_expired = metadata.is_expired(world.day_of(at));
         world.check(options.expired == Expired::Allow || !is_expired, || {
             format!("{}: it has expired", what())

@@ -87,6 +87,15 @@ impl Record {
         }
     }
 
+    /// Down for a while, and well otherwise.
+    pub(crate) fn outage((from, until): (Duration, Duration)) -> Self {
+        let illness = Illness::Down;
+        Self {
+            episodes: vec![Episode { from, until, illness }],
+            denied: Vec::new(),
+        }
+    }
+
     /// The moments at which it changes, when it is most worth looking.
     pub(crate) fn turns(&self) -> impl Iterator<Item = Duration> {
         self.episodes.iter().flat_map(|episode| [episode.from, episode.until])

@@ -26,6 +26,7 @@
 mod access;
 mod answers;
 mod dice;
+mod herd;
 mod illness;
 mod ledger;
 mod setup;
@@ -51,8 +52,13 @@ use crate::world::{Outcome, World};
 
 const SEED: &str = "KEYFOB_SIMULATION_SEED";
 
-/// Days that are short of nothing but time are enough for a change to core.
+/// So many days at every change; more on request.
 const DAYS: u64 = 32;
+
+/// When every day begins.
+fn morning() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)
+}
 
 #[test]
 fn days_of_traffic_keep_every_promise() {
@@ -122,24 +128,26 @@ fn report(seed: u64, outcome: &Outcome) -> String {
 /// Simulates the day of this seed.
 fn day(seed: u64, tells: bool) -> Outcome {
     let meters = Arc::new(Meters::default());
+    in_virtual_time(&Arc::clone(&meters), async move {
+        let dice = Dice::new(seed);
+        let world = Arc::new(World::new(Setup::draw(&dice), VirtualClock::starting_at(morning()), tells));
+        let stack = Arc::new(Stack::new(&world, &dice, meters).unwrap());
+        let traffic = Traffic::new(Arc::clone(&stack), dice.fork());
+        traffic.fill().await;
+        traffic.run().await;
+        if !world.is_broken() {
+            stack.check_evening();
+        }
+        world.outcome()
+    })
+}
+
+/// On one thread whose time goes on when there is nothing to do, with the metrics of that thread alone.
+fn in_virtual_time<T>(meters: &Arc<Meters>, work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    metrics::with_local_recorder(&*Arc::clone(&meters), || {
-        runtime.block_on(async move {
-            let dice = Dice::new(seed);
-            let morning = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-            let world = Arc::new(World::new(Setup::draw(&dice), VirtualClock::starting_at(morning), tells));
-            let stack = Arc::new(Stack::new(&world, &dice, meters).unwrap());
-            let traffic = Traffic::new(Arc::clone(&stack), dice.fork());
-            traffic.fill().await;
-            traffic.run().await;
-            if !world.is_broken() {
-                stack.check_evening();
-            }
-            world.outcome()
-        })
-    })
+    metrics::with_local_recorder(&**meters, || runtime.block_on(work))
 }

@@ -44,6 +44,8 @@ pub(crate) struct Setup {
     pub(crate) failover: FailoverOptions,
     /// How long the other stores take to have what is written to the first one; `None` when they never do.
     pub(crate) replication: Option<Duration>,
+    /// When nothing works, if the stores are well at all other times.
+    pub(crate) outage: Option<(Duration, Duration)>,
 }
 
 /// What [`CacheTimes`] was made of.
@@ -130,6 +132,7 @@ impl Setup {
                 },
             },
             replication: dice.pick(&[None, Some(milliseconds(200)), Some(seconds(20))]),
+            outage: None,
         };
         setup.limit.first = setup.limit.first.max(setup.limit.least);
         setup

@@ -46,6 +46,7 @@ pub(crate) struct Shelf {
 #[derive(Debug, Default)]
 struct Load {
     in_flight: usize,
+    requests: u64,
     /// The highest limit at this time: whoever got a place just before the limit fell keeps it.
     limit: (Duration, usize),
 }
@@ -69,7 +70,10 @@ impl SickStore {
                 listener: OnceLock::new(),
                 copies: OnceLock::new(),
             }),
-            record: Record::draw(dice, DAY, &world.setup.names),
+            record: match world.setup.outage {
+                Some(outage) => Record::outage(outage),
+                None => Record::draw(dice, DAY, &world.setup.names),
+            },
             limit,
             dice: dice.fork(),
             load: Mutex::default(),
@@ -82,6 +86,11 @@ impl SickStore {
 
     pub(crate) fn in_flight(&self) -> usize {
         self.load.lock().unwrap_or_else(PoisonError::into_inner).in_flight
+    }
+
+    /// How many requests have arrived.
+    pub(crate) fn requests(&self) -> u64 {
+        self.load.lock().unwrap_or_else(PoisonError::into_inner).requests
     }
 
     fn world(&self) -> &World {
@@ -97,6 +106,7 @@ impl SickStore {
         let (world, now, limit) = (self.world(), self.now(), self.limit());
         let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
         load.in_flight += 1;
+        load.requests += 1;
         let at_once = load.in_flight;
         let allowed = if load.limit.0 == now { load.limit.1.max(limit) } else { limit };
         drop(load);
@@ -148,6 +158,9 @@ impl SickStore {
 
     async fn write(&self, name: &SecretName, change: Change) -> Result<Option<Metadata>> {
         let served = self.arrive();
+        if let Some(write) = change.write(name) {
+            self.world().arrived(write);
+        }
         match self.course(&served, true).await {
             Course::Fails(kind, pause) => Err(self.failure(kind, pause)),
             Course::Hangs => pending().await,

@@ -148,7 +148,7 @@ impl Traffic {
     async fn act(self: Arc<Self>, act: Act) {
         let name = self.name();
         match act {
-            Act::Get => self.get(self.request(name)).await,
+            Act::Get => drop(self.get(self.request(name), patience(&self.dice)).await),
             Act::GetMany => self.get_many().await,
             Act::Upsert => self.put(name, PutMode::Upsert).await,
             Act::Create => self.put(name, PutMode::Create).await,
@@ -170,7 +170,7 @@ impl Traffic {
                 drop(self.stack.store.health().await);
             }
             Act::Clear => self.clear(&name),
-            Act::Crowd(many) => self.crowd(name, many).await,
+            Act::Crowd(many) => drop(self.crowd(GetRequest::new(name), many, true).await),
             Act::Outside => self.outside(&name).await,
             Act::Interrupt(is_interrupted) => self.stack.stream.interrupt(is_interrupted),
         }
@@ -223,22 +223,21 @@ impl Traffic {
         Some(versions[self.dice.below(versions.len())].clone())
     }
 
-    async fn get(&self, request: GetRequest) {
-        self.get_with(request, patience(&self.dice)).await;
-    }
-
-    async fn get_with(&self, request: GetRequest, patience: Option<Duration>) {
+    /// Whether it was got.
+    async fn get(&self, request: GetRequest, patience: Option<Duration>) -> bool {
         let stack = &self.stack;
         let read = Read::begins(stack, request);
         let GetRequest { name, options } = &read.request;
         let wanted = Wanted::of(name).asks(&options.version);
         let call = stack.store.get(name, options);
-        if let Some(ended) = access(stack, Verb::Get, vec![wanted], patience, call).await {
-            read.ends(stack, ended.began, ended.answered_at, &ended.answer);
-            if let Ok(secret) = &ended.answer {
-                self.see(name, secret.metadata.version.as_ref());
-            }
+        let Some(ended) = access(stack, Verb::Get, vec![wanted], patience, call).await else {
+            return false;
+        };
+        read.ends(stack, ended.began, ended.answered_at, &ended.answer);
+        if let Ok(secret) = &ended.answer {
+            self.see(name, secret.metadata.version.as_ref());
         }
+        ended.answer.is_ok()
     }
 
     async fn get_many(&self) {
@@ -259,14 +258,15 @@ impl Traffic {
         }
     }
 
-    /// Many ask for the same thing at the same moment.
-    async fn crowd(self: &Arc<Self>, name: SecretName, many: usize) {
+    /// Many ask for the same thing at the same moment, some of them without patience. How many get it.
+    pub(crate) async fn crowd(self: &Arc<Self>, request: GetRequest, many: usize, are_impatient: bool) -> usize {
         let mut users = JoinSet::new();
         for _ in 0..many {
-            let (traffic, request) = (Arc::clone(self), GetRequest::new(name.clone()));
-            users.spawn(async move { traffic.get(request).await });
+            let (traffic, request) = (Arc::clone(self), request.clone());
+            let patience = patience(&self.dice).filter(|_| are_impatient);
+            users.spawn(async move { traffic.get(request, patience).await });
         }
-        users.join_all().await;
+        users.join_all().await.into_iter().filter(|served| *served).count()
     }
 
     async fn put(&self, name: SecretName, mode: PutMode) {
@@ -302,7 +302,11 @@ impl Traffic {
                 self.see(&name, metadata.version.as_ref());
             }
             // Nobody knows, or one of several stores has it.
-            Err(error) if error.kind() == ErrorKind::Timeout => {}
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                world.check(world.has_arrived(write) || world.setup.is_replicated(), || {
+                    format!("the outcome of write {write} is said to be unknown, but it was never sent")
+                });
+            }
             Err(error) if error.kind() == ErrorKind::Other && world.setup.is_replicated() => {}
             Err(error) => world.refused(write, error.kind()),
         }

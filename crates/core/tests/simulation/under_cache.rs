@@ -104,15 +104,12 @@ impl UnderCache {
         (flight.began.at == now.at && !is_plain).then_some(key)
     }
 
-    fn begin_flight(&self, read: &GetRequest, now: Moment) {
+    fn begin_flight(&self, read: &GetRequest, now: Moment, is_doubtful: bool) {
         let Some(key) = self.shared(read) else { return };
-        let Some(Flight {
-            began, takes_any_age, ..
-        }) = self.state().flights.get(&key).copied()
-        else {
+        let Some(Flight { began, .. }) = self.state().flights.get(&key).copied().filter(|flight| !flight.is_doubtful) else {
             return;
         };
-        if now.at == began.at && !(takes_any_age && read.options.max_age.is_none()) {
+        if is_doubtful {
             return;
         }
         let ttl = self.world.setup.times(&read.name).ttl;
@@ -175,14 +172,15 @@ impl Watch for UnderCache {
         self.world.event((1, asked.verb, asked.reads.len()), || {
             format!(" call {number}: {}", describe(asked))
         });
-        for read in &asked.reads {
-            self.begin_flight(read, now);
-        }
         let doubtful: Vec<Key> = asked
             .reads
             .iter()
             .filter_map(|read| self.doubtful(read, &asked.reads, now))
             .collect();
+        for read in &asked.reads {
+            let is_doubtful = self.shared(read).is_some_and(|key| doubtful.contains(&key));
+            self.begin_flight(read, now, is_doubtful);
+        }
         let flights = asked.reads.iter().filter_map(|read| {
             let flight = Flight {
                 call: number,

@@ -1,6 +1,6 @@
 //! What everybody in a simulated day shares: time, what really was in the stores, and what went wrong.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -57,6 +57,7 @@ struct Inner {
     versions: HashMap<(usize, SecretName, Version), u64>,
     applied: BTreeMap<u64, Vec<(usize, Version)>>,
     refused: Vec<(u64, ErrorKind)>,
+    arrived: HashSet<u64>,
     forgotten: HashMap<SecretName, Moment>,
     all_forgotten: Moment,
     told: HashMap<SecretName, Moment>,
@@ -207,6 +208,16 @@ impl World {
     /// The versions that a write made, and of which store.
     pub(crate) fn applied(&self, write: u64) -> Vec<(usize, Version)> {
         self.inner().applied.get(&write).cloned().unwrap_or_default()
+    }
+
+    /// A store was asked to do a write.
+    pub(crate) fn arrived(&self, write: u64) {
+        self.inner().arrived.insert(write);
+    }
+
+    /// Whether any store was ever asked to do a write.
+    pub(crate) fn has_arrived(&self, write: u64) -> bool {
+        self.inner().arrived.contains(&write)
     }
 
     /// The caller of a write was told that it was not done.
