@@ -296,7 +296,7 @@ impl Stack {
             retry.attempts == counts.attempts && retry.retries + retry.hedges == counts.repeated,
             || format!("{counts:?} were seen, but {retry:?}"),
         );
-        let requests = self.meters.count("keyfob_requests_total", "");
+        let requests = self.meters.requests();
         let healths = self.healths.load(Ordering::Relaxed);
         world.check(requests == self.ledger.total() + healths, || {
             format!(

@@ -125,14 +125,15 @@ impl UnderCache {
     }
 
     fn end_flight(&self, number: u64, read: &GetRequest, answer: Option<&Answered>) {
-        let Some(key) = self.shared(read) else { return };
         let now = self.world.now();
         let mut state = self.state();
         if let Some(answer) = answer.filter(|answer| answer.is_ill()) {
             let pause = self.world.setup.pause_after_error.max(answer.retry_after.unwrap_or_default());
-            let until = state.left_alone.entry(key.clone()).or_default();
+            let key = (read.name.clone(), read.options.version.clone());
+            let until = state.left_alone.entry(key).or_default();
             *until = (*until).max(now + pause);
         }
+        let Some(key) = self.shared(read) else { return };
         let Some(Flight {
             call,
             began,
