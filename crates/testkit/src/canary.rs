@@ -1,7 +1,9 @@
 //! The random text that every value of a case contains, and the search for it.
 
+use std::collections::BTreeMap;
+
+use aho_corasick::AhoCorasick;
 use data_encoding::{BASE64, BASE64URL, HEXLOWER, HEXUPPER};
-use memchr::memmem;
 
 /// So many characters of a canary in a row count as found. Eight random characters don't meet by chance, and a
 /// store that shows only the beginning of a value is found too.
@@ -11,40 +13,48 @@ const MARK: &str = "kfcanary-";
 const LENGTH: usize = 24;
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
+/// The search goes over a text once, however many forms there are: logs down to `TRACE` are long.
 pub(crate) struct Canary {
     text: String,
-    /// What to look for: every window in every form.
-    forms: Vec<(&'static str, memmem::Finder<'static>)>,
-    /// The same for lists of decimal bytes, which are sought in text without white space.
-    decimal: Vec<memmem::Finder<'static>>,
+    /// Every window in every form.
+    forms: AhoCorasick,
+    /// What each of them is called.
+    names: Vec<&'static str>,
+    /// One of these stands in a list of decimal bytes. Few other texts have any.
+    listed: AhoCorasick,
+    /// The windows as lists of decimal bytes, which are sought in text without white space.
+    lists: AhoCorasick,
 }
 
 impl Canary {
     pub(crate) fn random() -> Self {
         let random = random_text(LENGTH);
-        let mut forms = Vec::new();
-        let mut decimal = Vec::new();
+        let mut forms = BTreeMap::new();
+        let mut lists = Vec::new();
         for window in random.as_bytes().windows(WINDOW) {
-            let mut form = |name, bytes: &[u8]| forms.push((name, memmem::Finder::new(bytes).into_owned()));
-            form("as it is", window);
-            form("in hexadecimal", HEXLOWER.encode(window).as_bytes());
-            form("in hexadecimal", HEXUPPER.encode(window).as_bytes());
+            let mut form = |name, text: String| forms.insert(text, name);
+            form("as it is", String::from_utf8_lossy(window).into_owned());
+            form("in hexadecimal", HEXLOWER.encode(window));
+            form("in hexadecimal", HEXUPPER.encode(window));
             for skip in 0..3 {
                 // Only groups of three whole bytes look the same whatever stands around them.
                 let bytes = &window[skip..];
                 let whole = &bytes[..bytes.len() - bytes.len() % 3];
                 if whole.len() >= 6 {
-                    form("in base64", BASE64.encode(whole).as_bytes());
-                    form("in base64", BASE64URL.encode(whole).as_bytes());
+                    form("in base64", BASE64.encode(whole));
+                    form("in base64", BASE64URL.encode(whole));
                 }
             }
             let list: Vec<String> = window.iter().map(u8::to_string).collect();
-            decimal.push(memmem::Finder::new(list.join(",").as_bytes()).into_owned());
+            lists.push(list.join(","));
         }
+        let listed = random.bytes().map(|byte| format!("{byte},"));
         Self {
             text: format!("{MARK}{random}"),
-            forms,
-            decimal,
+            forms: automaton(forms.keys()),
+            names: forms.into_values().collect(),
+            listed: automaton(listed),
+            lists: automaton(lists),
         }
     }
 
@@ -54,14 +64,22 @@ impl Canary {
 
     /// In which form the canary, or a part of it, stands in `output`.
     pub(crate) fn find_in(&self, output: &[u8]) -> Option<&'static str> {
-        if let Some((form, _)) = self.forms.iter().find(|(_, finder)| finder.find(output).is_some()) {
-            return Some(form);
+        if let Some(found) = self.forms.find(output) {
+            return self.names.get(found.pattern().as_usize()).copied();
+        }
+        if !self.listed.is_match(output) {
+            return None;
         }
         let dense: Vec<u8> = output.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-        self.decimal
-            .iter()
-            .any(|finder| finder.find(&dense).is_some())
-            .then_some("as a list of bytes")
+        self.lists.is_match(&dense).then_some("as a list of bytes")
+    }
+}
+
+fn automaton(texts: impl IntoIterator<Item = impl AsRef<str>>) -> AhoCorasick {
+    let texts: Vec<_> = texts.into_iter().collect();
+    match AhoCorasick::new(texts.iter().map(|text| text.as_ref().as_bytes())) {
+        Ok(automaton) => automaton,
+        Err(error) => panic!("a canary can't be searched for: {error}"),
     }
 }
 
