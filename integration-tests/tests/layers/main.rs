@@ -11,7 +11,7 @@ mod places;
 mod stacks;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyfob_testkit::{Outcome, Report, RunOptions, run, tell};
 
@@ -82,11 +82,12 @@ async fn every_layer_keeps_the_contract(kind: Kind) {
     // All at once: most of the time a store is waited for.
     let runs = STACKS.map(|stack| (stack, tokio::spawn(report(kind, stack))));
     let mut alone: Option<Report> = None;
-    let mut findings = Vec::new();
+    let (mut findings, mut times) = (Vec::new(), Vec::new());
     for (stack, run) in runs {
-        let Some(report) = run.await.unwrap() else {
+        let Some((report, took)) = run.await.unwrap() else {
             return;
         };
+        times.push(format!("{stack:?} {} s", took.as_secs()));
         match &alone {
             None => alone = Some(report),
             Some(alone) => findings.extend(differences(alone, &report).map(|finding| format!("\n  {stack:?}: {finding}"))),
@@ -100,25 +101,28 @@ async fn every_layer_keeps_the_contract(kind: Kind) {
     );
     assert!(alone.passed() > alone.cases.len() / 2, "nothing was proven: {alone}");
     tell(&format!(
-        "under each of {} stacks of layers {kind:?} does what it does alone: of {} cases {} pass, {} are ignored, {} deviate",
+        "under each of {} stacks of layers {kind:?} does what it does alone: of {} cases {} pass, {} are ignored, {} deviate ({})",
         STACKS.len() - 1,
         alone.cases.len(),
         alone.passed(),
         alone.ignored(),
         alone.failed(),
+        times.join(", "),
     ));
 }
 
-/// What comes of the whole suite; `None`, told, when there is no such server.
-async fn report(kind: Kind, stack: Stack) -> Option<Report> {
+/// What comes of the whole suite, and how long it took; `None`, told, when there is no such server.
+async fn report(kind: Kind, stack: Stack) -> Option<(Report, Duration)> {
     let place = kind.open("on_every_store_every_layer_keeps_the_contract").await?;
     let laid = stack.lay(kind, &place).await?;
     // The machine does much else at the same time, and how long it takes is not looked at here.
     let options = RunOptions::new().time_limit(Duration::from_secs(240));
+    let begin = Instant::now();
     let report = run(Arc::clone(&laid.store), options).await;
+    let took = begin.elapsed();
     laid.close().await;
     place.clean_up().await;
-    Some(report)
+    Some((report, took))
 }
 
 /// Where two runs differ, and what must not be anywhere.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyfob::{Environment, FakeEnvironment, SecretStore, StoreUrl, backends};
 use keyfob_envelope::RawKey;
@@ -76,15 +77,17 @@ impl Kind {
             return Some(Vec::new());
         };
         let mut variables = servers::variables(test, provider)?;
-        let (other, value) = match self {
-            Self::Moto => ("AWS_ENDPOINT_URL", keyfob_testkit::server(test, "KEYFOB_TEST_MOTO_URL")?),
-            Self::Drongo => {
-                let address = keyfob_testkit::server(test, "KEYFOB_TEST_DRONGO_URL")?;
-                ("SECRET_PROVIDER", format!("gcp://keyfob-test?endpoint={address}"))
-            }
-            _ => return Some(variables),
-        };
-        variables.iter_mut().find(|(name, _)| *name == other).unwrap().1 = value;
+        let mut set = |name, value| variables.iter_mut().find(|(known, _)| *known == name).unwrap().1 = value;
+        if provider == Provider::Aws {
+            set("AWS_SECRET_MANAGER_REGION", region(self));
+        }
+        if self == Self::Moto {
+            set("AWS_ENDPOINT_URL", keyfob_testkit::server(test, "KEYFOB_TEST_MOTO_URL")?);
+        }
+        if self == Self::Drongo {
+            let address = keyfob_testkit::server(test, "KEYFOB_TEST_DRONGO_URL")?;
+            set("SECRET_PROVIDER", format!("gcp://keyfob-test?endpoint={address}"));
+        }
         Some(variables)
     }
 
@@ -151,4 +154,26 @@ impl Place {
             .await
             .unwrap();
     }
+}
+
+/// Another one each time, as far as they go: moto, of which LocalStack is made, looks through all secrets of a region without
+/// minding those that are made meanwhile, and then answers with a 500.
+fn region(server: Kind) -> String {
+    static NUMBERS: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
+    const REGIONS: [&str; 12] = [
+        "us-east-1",
+        "us-east-2",
+        "us-west-1",
+        "us-west-2",
+        "ca-central-1",
+        "sa-east-1",
+        "eu-central-1",
+        "eu-west-1",
+        "eu-west-2",
+        "eu-west-3",
+        "eu-north-1",
+        "ap-south-1",
+    ];
+    let number = NUMBERS[usize::from(server == Kind::Moto)].fetch_add(1, Ordering::Relaxed);
+    REGIONS[number % REGIONS.len()].to_owned()
 }
