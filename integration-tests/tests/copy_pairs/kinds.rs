@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use keyfob::{Environment, MemoryStore, SecretStore, StoreUrl, backends};
+use keyfob_core::{Layer as _, RetryLayer};
 use keyfob_integration_tests::servers::{self, Provider};
 
 use crate::secrets::Sample;
@@ -96,8 +97,10 @@ impl Kind {
             _ => {}
         }
         let backend = backends::find(url.scheme()).unwrap();
+        // A server that is out of breath is asked again, as it is in every application.
+        let store = RetryLayer::default().layer((backend.connect)(url, &environment).await.unwrap().store);
         Some(Place {
-            store: (backend.connect)(url, &environment).await.unwrap().store,
+            store,
             goes_as_a_whole: !matches!(self, Self::Aws | Self::VaultKv2 | Self::Gcp | Self::Azure),
             variables,
             _directory: directory,
