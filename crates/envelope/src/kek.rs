@@ -98,6 +98,19 @@ impl KeyEncryptionKey {
         crypto::derive_key(&self.0.secret, &info)
     }
 
+    /// The key-encryption key that everybody who has this one gets for the same purpose and store: for what is encrypted by
+    /// many and has no place for a slot, in parts small enough for the number of values that one key may seal.
+    #[must_use]
+    pub fn child(&self, purpose: &str, store: StoreId) -> Self {
+        let derive = |what: &[u8]| {
+            let info = [what, self.0.id.as_bytes(), store.as_bytes(), purpose.as_bytes()];
+            crypto::derive_key(&self.0.secret, &info)
+        };
+        let mut id = [0; 16];
+        id.copy_from_slice(&derive(b"keyfob/1 child id")[..16]);
+        Self::new(KekId(id), derive(b"keyfob/1 child key"))
+    }
+
     /// Has this key wrapped by `source`, for `store` alone.
     ///
     /// # Errors

@@ -9,6 +9,8 @@ use keyfob_core::{Error, ErrorKind, Result};
 use zeroize::Zeroizing;
 
 use crate::crypto::{self, Cipher, ENCRYPTED_KEY, KeyBytes, NONCE};
+use crate::ids::KekId;
+use crate::kek::KeyEncryptionKey;
 use crate::key_file;
 use crate::source::{KeySource, KeySourceId};
 
@@ -21,6 +23,7 @@ use crate::source::{KeySource, KeySourceId};
 pub struct RawKey {
     id: KeySourceId,
     wrapping: Box<Cipher>,
+    shared: KeyBytes,
 }
 
 impl RawKey {
@@ -33,7 +36,17 @@ impl RawKey {
         Self {
             id: KeySourceId::new(id),
             wrapping: Box::new(crypto::cipher(&crypto::derive_key(key, &[b"keyfob/1 raw key wrap"]))),
+            shared: crypto::derive_key(key, &[b"keyfob/1 raw key shared"]),
         }
+    }
+
+    /// The key-encryption key that everybody who has this key gets, without a slot. It can't be changed to another key, so
+    /// it is for what is short-lived and shared: seal with a [`child`](KeyEncryptionKey::child) of it.
+    #[must_use]
+    pub fn shared_key(&self) -> KeyEncryptionKey {
+        let mut id = [0; 16];
+        id.copy_from_slice(&crypto::derive_key(&self.shared, &[b"keyfob/1 shared key id"])[..16]);
+        KeyEncryptionKey::new(KekId(id), self.shared.clone())
     }
 
     /// A new random key, kept nowhere.

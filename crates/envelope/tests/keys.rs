@@ -6,8 +6,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
-use keyfob_core::ErrorKind;
-use keyfob_envelope::{KeySource, RawKey};
+use keyfob_core::{ErrorKind, SecretValue};
+use keyfob_envelope::{Context, KeySource, RawKey, StoreId};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -200,6 +200,41 @@ fn a_key_file_that_cannot_be_made_says_which() {
     let error = RawKey::create_file(file.join("below")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Other, "{error:?}");
     assert!(error.to_string().contains("key"), "{error}");
+}
+
+#[test]
+fn a_key_is_shared_without_a_slot_and_has_children_that_know_nothing_of_each_other() {
+    let (store, other) = (StoreId([1; 16]), StoreId([2; 16]));
+    let shared = |key: [u8; 32]| RawKey::new(&key).shared_key();
+    let context = Context {
+        store,
+        name: "db/password",
+        version: 1,
+        metadata: b"",
+    };
+    let sealed = shared(KEY)
+        .child("cache", store)
+        .seal(&context, &SecretValue::from("kfcanary-childvalue1"))
+        .unwrap();
+    // The same wherever the same raw key is, in another process too.
+    let same = RawKey::parse(&text()).unwrap().shared_key();
+    let opened = same
+        .child("cache", store)
+        .open(&context, &sealed.wrapped_key, &sealed.ciphertext);
+    assert!(opened.unwrap().expose_secret() == b"kfcanary-childvalue1");
+    let others = [
+        shared(KEY),
+        shared(KEY).child("cachf", store),
+        shared(KEY).child("cache", other),
+        shared(KEY).child("cache", store).child("cache", store),
+        shared([0xfc; 32]).child("cache", store),
+    ];
+    for key in &others {
+        assert_ne!(key.id(), same.child("cache", store).id());
+        let error = key.open(&context, &sealed.wrapped_key, &sealed.ciphertext).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+    }
+    assert!(!format!("{:?}{:?}", RawKey::new(&KEY), shared(KEY)).contains("fb, "));
 }
 
 proptest! {
