@@ -40,7 +40,10 @@ pub use audit::{
     Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, MemoryAudit, Reason, with_reason,
 };
 pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter, Place};
-pub use cache::{CacheLayer, CacheNames, CacheTimes, CacheUsage, CachedStore};
+pub use cache::{
+    CacheLayer, CacheNames, CacheTimes, CacheUsage, CachedStore, SharedAnswer, SharedCache, SharedEntry, SharedPermit,
+    SharedRead, SharedSecret,
+};
 pub use capabilities::{Capabilities, NameKey, NameRule, ValueRule};
 pub use changes::{ChangeSource, ChangeStream, StoreChange};
 pub use clock::{Clock, SystemClock, VirtualClock};

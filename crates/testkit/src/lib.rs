@@ -9,6 +9,7 @@ mod logs;
 mod notes;
 mod report;
 mod run;
+pub mod shared_cache;
 mod table;
 mod witness;
 

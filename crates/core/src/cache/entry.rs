@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use crate::cache::table::Purpose;
 use crate::cache::times::CacheTimes;
 use crate::error::{Error, Result};
 use crate::options::GetOptions;
@@ -213,6 +214,31 @@ impl Entry {
         now.saturating_sub(self.rest.asked_at)
     }
 
+    /// The answer to a read that found it in the second level: only while it is fresh, and for a read that is to bring a
+    /// newer answer only while it need not be refreshed itself.
+    pub(super) fn serves(
+        &self,
+        options: &GetOptions,
+        purpose: Purpose,
+        now: Duration,
+        of_day: impl FnOnce() -> SystemTime,
+    ) -> Option<Secret> {
+        let until = match purpose {
+            Purpose::Answer => self.rest.fresh_until,
+            Purpose::Refresh => self.rest.fresh_until.min(self.rest.refresh_at),
+        };
+        if now < until && self.is_alive(options, now, of_day) {
+            self.answer.clone().ok()
+        } else {
+            None
+        }
+    }
+
+    /// When the store was asked.
+    pub(super) fn asked_at(&self) -> Duration {
+        self.rest.asked_at
+    }
+
     /// Marks it as used; cheap when it is marked already.
     pub(super) fn touch(&self) {
         if !self.used.load(Ordering::Relaxed) {
@@ -255,7 +281,7 @@ impl Rest {
     }
 }
 
-/// Enough for five hundred years.
+/// Enough for almost six hundred years.
 fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

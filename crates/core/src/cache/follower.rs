@@ -51,7 +51,13 @@ impl Follower {
 async fn follow(mut changes: ChangeStream, table: Arc<Table>) {
     while let Some(change) = changes.next().await {
         match change {
-            StoreChange::Secret(name) => table.forget(&name),
+            StoreChange::Secret(name) => {
+                table.forget(&name);
+                if let Some(level) = table.level() {
+                    level.cache.forget(&name).await;
+                }
+            }
+            // What others have read since is theirs to forget: they hear of it as well.
             StoreChange::Anything => table.forget_all(),
         }
     }

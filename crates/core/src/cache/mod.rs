@@ -4,7 +4,9 @@ mod entry;
 mod eviction;
 mod flight;
 mod follower;
+mod level;
 mod meters;
+mod shared;
 mod store;
 mod table;
 mod timer;
@@ -23,6 +25,7 @@ use crate::clock::Clock;
 use crate::layer::Layer;
 use crate::store::SecretStore;
 
+pub use shared::{SharedAnswer, SharedCache, SharedEntry, SharedPermit, SharedRead, SharedSecret};
 pub use store::CachedStore;
 pub use table::CacheUsage;
 pub use times::{CacheNames, CacheTimes};
@@ -73,6 +76,7 @@ pub struct CacheLayer {
     seed: Option<u64>,
     timer: Timer,
     changes: Option<Arc<dyn ChangeSource>>,
+    shared: Option<Arc<dyn SharedCache>>,
 }
 
 impl CacheLayer {
@@ -90,6 +94,7 @@ impl CacheLayer {
             seed: None,
             timer: Timer::machine(),
             changes: None,
+            shared: None,
         }
     }
 
@@ -166,6 +171,23 @@ impl CacheLayer {
     #[must_use]
     pub fn follow(mut self, changes: Arc<dyn ChangeSource>) -> Self {
         self.changes = Some(changes);
+        self
+    }
+
+    /// Looks into this second level before the store is asked, and gives it what the store says. One look however many
+    /// callers wait, and one for all of a batch.
+    ///
+    /// - It says how old its answers are, and the times to live and the hard maximum age hold over both levels. When the
+    ///   store can't answer, an answer of the second level covers for it as one in memory does.
+    /// - A write, delete or restore through this layer, [`CachedStore::clear`], and a change that is told of end what is in
+    ///   both levels. What lies in the memory of other machines lives on for its time.
+    /// - [`CachedStore::clear_prefix`] and [`CachedStore::clear_all`] take nothing away from the others: this layer no longer
+    ///   believes what was kept before.
+    /// - Only values are kept there, not that there is no such secret, nor what a layer below answered from a memory of its
+    ///   own. A read with a `max_age` of zero is not answered from there, and what it brings is kept.
+    #[must_use]
+    pub fn shared(mut self, shared: Arc<dyn SharedCache>) -> Self {
+        self.shared = Some(shared);
         self
     }
 

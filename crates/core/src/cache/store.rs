@@ -7,17 +7,14 @@ use async_trait::async_trait;
 use futures_util::future::{OptionFuture, join, join_all};
 
 use crate::cache::CacheLayer;
-use crate::cache::flight::{Verb, take_off};
+use crate::cache::flight::{Call, Kept, Verb, take_off};
 use crate::cache::follower::Follower;
 use crate::cache::table::{Begun, CacheUsage, Purpose, Table};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
 use crate::secret::{Metadata, Secret, VersionInfo};
 use crate::store::{Health, SecretStore, StoreInfo};
-
-/// An answer, and from when on it may not be handed out: what is from memory grows old.
-type Kept = (Result<Secret>, Duration);
 
 /// A store whose answers are kept as a [`CacheLayer`] says, and the handle to what is kept.
 ///
@@ -42,6 +39,17 @@ impl CachedStore {
     /// Forgets one secret, with all its versions. For whoever knows that it was changed by another way.
     pub fn clear(&self, name: &SecretName) {
         self.table.forget(name);
+        // Without a runtime the others go on with what they have; this process does not believe it any more.
+        if self.table.level().is_some()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (table, name) = (Arc::clone(&self.table), name.clone());
+            runtime.spawn(async move {
+                if let Some(level) = table.level() {
+                    level.cache.forget(&name).await;
+                }
+            });
+        }
     }
 
     /// Forgets every secret whose name begins with this text.
@@ -85,8 +93,8 @@ impl CachedStore {
         let mut joined = joined.into_iter();
         let answers = begun.into_iter().map(|begun| match begun {
             Begun::Found(answer, until) => Some((answer, until)),
-            Begun::Ask(place) => Some((asked.as_ref()?.get(place).cloned()?, Duration::MAX)),
-            Begun::Join(_, place) => Some((joined.next()?.get(place).cloned()?, Duration::MAX)),
+            Begun::Ask(place) => asked.as_ref()?.get(place).cloned(),
+            Begun::Join(_, place) => joined.next()?.get(place).cloned(),
         });
         requests
             .iter()
@@ -155,9 +163,10 @@ impl CachedStore {
         }
     }
 
-    fn begin(&self, verb: Verb, requests: &[GetRequest], purpose: Purpose) -> (Vec<Begun>, Option<crate::cache::flight::Call>) {
-        self.table
-            .begin(requests, purpose, |wanted| take_off(&self.inner, &self.table, verb, wanted))
+    fn begin(&self, verb: Verb, requests: &[GetRequest], purpose: Purpose) -> (Vec<Begun>, Option<Call>) {
+        self.table.begin(requests, purpose, |wanted| {
+            take_off(&self.inner, &self.table, verb, purpose, wanted)
+        })
     }
 
     async fn miss(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
@@ -173,12 +182,27 @@ impl CachedStore {
             .unwrap_or_else(|| unreachable!("one request has one answer"))
     }
 
-    /// Forgets `name` when the write is over, however it ends: also when its future is dropped.
-    fn writing<'a>(&'a self, name: &'a SecretName) -> Writing<'a> {
-        Writing {
+    /// Forgets `name` when the write is over, however it ends: also when its future is dropped. Whoever looks into the
+    /// second level finds it closed from before the write until it is known to be over.
+    async fn write<T>(&self, name: &SecretName, write: impl Future<Output = Result<T>>) -> Result<T> {
+        let level = self.table.level();
+        if let Some(level) = level {
+            level.cache.close(name).await;
+        }
+        let writing = Writing {
             table: &self.table,
             name,
+        };
+        let done = write.await;
+        drop(writing);
+        // What timed out may still happen, and it stays closed for a while.
+        let is_over = !matches!(&done, Err(error) if error.kind() == ErrorKind::Timeout);
+        if let Some(level) = level
+            && is_over
+        {
+            level.cache.forget(name).await;
         }
+        done
     }
 }
 
@@ -238,18 +262,15 @@ impl SecretStore for CachedStore {
     }
 
     async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
-        let _writing = self.writing(name);
-        self.inner.put(name, request).await
+        self.write(name, self.inner.put(name, request)).await
     }
 
     async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
-        let _writing = self.writing(name);
-        self.inner.delete(name, options).await
+        self.write(name, self.inner.delete(name, options)).await
     }
 
     async fn restore(&self, name: &SecretName) -> Result<Metadata> {
-        let _writing = self.writing(name);
-        self.inner.restore(name).await
+        self.write(name, self.inner.restore(name)).await
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {

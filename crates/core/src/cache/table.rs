@@ -22,6 +22,7 @@ use crate::cache::CacheLayer;
 use crate::cache::entry::{Entry, Found, Lifetime};
 use crate::cache::eviction::{Place, Ring, Turn};
 use crate::cache::flight::{Call, Flight, Ticket, Wanted};
+use crate::cache::level::Level;
 use crate::cache::meters::{Fill, Meters};
 use crate::cache::times::CacheTimes;
 use crate::error::{ErrorKind, Result};
@@ -40,6 +41,7 @@ pub(super) struct Table {
     shards: Box<[Shard]>,
     meters: Meters,
     ledger: Mutex<Ledger>,
+    level: Option<Level>,
 }
 
 /// A power of two, so that two threads seldom meet.
@@ -119,12 +121,23 @@ impl Table {
                 flights: HashMap::new(),
                 last_flight: 0,
             }),
+            level: settings.shared.clone().map(Level::new),
             settings,
         }
     }
 
     pub(super) fn times(&self, name: &SecretName) -> CacheTimes {
         self.settings.rules.times(name)
+    }
+
+    /// The second level, if there is one.
+    pub(super) fn level(&self) -> Option<&Level> {
+        self.level.as_ref()
+    }
+
+    /// A moment that is not after now.
+    pub(super) fn earliest(&self) -> Duration {
+        self.settings.timer.earliest()
     }
 
     pub(super) fn usage(&self) -> CacheUsage {
@@ -216,7 +229,8 @@ impl Table {
             }
             let most = options.max_age.map_or(times.ttl, |age| age.min(times.ttl));
             let under_way = ledger.flights.get(name).and_then(|flights| flights.get(&options.version));
-            if shared && let Some((call, place)) = under_way.and_then(|flight| flight.join(latest, most)) {
+            let joined = under_way.and_then(|flight| flight.join(latest, most, self.level.is_some()));
+            if shared && let Some((call, place)) = joined {
                 if purpose == Purpose::Answer {
                     self.meters.joined();
                 }
@@ -239,6 +253,7 @@ impl Table {
                     version: options.version.clone(),
                     number: ledger.last_flight,
                     asked_at: earliest,
+                    most,
                 }
             });
             wanted.push(Wanted {
@@ -265,11 +280,12 @@ impl Table {
         (begun, Some(call))
     }
 
-    /// Keeps what a flight brought, or forgets what it disproved, unless the flight was forgotten meanwhile.
-    pub(super) fn land(&self, ticket: &Ticket, answer: &Result<Secret>) {
+    /// Keeps what a flight brought, or forgets what it disproved, unless the flight was forgotten meanwhile; says whether it
+    /// was not.
+    pub(super) fn land(&self, ticket: &Ticket, answer: &Result<Secret>) -> bool {
         let mut ledger = self.ledger();
         if !ledger.deregister(ticket) {
-            return;
+            return false;
         }
         let life = self.lifetime(ticket);
         match answer {
@@ -284,6 +300,42 @@ impl Table {
             Err(error) => self.pause(ticket, error.retry_after()),
             Ok(_) => self.pause(ticket, None),
         }
+        true
+    }
+
+    /// Takes what the second level has for a flight, asked for at this moment, unless what is in memory is as new. If it
+    /// answers the flight, that is over, and the answer may be handed out until the moment beside it; if not, it is there to
+    /// cover for the store.
+    pub(super) fn land_shared(
+        &self,
+        ticket: &Ticket,
+        options: &GetOptions,
+        purpose: Purpose,
+        secret: &Secret,
+        asked_at: Duration,
+    ) -> Option<(Secret, Duration)> {
+        let mut ledger = self.ledger();
+        let ticket = Ticket {
+            asked_at,
+            ..ticket.clone()
+        };
+        let entry = Entry::of_secret(secret, self.lifetime(&ticket));
+        let known = self.look(&ticket.name, &ticket.version, |known| Some(known.asked_at()));
+        if known.is_some_and(|known| known >= asked_at) {
+            return None;
+        }
+        let (now, of_day) = (self.settings.timer.latest(), || self.settings.timer.of_day());
+        let answer = entry.serves(options, purpose, now, of_day);
+        let until = entry.gone_at(options, now, of_day);
+        let is_registered = if answer.is_some() {
+            ledger.deregister(&ticket)
+        } else {
+            ledger.is_registered(&ticket)
+        };
+        if is_registered {
+            self.keep(&mut ledger, &ticket, entry);
+        }
+        Some((answer?, until))
     }
 
     /// A flight ends without an answer.
@@ -295,6 +347,10 @@ impl Table {
 
     /// Forgets a name: what is kept of it and what is under way.
     pub(super) fn forget(&self, name: &SecretName) {
+        // Before the flights: one that begins afterwards sees it.
+        if let Some(level) = &self.level {
+            level.disbelieve(name, self.settings.timer.latest());
+        }
         let mut ledger = self.ledger();
         ledger.flights.remove(name);
         let hash = self.hash(name);
@@ -310,6 +366,9 @@ impl Table {
 
     /// Forgets all names for which `which` holds.
     pub(super) fn forget_where(&self, which: impl Fn(&SecretName) -> bool) {
+        if let Some(level) = &self.level {
+            level.disbelieve_all(self.settings.timer.latest());
+        }
         let mut ledger = self.ledger();
         ledger.flights.retain(|name, _| !which(name));
         for shard in &self.shards {
@@ -461,15 +520,17 @@ impl Ledger {
         }
     }
 
+    fn is_registered(&self, ticket: &Ticket) -> bool {
+        self.flights
+            .get(&ticket.name)
+            .and_then(|flights| flights.get(&ticket.version))
+            .is_some_and(|flight| flight.number == ticket.number)
+    }
+
     /// Whether the flight was registered; it no longer is.
     fn deregister(&mut self, ticket: &Ticket) -> bool {
-        let Some(flights) = self.flights.get_mut(&ticket.name) else {
-            return false;
-        };
-        let registered = flights
-            .get(&ticket.version)
-            .is_some_and(|flight| flight.number == ticket.number);
-        if registered {
+        let registered = self.is_registered(ticket);
+        if registered && let Some(flights) = self.flights.get_mut(&ticket.name) {
             flights.remove(&ticket.version);
             if flights.is_empty() {
                 self.flights.remove(&ticket.name);

@@ -10,11 +10,14 @@ use crate::clock::Clock;
 /// The machine's precise clock would be most of a hit, so ages are measured with the one that ticks every few
 /// milliseconds. It is read so that an age is never taken for less than it is: the moment of asking is rounded down,
 /// now is rounded up.
+///
+/// Its moments begin with [`BEFORE`], so that what another machine was told before this one's clock began has one too.
 #[derive(Debug, Clone)]
 pub(super) enum Timer {
     #[cfg(target_os = "linux")]
     Ticking {
-        tick: Duration,
+        /// From the last tick to the next, in moments of the timer.
+        to_latest: Duration,
     },
     Injected(Arc<dyn Clock>),
 }
@@ -24,7 +27,7 @@ impl Timer {
     pub(super) fn machine() -> Self {
         #[cfg(target_os = "linux")]
         return Self::Ticking {
-            tick: duration(rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse)),
+            to_latest: BEFORE + duration(rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse)),
         };
         #[cfg(not(target_os = "linux"))]
         return Self::Injected(Arc::new(crate::clock::SystemClock::new()));
@@ -34,8 +37,8 @@ impl Timer {
     pub(super) fn earliest(&self) -> Duration {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Ticking { .. } => ticked(),
-            Self::Injected(clock) => clock.now(),
+            Self::Ticking { .. } => ticked() + BEFORE,
+            Self::Injected(clock) => clock.now().saturating_add(BEFORE),
         }
     }
 
@@ -43,8 +46,8 @@ impl Timer {
     pub(super) fn latest(&self) -> Duration {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Ticking { tick } => ticked() + *tick,
-            Self::Injected(clock) => clock.now(),
+            Self::Ticking { to_latest } => ticked() + *to_latest,
+            Self::Injected(clock) => clock.now().saturating_add(BEFORE),
         }
     }
 
@@ -57,6 +60,9 @@ impl Timer {
         }
     }
 }
+
+/// A hundred years.
+const BEFORE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 #[cfg(target_os = "linux")]
 fn ticked() -> Duration {

@@ -5,6 +5,7 @@ mod bounds;
 mod forgetting;
 mod interleavings;
 mod lifetime;
+mod shared;
 mod sharing;
 mod upstream;
 
