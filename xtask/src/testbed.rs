@@ -17,6 +17,7 @@ mod moto;
 mod openbao;
 mod pins;
 mod postgres;
+mod redis;
 mod session;
 mod state;
 mod table;

@@ -11,6 +11,7 @@ use super::localstack::LocalStack;
 use super::moto::Moto;
 use super::openbao::OpenBao;
 use super::postgres::PostgreSql;
+use super::redis::Redis;
 use super::state::Record;
 use crate::process::Result;
 
@@ -22,6 +23,7 @@ pub(super) const SERVERS: &[&dyn Server] = &[
     &OpenBao::Tls,
     &PostgreSql::Plain,
     &PostgreSql::Tls,
+    &Redis,
     &Kubernetes,
     &Drongo,
     &Double::Gcp,
@@ -34,6 +36,7 @@ const NEEDS: &[(&str, Needs)] = &[
     ("keyfob-azure", Needs::These(&["azure-double"])),
     ("keyfob-gcp", Needs::These(&["drongo", "gcp-double"])),
     ("keyfob-kubernetes", Needs::These(&["kubernetes"])),
+    ("keyfob-redis", Needs::These(&["redis"])),
     ("keyfob-sql", Needs::These(&["postgres", "postgres-tls"])),
     ("keyfob-vault", Needs::These(&["openbao", "openbao-tls", "postgres"])),
     ("keyfob-cli", Needs::All),
