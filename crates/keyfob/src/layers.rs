@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyfob_core::{
-    CacheLayer, CacheNames, CacheTimes, Connected, Environment, FailoverOptions, Layer as _, LimitLayer, LimitOptions,
-    MetricsLayer, Result, RetryLayer, RetryOptions, SecretStore, TraceLayer,
+    CacheLayer, CacheNames, CacheTimes, Connected, Environment, FailoverOptions, Layer, LimitLayer, LimitOptions, MetricsLayer,
+    Result, RetryLayer, RetryOptions, SecretStore, TraceLayer, stack,
 };
 
 pub(crate) use self::table::{ROWS, Row, tables};
@@ -90,9 +90,11 @@ impl Default for CacheSettings {
 }
 
 impl LayerSettings {
-    /// Lays over a store what each store of a list has for itself.
-    pub(crate) fn directly_over(&self, mut connected: Connected) -> Result<Connected> {
-        connected.store = LimitLayer::new(self.limit.clone())?.layer(connected.store);
+    /// Lays over a store what each store of a list has for itself. `label` is what metrics and spans call it.
+    pub(crate) fn directly_over(&self, mut connected: Connected, label: &str, trace: TraceLayer) -> Result<Connected> {
+        let limit = LimitLayer::new(self.limit.clone())?;
+        let layers: [&dyn Layer; 3] = [&MetricsLayer::of_store(label), &trace.of_store(), &limit];
+        connected.store = stack(connected.store, layers);
         Ok(connected)
     }
 

@@ -71,7 +71,7 @@ struct Opened {
 enum Opening {
     /// Given by the caller, used as it is.
     Given(Arc<dyn SecretStore>),
-    Url(StoreUrl),
+    One(Member),
     /// Stores that stand in for each other.
     List(Vec<Member>),
     /// There is none, for this reason.
@@ -251,7 +251,7 @@ impl SecretManager {
     pub fn location_of(&self, scheme: &str) -> Result<String> {
         match &self.slot(scheme)?.opening {
             Opening::Given(store) => Ok(format!("{} ({})", store.info().scheme, store.info().location)),
-            Opening::Url(url) => self.place(url),
+            Opening::One(member) => self.place(&member.url),
             Opening::List(members) => {
                 let places: Result<Vec<String>> = members.iter().map(|member| self.place(&member.url)).collect();
                 Ok(places?.join(", then "))
@@ -277,7 +277,7 @@ impl SecretManager {
     pub fn identity_of(&self, scheme: &str) -> Result<Option<String>> {
         match &self.slot(scheme)?.opening {
             Opening::Given(_) => Ok(None),
-            Opening::Url(url) => self.identity(url),
+            Opening::One(member) => self.identity(&member.url),
             Opening::List(members) => {
                 let mut identities = Vec::new();
                 for member in members {
@@ -327,8 +327,8 @@ impl SecretManager {
                 failover: None,
             }),
             Opening::Never(error) => Err(error.clone()),
-            Opening::Url(url) => {
-                let connected = connect(url, &self.0.environment, layers).await?;
+            Opening::One(member) => {
+                let connected = connect(member, &self.0.environment, layers, trace).await?;
                 Ok(Opened {
                     store: layers.over(&connected, trace)?,
                     changes: connected.changes,
@@ -336,7 +336,7 @@ impl SecretManager {
                 })
             }
             Opening::List(members) => {
-                let (connected, failover) = failover::connect(members, &self.0.environment, layers).await?;
+                let (connected, failover) = failover::connect(members, &self.0.environment, layers, trace).await?;
                 Ok(Opened {
                     store: layers.over(&connected, trace)?,
                     changes: connected.changes,
@@ -370,11 +370,17 @@ impl Stores for SecretManager {
 }
 
 /// Connects a store, with what it has for itself.
-async fn connect(url: &StoreUrl, environment: &Environment, layers: &LayerSettings) -> Result<Connected> {
+async fn connect(
+    Member { label, url }: &Member,
+    environment: &Environment,
+    layers: &LayerSettings,
+    trace: TraceLayer,
+) -> Result<Connected> {
     let backend = backends::find(url.scheme())?;
     let connected = (backend.connect)(url.clone(), environment).await;
     tracing::debug!(target: "keyfob", store = %url, connected = connected.is_ok());
-    layers.directly_over(connected.map_err(|error| error.with("store", url.to_string()))?)
+    let connected = connected.map_err(|error| error.with("store", url.to_string()))?;
+    layers.directly_over(connected, label, trace)
 }
 
 impl fmt::Debug for SecretManager {

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use super::{Inner, Opening, SecretManager, Slot};
 use crate::backends;
 use crate::layers::LayerSettings;
-use crate::manager::failover::members;
+use crate::manager::failover::{Member, members};
 use crate::select::{SelectOptions, Selection};
 
 /// Builds a [`SecretManager`]. What is given here comes before variables and `keyfob.toml`.
@@ -138,7 +138,7 @@ impl Table {
     fn add_selected(&mut self, selection: &Selection) {
         let default = self.slot(match &selection.store {
             Ok(choice) if !choice.fallbacks.is_empty() => Opening::List(members(choice)),
-            Ok(choice) => Opening::Url(choice.url.clone()),
+            Ok(choice) => Opening::One(Member::new(choice.name.as_deref(), &choice.url)),
             Err(error) => Opening::Never(error.clone()),
         });
         self.schemes.insert(DEFAULT_SCHEME.to_owned(), default);
@@ -162,7 +162,7 @@ impl Table {
             let slot = if is_default {
                 default
             } else {
-                self.slot(Opening::Url(url.clone()))
+                self.slot(Opening::One(Member::new(Some(name), url)))
             };
             self.schemes.insert(name.clone(), slot);
         }
@@ -199,7 +199,7 @@ fn provider(name: &str) -> Option<&'static str> {
 /// A known provider that this build lacks is a failure when it is asked for, never text that is left standing.
 fn opening_of(name: &str) -> Opening {
     match backends::find(name).and_then(|backend| StoreUrl::of_scheme(backend.scheme)) {
-        Ok(url) => Opening::Url(url),
+        Ok(url) => Opening::One(Member::new(None, &url)),
         Err(error) => Opening::Never(error),
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use keyfob_core::{
     Connected, DeleteOptions, Environment, Failover, FailoverStore, GetOptions, GetRequest, Health, ListOptions, Metadata, Page,
-    PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, StoreUrl, VersionInfo, async_trait,
+    PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, StoreUrl, TraceLayer, VersionInfo, async_trait,
 };
 use tokio::sync::OnceCell;
 
@@ -15,27 +15,37 @@ use super::connect as connect_one;
 use crate::layers::LayerSettings;
 use crate::select::Choice;
 
-/// A store of a list and what tells it apart from the others.
+/// A store and what tells it apart from the others, in a list and in metrics.
 #[derive(Debug, Clone)]
 pub(super) struct Member {
     pub(super) label: String,
     pub(super) url: StoreUrl,
 }
 
-/// The stores of a choice. A label is the name in `keyfob.toml`, else the scheme, and a number where that is not enough.
+impl Member {
+    /// Its label is its name in `keyfob.toml`, else its scheme.
+    pub(super) fn new(name: Option<&str>, url: &StoreUrl) -> Self {
+        Self {
+            label: name.unwrap_or(url.scheme()).to_owned(),
+            url: url.clone(),
+        }
+    }
+}
+
+/// The stores of a choice. Where a label is there already, it gets a number.
 pub(super) fn members(choice: &Choice) -> Vec<Member> {
     let stores =
         std::iter::once((&choice.url, &choice.name)).chain(choice.fallbacks.iter().map(|store| (&store.url, &store.name)));
     let mut taken = BTreeSet::new();
     stores
         .map(|(url, name)| {
-            let plain = name.as_deref().unwrap_or(url.scheme()).to_owned();
+            let Member { label: plain, url } = Member::new(name.as_deref(), url);
             let numbered = (2..).map(|number| format!("{plain}-{number}"));
             let label = std::iter::once(plain.clone())
                 .chain(numbered)
                 .find(|label| taken.insert(label.clone()))
                 .unwrap_or(plain);
-            Member { label, url: url.clone() }
+            Member { label, url }
         })
         .collect()
 }
@@ -46,8 +56,10 @@ pub(super) async fn connect(
     members: &[Member],
     environment: &Environment,
     layers: &LayerSettings,
+    trace: TraceLayer,
 ) -> Result<(Connected, FailoverStore)> {
-    let opened = join_all(members.iter().map(|member| connect_one(&member.url, environment, layers))).await;
+    let connecting = members.iter().map(|member| connect_one(member, environment, layers, trace));
+    let opened = join_all(connecting).await;
     let mut reached = None;
     for answer in &opened {
         match answer {
@@ -73,9 +85,10 @@ pub(super) async fn connect(
             (Err(_), Some(reached)) => Arc::new(Late {
                 // What it can do is not known yet, but it refuses by itself what it can't.
                 info: StoreInfo::new(member.url.scheme(), member.url.to_string(), reached.info().capabilities),
-                url: member.url.clone(),
+                member: member.clone(),
                 environment: environment.clone(),
                 layers: layers.clone(),
+                trace,
                 store: OnceCell::new(),
             }),
         };
@@ -90,15 +103,19 @@ pub(super) async fn connect(
 /// A store that could not be reached when the list was made.
 struct Late {
     info: StoreInfo,
-    url: StoreUrl,
+    member: Member,
     environment: Environment,
     layers: LayerSettings,
+    trace: TraceLayer,
     store: OnceCell<Arc<dyn SecretStore>>,
 }
 
 impl Late {
     async fn store(&self) -> Result<&Arc<dyn SecretStore>> {
-        let connect = || async { Ok(connect_one(&self.url, &self.environment, &self.layers).await?.store) };
+        let connect = || async {
+            let connected = connect_one(&self.member, &self.environment, &self.layers, self.trace).await?;
+            Ok(connected.store)
+        };
         self.store.get_or_try_init(connect).await
     }
 }
@@ -106,7 +123,7 @@ impl Late {
 impl fmt::Debug for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Late")
-            .field("url", &self.url.to_string())
+            .field("url", &self.member.url.to_string())
             .finish_non_exhaustive()
     }
 }
