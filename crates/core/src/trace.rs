@@ -178,3 +178,6 @@ impl SecretStore for Traced {
         call.run(self.inner.health()).await
     }
 }
+
+#[cfg(test)]
+mod tests;
