@@ -184,8 +184,8 @@ impl Flying {
         let begun = self.table.earliest();
         let reads: Vec<SharedRead<'_>> = shared.iter().map(|leg| self.legs[*leg].read()).collect();
         let answers = level.cache.find(&reads).await;
-        for (leg, SharedAnswer { found, permit }) in shared.into_iter().zip(answers) {
-            let leg = &mut self.legs[leg];
+        for (leg, SharedAnswer { found, permit }) in shared.iter().zip(answers) {
+            let leg = &mut self.legs[*leg];
             leg.permit = permit;
             leg.is_in_level = found.is_some();
             // What is older than the timer's moments reach is too old for anybody.
@@ -203,6 +203,9 @@ impl Flying {
                 leg.ticket = None;
                 leg.answer = Some((Ok(secret), until));
             }
+        }
+        for leg in shared {
+            self.table.meters().shared(self.legs[leg].answer.is_some());
         }
     }
 

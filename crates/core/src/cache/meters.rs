@@ -1,6 +1,6 @@
 //! What metrics and events say of a cache.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use metrics::{Counter, Histogram};
@@ -20,6 +20,8 @@ pub(super) struct Meters {
     joined: Counter,
     misses: Counter,
     bypasses: Counter,
+    /// Of the second level, where there is one.
+    shared: OnceLock<[Counter; 2]>,
     stale_age: Histogram,
     refreshes: Counter,
     stale_if_error: Counter,
@@ -41,6 +43,7 @@ impl Meters {
             joined: reads("joined"),
             misses: reads("miss"),
             bypasses: reads("bypass"),
+            shared: OnceLock::new(),
             stale_age: table::cache_stale_age_seconds(Arc::clone(store)),
             refreshes: table::cache_refreshes_total(Arc::clone(store)),
             stale_if_error: table::cache_stale_if_error_total(Arc::clone(store)),
@@ -68,6 +71,14 @@ impl Meters {
     /// A read has to ask the store; `kept` says whether its answer can stay.
     pub(super) fn asked(&self, kept: bool) {
         let counter = if kept { &self.misses } else { &self.bypasses };
+        counter.increment(1);
+    }
+
+    /// The second level was asked; `answered` says whether its answer could be used.
+    pub(super) fn shared(&self, answered: bool) {
+        let make = |result| table::cache_shared_reads_total(Arc::clone(&self.store), result);
+        let [hits, misses] = self.shared.get_or_init(|| ["hit", "miss"].map(make));
+        let counter = if answered { hits } else { misses };
         counter.increment(1);
     }
 

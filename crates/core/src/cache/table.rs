@@ -140,6 +140,10 @@ impl Table {
         self.settings.timer.earliest()
     }
 
+    pub(super) fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
     pub(super) fn usage(&self) -> CacheUsage {
         let ledger = self.ledger();
         CacheUsage {

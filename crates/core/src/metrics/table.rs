@@ -45,6 +45,8 @@ metrics! {
 
     cache_reads_total(store, result) -> Counter, Count,
         "reads by what was in memory";
+    cache_shared_reads_total(store, result) -> Counter, Count,
+        "reads that memory could not answer, by whether the second level did";
     cache_stale_if_error_total(store) -> Counter, Count,
         "reads that the store failed to answer and that were answered from memory all the same";
     cache_stale_age_seconds(store) -> Histogram, Seconds,

@@ -1,5 +1,9 @@
 use super::*;
-use crate::cache::{CacheLayer, CacheNames, CacheTimes, CachedStore};
+use crate::cache::{
+    CacheLayer, CacheNames, CacheTimes, CachedStore, SharedAnswer, SharedCache, SharedEntry, SharedRead, SharedSecret,
+};
+use crate::secret::Metadata;
+use crate::value::SecretValue;
 
 fn times() -> CacheTimes {
     CacheTimes::new(Duration::from_secs(10))
@@ -169,5 +173,54 @@ async fn the_gauges_say_what_is_in_memory_until_the_cache_goes() {
     assert_eq!(
         filled(&recorded),
         [r#"cache_evictions_total{store="scripted",kind="value"} 1"#]
+    );
+}
+
+/// A second level that has every name that begins with `shared`.
+#[derive(Debug)]
+struct Level;
+
+#[async_trait::async_trait]
+impl SharedCache for Level {
+    async fn find(&self, reads: &[SharedRead<'_>]) -> Vec<SharedAnswer> {
+        let answer = |read: &SharedRead<'_>| SharedAnswer {
+            found: read.name.as_str().starts_with("shared").then(|| SharedSecret {
+                secret: Secret::new(
+                    SecretValue::from("kfcanary-measured5"),
+                    Metadata::new(read.name.clone(), "scripted"),
+                ),
+                age: Duration::ZERO,
+            }),
+            permit: None,
+        };
+        reads.iter().map(answer).collect()
+    }
+    async fn keep(&self, _: Vec<SharedEntry<'_>>) {}
+    async fn close(&self, _: &SecretName) {}
+    async fn forget(&self, _: &SecretName) {}
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_second_level_has_is_counted_once_for_each_read_that_memory_has_not() {
+    let recorded = Recorded::default();
+    let _here = recorded.here();
+    let store = layer().shared(Arc::new(Level)).build(store_with(&["a"], []).await);
+    wait(1).await;
+    for _ in 0..2 {
+        read_all(&store, &["shared/a", "shared/b", "a"]).await;
+    }
+    assert_eq!(
+        recorded.moved("keyfob_cache_shared"),
+        [
+            r#"cache_shared_reads_total{store="scripted",result="hit"} 2"#,
+            r#"cache_shared_reads_total{store="scripted",result="miss"} 1"#,
+        ]
+    );
+    assert_eq!(
+        reads(&recorded),
+        [
+            r#"cache_reads_total{store="scripted",result="hit"} 3"#,
+            r#"cache_reads_total{store="scripted",result="miss"} 3"#,
+        ]
     );
 }
