@@ -2,7 +2,7 @@
 
 mod kubernetes;
 
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -189,10 +189,20 @@ fn prefix() -> String {
 /// When the server can't be reached or its answer is not a success.
 #[must_use]
 pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> String {
-    let address = url.strip_prefix("http://").expect("an unencrypted server");
+    let (status, body) = try_send(method, url, headers, body).expect("an answer");
+    assert!((200..300).contains(&status), "`{url}` was answered with {status}: {body}");
+    body
+}
+
+/// As [`send`], and gives the status too, whatever it is.
+///
+/// # Errors
+/// When the server can't be reached or says what is no answer.
+pub fn try_send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> io::Result<(u16, String)> {
+    let address = url.strip_prefix("http://").ok_or(io::ErrorKind::InvalidInput)?;
     let (host, path) = address.split_once('/').unwrap_or((address, ""));
-    let mut stream = TcpStream::connect(host).expect("a server");
-    stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time limit");
+    let mut stream = TcpStream::connect(host)?;
+    stream.set_read_timeout(Some(Duration::from_secs(20)))?;
     let mut request = format!(
         "{method} /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
@@ -200,13 +210,10 @@ pub fn send(method: &str, url: &str, headers: &[(&str, &str)], body: &str) -> St
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }
-    stream
-        .write_all(format!("{request}\r\n{body}").as_bytes())
-        .expect("a request that is sent");
+    stream.write_all(format!("{request}\r\n{body}").as_bytes())?;
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a whole answer");
-    let status = head.split(' ').nth(1).unwrap_or_default();
-    assert!(status.starts_with('2'), "`/{path}` was answered with {status}: {body}");
-    body.to_owned()
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.ok_or(io::ErrorKind::InvalidData)?, body.to_owned()))
 }

@@ -118,8 +118,8 @@ fn env() -> Result {
             "nothing is up for this checkout: `cargo xtask testbed up` starts the servers",
         ));
     }
-    for (name, value) in records.iter().flat_map(|record| &record.variables) {
-        println!("{}", exported(name, value));
+    for (name, value) in records.iter().flat_map(Record::exports) {
+        println!("{}", exported(&name, &value));
     }
     Ok(())
 }

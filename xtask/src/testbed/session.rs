@@ -40,7 +40,7 @@ impl Session {
         for (server, standing) in ensure(&servers, &known, &keeper.state) {
             match standing {
                 Ok(Standing::Given(_)) => {}
-                Ok(Standing::Runs(record) | Standing::Started(record, _)) => session.variables.extend(record.variables),
+                Ok(Standing::Runs(record) | Standing::Started(record, _)) => session.variables.extend(record.exports()),
                 Err(failure) => session.missing.push(format!("`{}` is not there: {failure}", server.name())),
             }
         }

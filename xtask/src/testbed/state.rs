@@ -166,6 +166,13 @@ impl Record {
             .ok_or_else(|| Failure::failed(format!("the record of `{}` has no `{name}`", self.server)))
     }
 
+    /// What the tests read: its variables, and its program, for those that need a server that they may stop.
+    pub(super) fn exports(&self) -> Vec<(String, String)> {
+        let name = self.server.to_uppercase().replace('-', "_");
+        let program = (format!("KEYFOB_TEST_{name}_PROGRAM"), self.program.display().to_string());
+        self.variables.iter().cloned().chain([program]).collect()
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let field = |name: &str| {
             text.lines()
