@@ -30,8 +30,9 @@ const ONE_VERSION: [&str; 12] = [
 
 /// What a user builds: the command and the facade with every feature.
 const MOST_SHIPPED: usize = 420;
-/// With what tests, examples and measurements bring besides.
-const MOST_PACKAGES: usize = 450;
+/// With what tests, examples and measurements bring besides. Of these, criterion is 15, for measurements beside peers, and 10 are
+/// the exporters of the examples: whoever has a Prometheus endpoint or OpenTelemetry builds them without us.
+const MOST_PACKAGES: usize = 465;
 
 pub(crate) fn main() -> Result {
     let shipped = tree(
@@ -145,7 +146,7 @@ mod tests {
     fn too_many_packages_are_found() {
         let names: Vec<String> = (0..=MOST_PACKAGES).map(|index| format!("package-{index}")).collect();
         let packages: BTreeSet<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1.0.0")).collect();
-        assert_eq!(problems(&packages), ["451 packages in the workspace, the limit is 450"]);
+        assert_eq!(problems(&packages), ["466 packages in the workspace, the limit is 465"]);
     }
 
     #[test]
