@@ -17,13 +17,13 @@ pub(super) struct Ring {
     bytes: usize,
     max_entries: usize,
     max_bytes: usize,
-    /// Numbers entries, so that a place is not taken for that of a later entry of the same name.
-    last: u64,
     fill: Fill,
 }
 
 #[derive(Debug)]
 pub(super) struct Place {
+    /// That of the flight that brought the entry, so that the place is not taken for that of another entry of the same name:
+    /// neither a later one nor one of another ring.
     pub(super) number: u64,
     pub(super) name: SecretName,
     pub(super) version: VersionSelector,
@@ -48,7 +48,6 @@ impl Ring {
             bytes: 0,
             max_entries,
             max_bytes,
-            last: 0,
             fill,
         }
     }
@@ -89,18 +88,12 @@ impl Ring {
         }
     }
 
-    /// Takes an entry in, at the back. Returns its number.
-    pub(super) fn add(&mut self, name: SecretName, version: VersionSelector, bytes: usize) -> u64 {
-        self.last += 1;
+    /// Takes an entry in, at the back.
+    pub(super) fn add(&mut self, place: Place, bytes: usize) {
         self.entries += 1;
         self.bytes += bytes;
         self.fill.set(self.entries, self.bytes);
-        self.order.push_back(Place {
-            number: self.last,
-            name,
-            version,
-        });
-        self.last
+        self.order.push_back(place);
     }
 
     /// An entry of this size has gone.
@@ -122,12 +115,19 @@ impl Ring {
 mod tests {
     use super::*;
 
+    fn place(number: u64) -> Place {
+        Place {
+            number,
+            name: SecretName::new("a").unwrap(),
+            version: VersionSelector::Current,
+        }
+    }
+
     #[test]
     fn places_of_what_is_gone_do_not_pile_up() {
-        let name = SecretName::new("a").unwrap();
         let mut ring = Ring::new(10, usize::MAX, Fill::of_values(&"test".into()));
-        for _ in 0..10_000 {
-            let number = ring.add(name.clone(), VersionSelector::Current, 1);
+        for number in 0..10_000 {
+            ring.add(place(number), 1);
             ring.tidy(|place| place.number == number);
             assert!(ring.order.len() <= 2 * 10 + 65, "{}", ring.order.len());
             ring.removed(1);
@@ -137,12 +137,11 @@ mod tests {
 
     #[test]
     fn a_run_ends_although_everything_is_used_all_the_time() {
-        let name = SecretName::new("a").unwrap();
         let mut ring = Ring::new(3, usize::MAX, Fill::of_values(&"test".into()));
-        for _ in 0..3 {
-            ring.add(name.clone(), VersionSelector::Current, 1);
+        for number in 0..3 {
+            ring.add(place(number), 1);
         }
         ring.make_room(1, |_, spare| if spare { Turn::Used } else { Turn::Evicted(1) });
-        assert_eq!((ring.entries(), ring.order.front().map(|place| place.number)), (2, Some(2)));
+        assert_eq!((ring.entries(), ring.order.front().map(|place| place.number)), (2, Some(1)));
     }
 }

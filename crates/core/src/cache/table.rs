@@ -395,7 +395,13 @@ impl Table {
             return;
         }
         ring.make_room(entry.bytes(), |place, spare| self.turn(place, spare));
-        entry.set_number(ring.add(ticket.name.clone(), ticket.version.clone(), entry.bytes()));
+        entry.set_number(ticket.number);
+        let place = Place {
+            number: ticket.number,
+            name: ticket.name.clone(),
+            version: ticket.version.clone(),
+        };
+        ring.add(place, entry.bytes());
         ring.tidy(|place| {
             self.look(&place.name, &place.version, |entry| {
                 (entry.number() == place.number).then_some(())

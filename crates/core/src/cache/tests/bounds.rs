@@ -39,6 +39,29 @@ async fn what_is_used_outlasts_a_run_over_many_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn that_there_is_no_secret_does_not_make_room_for_values() {
+    let upstream = Upstream::with(&["a", "b", "c"]).await;
+    let times = CacheTimes::new(ms(1000)).negative_ttl(ms(1000));
+    let store = plain(times).max_entries(1).build(upstream.clone());
+    read(&store, "a").await;
+    upstream.fail(ErrorKind::NotFound);
+    assert!(read_at_most(&store, "a", 0).await.is_err());
+    upstream.mend();
+    for key in ["b", "c"] {
+        read(&store, key).await;
+        let usage = store.usage();
+        assert_eq!((usage.entries, usage.absences), (1, 1), "{usage:?}");
+    }
+    assert!(!is_kept(&store, "b").await);
+    upstream.asked();
+    assert_eq!(kind(&store, "a").await, ErrorKind::NotFound);
+    assert_eq!(upstream.calls(), 0);
+    store.clear_all();
+    let usage = store.usage();
+    assert_eq!((usage.entries, usage.bytes, usage.absences), (0, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_bytes_are_bounded_and_what_is_too_large_drives_nothing_out() {
     let upstream = Upstream::new();
     let store = plain(ms(1_000_000).into()).max_bytes(10_000).build(upstream.clone());
