@@ -162,6 +162,11 @@ pub(crate) async fn access<T: Gives>(
     );
     check_records(stack, verb, &wanted, began, given.as_deref(), &records);
     check_bounds(stack);
+    if let (Some(sync), Some(last), true) = (stack.ledger.sync, records.last(), answer.is_some()) {
+        world.check(world.now() >= last.at + sync, || {
+            format!("access {number} was answered before its record was safe")
+        });
+    }
     let answered_at = records.last().map_or(began.at, |recorded| recorded.at);
     let took = answered_at - began.at;
     // A batch of which something became too old in memory while the rest was waited for asks a second time.

@@ -12,7 +12,7 @@ use crate::world::{Moment, State, World, read_value};
 #[derive(Debug)]
 pub(crate) struct Read {
     pub(crate) request: GetRequest,
-    /// What was before this point is forgotten.
+    /// What was before this point is forgotten, or disproved by a later answer.
     floor: Moment,
     /// Whether it has to be answered from memory at once.
     is_hit: bool,
@@ -28,7 +28,7 @@ impl Read {
             && request.options.max_age.is_none()
             && entry.is_some_and(|entry| !entry.expires && now.at - entry.asked_at < surely_fresh);
         Self {
-            floor: world.floor(&request.name, now),
+            floor: world.floor(&request.name, now).max(stack.under_cache.disproved(&key)),
             request,
             is_hit,
         }

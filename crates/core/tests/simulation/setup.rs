@@ -292,6 +292,10 @@ impl Stack {
             let ended = member.answered + member.failed;
             world.check(ended <= member.asked, || format!("{ended} calls have ended of {member:?}"));
         }
+        self.cache.clear_all();
+        let usage = self.cache.usage();
+        let is_empty = (usage.entries, usage.bytes, usage.absences) == (0, 0, 0);
+        world.check(is_empty, || format!("an emptied cache holds {usage:?}"));
         world.check(
             retry.attempts == counts.attempts && retry.retries + retry.hedges == counts.repeated,
             || format!("{counts:?} were seen, but {retry:?}"),

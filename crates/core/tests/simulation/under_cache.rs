@@ -31,6 +31,8 @@ struct State {
     flights: HashMap<Key, Flight>,
     /// What the cache must have, if nothing was evicted.
     kept: HashMap<Key, Entry>,
+    /// When the store was asked for what disproved everything before.
+    disproved: HashMap<Key, Moment>,
     /// Until when the store may be left alone about a key.
     left_alone: HashMap<Key, Duration>,
 }
@@ -67,6 +69,11 @@ impl UnderCache {
     pub(crate) fn entry(&self, key: &Key) -> Option<Entry> {
         let entry = self.state().kept.get(key).copied()?;
         (self.world.last_forgotten(&key.0).at < entry.asked_at).then_some(entry)
+    }
+
+    /// When the store was asked last for what ended in an error that says more than "not now".
+    pub(crate) fn disproved(&self, key: &Key) -> Moment {
+        self.state().disproved.get(key).copied().unwrap_or_default()
     }
 
     /// Whether the store could not give an answer for this key now, or so shortly before that it is left alone.
@@ -161,7 +168,10 @@ impl UnderCache {
                 };
                 state.kept.insert(key, entry);
             }
-            Some(answer) if !answer.is_ill() => drop(state.kept.remove(&key)),
+            Some(answer) if !answer.is_ill() => {
+                state.kept.remove(&key);
+                state.disproved.insert(key, began);
+            }
             _ => {}
         }
     }

@@ -307,12 +307,20 @@ impl fmt::Debug for World {
 }
 
 /// How a day ended.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) fingerprint: u64,
     pub(crate) checks: u64,
     pub(crate) violations: Vec<String>,
     pub(crate) events: Vec<String>,
+}
+
+impl Outcome {
+    /// Something panicked, and has said why.
+    pub(crate) fn panicked(mut self) -> Self {
+        self.violations.push("a panic, see above".to_owned());
+        self
+    }
 }
 
 /// The time of a day.
