@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anstream::{AutoStream, ColorChoice};
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Parser, ValueEnum};
+use keyfob::Reason;
 
 use crate::commands::Command;
 use crate::exit::Exit;
@@ -50,6 +51,10 @@ pub(crate) struct GlobalArgs {
     /// The `keyfob.toml` to use, or `none`, instead of the one found from the current directory upwards
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) project: Option<PathBuf>,
+
+    /// What the secrets are needed for, for the audit log; also `KEYFOB_REASON`
+    #[arg(long, global = true, value_name = "TEXT", value_parser = Reason::new)]
+    pub(crate) reason: Option<Reason>,
 
     /// When to use colours
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto", hide_default_value = true)]

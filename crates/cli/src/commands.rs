@@ -1,5 +1,6 @@
 //! The commands: one file each, with its arguments.
 
+mod audit;
 mod aws;
 mod backup;
 mod check;
@@ -126,6 +127,8 @@ pub(crate) enum Command {
     /// Asks the default store and those of `keyfob.toml` whether they can serve. Of an encrypted store every row is checked
     /// and every value decrypted. Changes nothing. Exit status 1 when something is wrong; warnings alone are 0.
     Doctor(doctor::Args),
+    /// The audit log: who accessed which secret, when, and what came of it
+    Audit(audit::Args),
     /// The key of an encrypted store
     Key(key::Args),
     /// Copy an encrypted store, and go back to a copy on purpose
@@ -162,6 +165,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Copy(args) => args.run(context),
         Command::Explain(args) => args.run(context),
         Command::Doctor(args) => args.run(context),
+        Command::Audit(args) => args.run(context),
         Command::Key(args) => args.run(context),
         Command::Backup(args) => args.run(context),
         Command::Aws(args) => args.run(context),

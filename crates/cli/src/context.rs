@@ -1,11 +1,14 @@
 //! What every command works with.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob::{DEFAULT_SCHEME, Environment, Error, ErrorKind, Result, SecretManager, SecretStore, SelectOptions, Selection};
+use keyfob::{
+    DEFAULT_SCHEME, Environment, Error, ErrorKind, Reason, Result, SecretManager, SecretStore, SelectOptions, Selection,
+    variables,
+};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -19,6 +22,8 @@ pub(crate) struct Context {
     options: GlobalArgs,
     printer: Printer,
     environment: OnceCell<Environment>,
+    /// Those that were made, for what they record.
+    managers: RefCell<Vec<SecretManager>>,
 }
 
 impl Context {
@@ -31,6 +36,7 @@ impl Context {
             options,
             printer,
             environment: OnceCell::new(),
+            managers: RefCell::default(),
         }
     }
 
@@ -99,14 +105,38 @@ impl Context {
         }
         let options = SelectOptions {
             cache_ttl: Some(Duration::ZERO),
+            reason: self.reason()?,
             ..options
         };
-        SecretManager::builder()
+        let manager = SecretManager::builder()
             .environment(environment)
             .options(options)
             // Whoever asks for `--verbose` on a command line knows the names.
             .trace_names(true)
-            .build_lazily()
+            .build_lazily()?;
+        self.managers.borrow_mut().push(manager.clone());
+        Ok(manager)
+    }
+
+    /// What this command is for: `--reason`, else `KEYFOB_REASON`.
+    fn reason(&self) -> Result<Option<Reason>> {
+        if let Some(reason) = &self.options.reason {
+            return Ok(Some(reason.clone()));
+        }
+        let name = variables::KEYFOB_REASON.name;
+        let Some(text) = self.environment().var(name)? else {
+            return Ok(None);
+        };
+        Reason::new(text).map(Some).map_err(|error| error.with("variable", name))
+    }
+
+    /// Writes down what is still to be recorded of this command's accesses. Before the process ends or becomes another.
+    pub(crate) fn close_audit(&self) {
+        for manager in self.managers.take() {
+            if let Err(error) = manager.close_audit() {
+                self.printer.warning(&error.to_string());
+            }
+        }
     }
 
     /// The store that is meant, connected.

@@ -25,10 +25,12 @@ fn main() -> ExitCode {
     let code = match args::parse() {
         Ok(cli) => {
             let context = context::Context::new(cli.global);
-            match commands::run(cli.command, &context) {
+            let exit = match commands::run(cli.command, &context) {
                 Ok(exit) => exit,
                 Err(failure) => failure.report(context.printer()),
-            }
+            };
+            context.close_audit();
+            exit
         }
         Err(answer) => answer.print(),
     };

@@ -15,6 +15,7 @@ pub use record::{Actor, AuditOutcome, AuditRecord, Reason, with_reason};
 pub use sink::{AuditReceipt, AuditSink};
 
 use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::store::SecretStore;
 
@@ -23,7 +24,8 @@ use crate::store::SecretStore;
 ///
 /// - Every `get`, `put`, `delete`, `restore`, `versions` and page of a `list` makes exactly one [`AuditRecord`], and so does
 ///   every request of a `get_many`: whether it succeeds, fails, is refused, or is dropped by its caller before the answer
-///   came. `health` touches no secret and makes none.
+///   came. `health` touches no secret and makes none; the record of a store that can't even be opened says `health`, see
+///   [`opening_failed`](Self::opening_failed).
 /// - A record never holds a value, nor what an error says.
 /// - With [`require_reason`](Self::require_reason), an access without a [`Reason`] is refused as
 ///   [`InvalidInput`](crate::ErrorKind::InvalidInput) before it reaches the store, and recorded as that.
@@ -110,6 +112,30 @@ impl AuditLayer {
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// The same for a store at which the process acts as somebody: see [`Actor::workload`].
+    #[must_use]
+    pub fn workload(mut self, identity: impl Into<String>) -> Self {
+        self.actor = Arc::new(Actor::clone(&self.actor).workload(identity));
+        self
+    }
+
+    /// Whether an access that begins now would be let through: whether it has the reason that it needs, and the sinks can
+    /// keep its record. Whoever opens a store for an access asks this before.
+    ///
+    /// # Errors
+    /// Those with which the access would be refused.
+    pub fn admit(&self) -> Result<()> {
+        access::admit(self, access::reason(self).as_ref())
+    }
+
+    /// Records that `store` (its scheme) could not be opened, so that nothing could be asked of it: a log-in that was refused, a
+    /// key that does not fit. The verb of the record is `health`, and it has no name.
+    ///
+    /// Gives `error` back once the record is kept, or the error of the sink that can't keep it.
+    pub async fn opening_failed(&self, store: &str, error: Error) -> Error {
+        access::opening_failed(self, store.into(), error).await
     }
 }
 

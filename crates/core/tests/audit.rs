@@ -379,3 +379,32 @@ impl SecretStore for Scripted {
         self.act().await
     }
 }
+
+#[tokio::test]
+async fn a_store_that_can_not_be_opened_leaves_a_record_and_its_error() {
+    let bed = Bed::new();
+    let error = Error::new(ErrorKind::Unauthenticated, "kfcanary-audit0009");
+    let reason = Reason::new("ticket 42").unwrap();
+    let told = with_reason(reason, bed.layer.opening_failed("vault", error)).await;
+    assert_eq!(told.kind(), ErrorKind::Unauthenticated);
+    let record = bed.only();
+    assert_eq!(
+        (record.verb, &*record.store, record.name.as_deref()),
+        (Verb::Health, "vault", None)
+    );
+    assert_eq!(
+        (record.outcome, record.error),
+        (AuditOutcome::Failed, Some(ErrorKind::Unauthenticated))
+    );
+    assert_eq!(record.reason.as_ref().unwrap().as_str(), "ticket 42");
+    assert!(!format!("{record:?}").contains("kfcanary"));
+}
+
+#[tokio::test]
+async fn whoever_opens_a_store_knows_before_whether_an_access_would_be_refused() {
+    let layer = Bed::new().layer.require_reason();
+    assert_eq!(layer.admit().unwrap_err().kind(), ErrorKind::InvalidInput);
+    let reason = Reason::new("ticket 42").unwrap();
+    with_reason(reason.clone(), async { layer.admit() }).await.unwrap();
+    layer.reason(reason).admit().unwrap();
+}

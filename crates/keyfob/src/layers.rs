@@ -13,6 +13,7 @@ use keyfob_core::{
 
 pub(crate) use self::table::{ROWS, Row, tables};
 pub(crate) use self::value::{Unit, Value, duration};
+use crate::audit::AuditSettings;
 use crate::select::Source;
 
 /// The settings of the layers over every store. Times, shares and counts are those of the layers' own documentation.
@@ -30,6 +31,8 @@ pub struct LayerSettings {
     pub limit: LimitOptions,
     /// How the stores of a failover list stand in for each other.
     pub failover: FailoverOptions,
+    /// Where accesses are recorded.
+    pub audit: AuditSettings,
     /// How often [`SecretManager::watch`](crate::SecretManager::watch) asks a store whether a secret has changed. Default 1
     /// minute.
     pub watch_interval: Duration,
@@ -42,6 +45,7 @@ impl Default for LayerSettings {
             retry: RetryOptions::default(),
             limit: LimitOptions::default(),
             failover: FailoverOptions::default(),
+            audit: AuditSettings::default(),
             watch_interval: Duration::from_secs(60),
         }
     }
@@ -167,7 +171,11 @@ pub(crate) fn settings(
     for row in &ROWS {
         // A variable comes before the file.
         if let Some(text) = env.var(row.variable.name)? {
-            set(row, &row.of_variable(text)?, Source::Variable(row.variable.name));
+            let value = row.of_variable(text)?;
+            if row.table == "audit" {
+                row.check_unchanged(&value, given, project)?;
+            }
+            set(row, &value, Source::Variable(row.variable.name));
         }
     }
     sources.sort_by(|(one, _), (other, _)| one.cmp(other));

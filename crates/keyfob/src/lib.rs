@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod assignments;
+mod audit;
 pub mod backends;
 pub mod copy;
 pub mod detect;
@@ -21,6 +22,7 @@ pub mod variables;
 mod watch;
 
 pub use assignments::Assignments;
+pub use audit::AuditSettings;
 pub use flatten::flatten;
 pub use layers::{CacheSettings, LayerSettings};
 pub use manager::{SecretManager, SecretManagerBuilder, parse_secret};

@@ -10,13 +10,15 @@ use std::fmt;
 use std::sync::Arc;
 
 use keyfob_core::{
-    AllowedSchemes, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind, FailoverStore,
-    Fallback, GetOptions, Health, ListOptions, MemberStatus, Metadata, Occurrence, Page, PageRequest, PutRequest, Reference, Result,
-    Secret, SecretName, SecretRef, SecretStore, StoreUrl, Stores, SystemClock, Target, TraceLayer, VersionInfo, async_trait,
+    AllowedSchemes, AuditFilter, AuditRecord, AuditSink, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions, Environment,
+    Error, ErrorKind, FailoverStore, Fallback, GetOptions, Health, ListOptions, MemberStatus, Metadata, Occurrence, Page,
+    PageRequest, PutRequest, Reason, Reference, Result, Secret, SecretName, SecretRef, SecretStore, StoreUrl, Stores,
+    SystemClock, Target, TraceLayer, VersionInfo, async_trait,
 };
 use tokio::sync::OnceCell;
 
 pub use self::builder::SecretManagerBuilder;
+use crate::audit::Audit;
 use crate::backends;
 use crate::layers::LayerSettings;
 use crate::manager::failover::Member;
@@ -47,6 +49,10 @@ pub struct SecretManager(Arc<Inner>);
 struct Inner {
     environment: Environment,
     trace_names: bool,
+    audit_sinks: Vec<Arc<dyn AuditSink>>,
+    /// Opened before the first store is.
+    audit: OnceCell<Option<Audit>>,
+    reason: Option<Reason>,
     selection: Selection,
     slots: Vec<Slot>,
     /// Every scheme that means a store, and its slot. Schemes of one store share a slot.
@@ -76,6 +82,18 @@ enum Opening {
     List(Vec<Member>),
     /// There is none, for this reason.
     Never(Error),
+}
+
+impl Opening {
+    /// What an audit record says of the store when it can't be opened.
+    fn scheme(&self) -> &str {
+        match self {
+            Self::Given(store) => &store.info().scheme,
+            Self::One(member) => member.url.scheme(),
+            Self::List(members) => members.first().map_or(DEFAULT_SCHEME, |member| member.url.scheme()),
+            Self::Never(_) => DEFAULT_SCHEME,
+        }
+    }
 }
 
 impl SecretManager {
@@ -275,7 +293,11 @@ impl SecretManager {
     /// `InvalidConfig` when the scheme means nothing, why the store can't be chosen, or what is wrong with its
     /// configuration.
     pub fn identity_of(&self, scheme: &str) -> Result<Option<String>> {
-        match &self.slot(scheme)?.opening {
+        self.identity_at(&self.slot(scheme)?.opening)
+    }
+
+    fn identity_at(&self, opening: &Opening) -> Result<Option<String>> {
+        match opening {
             Opening::Given(_) => Ok(None),
             Opening::One(member) => self.identity(&member.url),
             Opening::List(members) => {
@@ -315,7 +337,82 @@ impl SecretManager {
         self.0.schemes.keys().map(String::as_str)
     }
 
+    /// Opens what accesses are recorded in, which else the first access does, to hear early when it can't be.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when a setting can't be followed, and what opening the log fails with. The next call tries again.
+    pub async fn open_audit(&self) -> Result<()> {
+        self.audit().await.map(drop)
+    }
+
+    /// The records of accesses that are kept in memory ([`AuditSettings::memory`](crate::AuditSettings::memory)) and that
+    /// `filter` lets through, oldest first.
+    #[must_use]
+    pub fn audit_records(&self, filter: &AuditFilter) -> Vec<Arc<AuditRecord>> {
+        let audit = self.0.audit.get().and_then(Option::as_ref);
+        audit.map(|audit| audit.records(filter)).unwrap_or_default()
+    }
+
+    /// Writes all audit records that there are, signs the log, and ends what writes it. Accesses after that fail where the log is
+    /// durable, and are not recorded where it isn't. Blocks for as long as the disk takes.
+    ///
+    /// The last handle that goes does the same, but nobody hears if it fails. A process that ends otherwise (`exec`,
+    /// `exit`) has to call this.
+    ///
+    /// # Errors
+    /// `Unavailable` when records were lost, and what the file system says.
+    pub fn close_audit(&self) -> Result<()> {
+        match self.0.audit.get() {
+            Some(Some(audit)) => audit.close(),
+            _ => Ok(()),
+        }
+    }
+
+    /// What records accesses, opened if it isn't yet.
+    async fn audit(&self) -> Result<Option<&Audit>> {
+        let open = || async {
+            let manager = self.clone();
+            let open = move || {
+                let Inner {
+                    environment,
+                    selection,
+                    audit_sinks,
+                    reason,
+                    ..
+                } = &*manager.0;
+                Audit::open(&selection.layers.audit, environment, audit_sinks, reason.clone())
+            };
+            match tokio::task::spawn_blocking(open).await {
+                Ok(opened) => opened,
+                Err(error) => Err(Error::new(ErrorKind::Other, "the audit log could not be opened").with_source(error)),
+            }
+        };
+        Ok(self.0.audit.get_or_try_init(open).await?.as_ref())
+    }
+
+    /// Opens a store for an access. That this fails is recorded, since then the access itself can't be.
     async fn open_slot(&self, opening: &Opening) -> Result<Opened> {
+        let audit = match opening {
+            Opening::Given(_) => None,
+            _ => self.audit().await?,
+        };
+        let Some(audit) = audit else {
+            return self.open_unaudited(opening).await;
+        };
+        let opened = match audit.layer().admit() {
+            Ok(()) => self.open_unaudited(opening).await,
+            Err(refusal) => Err(refusal),
+        };
+        match opened {
+            Ok(opened) => Ok(Opened {
+                store: audit.over(opened.store, self.identity_at(opening).ok().flatten()),
+                ..opened
+            }),
+            Err(error) => Err(audit.layer().opening_failed(opening.scheme(), error).await),
+        }
+    }
+
+    async fn open_unaudited(&self, opening: &Opening) -> Result<Opened> {
         let layers = &self.0.selection.layers;
         let trace = TraceLayer {
             names: self.0.trace_names,

@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keyfob_core::{AllowedSchemes, Environment, Error, ErrorKind, Result, StoreUrl};
+use keyfob_core::{AllowedSchemes, Environment, Error, ErrorKind, Reason, Result, StoreUrl};
 
 use self::choose::Chooser;
 use crate::detect::{Detection, detect};
@@ -31,6 +31,8 @@ pub struct SelectOptions {
     pub cache_ttl: Option<Duration>,
     /// The schemes that references may use.
     pub allow: Option<BTreeSet<String>>,
+    /// What all accesses are for, where [`with_reason`](keyfob_core::with_reason) says nothing else.
+    pub reason: Option<Reason>,
 }
 
 /// Which store and which settings apply, and everything that was considered on the way.
@@ -194,6 +196,7 @@ impl Selection {
             }
             layer_sources.retain(|(setting, _)| setting != "cache.ttl");
         }
+        layers.audit.check()?;
         Ok(Self {
             store,
             considered,

@@ -177,6 +177,17 @@ variables! {
     SECRET_FAILOVER_FIRST_OPEN: Global, false, "For how many milliseconds it is left alone at first; twice as long after each attempt that fails.", "`first_open` under `[failover]`, else `1000`";
     SECRET_FAILOVER_LONGEST_OPEN: Global, false, "For how many milliseconds it is left alone at most.", "`longest_open` under `[failover]`, else `60000`";
     SECRET_WATCH_INTERVAL: Global, false, "How often a watched secret is read, in milliseconds, where the store does not tell of changes.", "`interval` under `[watch]`, else `60000` (1 minute)";
+    SECRET_AUDIT_DIRECTORY: Global, false, "The directory of the audit log, in which every access is recorded. What `keyfob.toml` says below `[audit]`, a variable can't change.", "`directory` under `[audit]`, else no log";
+    SECRET_AUDIT_KEY_FILE: Global, false, "The key with which the audit log is signed, made by `keyfob audit init`.", "`key_file` under `[audit]`, else the name of the directory with `.key` behind it";
+    SECRET_AUDIT_DURABLE: Global, false, "`true` hands out a value only when its record is on the disk; `false` never waits, and counts the records that it loses.", "`durable` under `[audit]`, else `false`";
+    SECRET_AUDIT_MAX_BYTES: Global, false, "After how many bytes the audit log begins a new file.", "`max_bytes` under `[audit]`, else `67108864` (64 MiB)";
+    SECRET_AUDIT_MAX_AGE: Global, false, "After how many milliseconds the audit log begins a new file.", "`max_age` under `[audit]`, else `2678400000` (31 days)";
+    SECRET_AUDIT_KEEP_YEARS: Global, false, "For how many years the files of the audit log are kept.", "`keep_years` under `[audit]`, else for ever";
+    SECRET_AUDIT_STANDARD_ERROR: Global, false, "`true` writes every access to standard error, as a line of JSON.", "`standard_error` under `[audit]`, else `false`";
+    SECRET_AUDIT_MEMORY: Global, false, "How many records of accesses an application keeps in memory.", "`memory` under `[audit]`, else `0`";
+    SECRET_AUDIT_REASON_REQUIRED: Global, false, "`true` refuses every access for which no reason is given.", "`reason_required` under `[audit]`, else `false`";
+    SECRET_AUDIT_NAME_KEY_FILE: Global, false, "The key whose HMAC stands in the place of names in records, made by `keyfob audit init --mask-names`.", "`name_key_file` under `[audit]`, else names are recorded";
+    KEYFOB_REASON: Global, false, "What the accesses of the command `keyfob` are for, as `--reason`.", "none";
     KEYFOB_CONFIG: Global, false, "The path of `keyfob.toml`, or `none` to go without one.", "found by walking up from the current directory";
     KEYFOB_ENV: Global, false, "Which environment of `keyfob.toml` applies, for example `production` for `[env.production]`.", "none";
     KEYFOB_STATE_DIR: Global, false, "Where keyfob remembers things outside the stores, such as the newest generation of an encrypted store.", "`keyfob` below `$XDG_STATE_HOME`";

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod at_once;
+mod failover;
+mod audit;
 mod import_export;
 mod resolve;
 mod run;

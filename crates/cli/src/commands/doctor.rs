@@ -4,7 +4,7 @@ mod check;
 mod checks;
 
 use clap::Parser;
-use keyfob::Error;
+use keyfob::{Error, Reason, with_reason};
 use serde::Serialize;
 
 use self::check::{Check, Status};
@@ -21,7 +21,7 @@ Examples:
 
 JSON: {ok, checks}; each check has {check, subject, status, message, hint, milliseconds, details}
 with `status` one of `ok`, `warning`, `failed`, and `check` one of `configuration`, `project`,
-`selection`, `detection`, `file`, `key`, `store`, `content`.")]
+`selection`, `detection`, `audit`, `file`, `key`, `store`, `content`.")]
 pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
@@ -37,7 +37,9 @@ struct ReportJson<'a> {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
-        let checks = context.block_on(async { Ok::<_, Error>(checks::all(context).await) })?;
+        // To look whether all is well is no access, and needs no other reason.
+        let reason = Reason::new("keyfob doctor")?;
+        let checks = context.block_on(async { Ok::<_, Error>(with_reason(reason, checks::all(context)).await) })?;
         let ok = checks.iter().all(|check| check.status != Status::Failed);
         if self.json {
             printer.json(&ReportJson { ok, checks: &checks })?;

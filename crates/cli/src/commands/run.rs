@@ -114,6 +114,7 @@ impl Args {
             let (first, news) = watch::begin(&manager, &sources, &self.watch, printer).await?;
             supervisor.run(first, news).await
         })?;
+        context.close_audit();
         Ok(started::end_like(status))
     }
 
@@ -157,6 +158,7 @@ impl Args {
 
 /// Replaces this process with the command; comes back only when that fails.
 pub(super) fn become_it(mut command: Command, context: &Context) -> Exit {
+    context.close_audit();
     let error = command.exec();
     let program = Path::new(command.get_program()).display().to_string();
     let (exit, kind, message) = match error.kind() {

@@ -1,5 +1,6 @@
 //! The audited store: one record for each access, however it ends.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::AuditLayer;
-use super::record::{AuditOutcome, AuditRecord, reason_here};
+use super::record::{AuditOutcome, AuditRecord, Reason, reason_here};
 use super::sink::AuditReceipt;
 use crate::backend::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
@@ -45,6 +46,31 @@ struct Access<'a> {
 /// What the sinks that have to be waited for said of one record.
 type Receipts = Vec<BoxFuture<'static, Result<()>>>;
 
+/// Why nothing may be asked with this reason now, if that is so.
+pub(super) fn admit(layer: &AuditLayer, reason: Option<&Reason>) -> Result<()> {
+    if layer.reason_required && reason.is_none() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "secrets may be accessed here only with a reason, and none is given",
+        )
+        .with_hint("say what the access is for, for example with `--reason`"));
+    }
+    layer.sinks.iter().try_for_each(|sink| sink.ready())
+}
+
+/// The reason of what runs now.
+pub(super) fn reason(layer: &AuditLayer) -> Option<Reason> {
+    reason_here().or_else(|| layer.reason.clone())
+}
+
+/// Records that a store could not be opened.
+pub(super) async fn opening_failed(layer: &AuditLayer, store: Arc<str>, error: Error) -> Error {
+    let record = AuditRecord::new(layer.clock.system_now(), Arc::clone(&layer.actor), Verb::Health, store);
+    let access = Access::begin(layer, record);
+    let Err(error) = access.end(Err(error), |_, never: &Infallible| match *never {}).await;
+    error
+}
+
 impl Audited {
     fn begin(&self, verb: Verb, name: Option<Arc<str>>, version: Option<Arc<str>>) -> Access<'_> {
         let layer = &self.layer;
@@ -59,27 +85,23 @@ impl Audited {
             None => name,
         };
         record.version = version;
-        record.reason = reason_here().or_else(|| layer.reason.clone());
-        Access {
+        Access::begin(layer, record)
+    }
+}
+
+impl<'a> Access<'a> {
+    fn begin(layer: &'a AuditLayer, mut record: AuditRecord) -> Self {
+        record.reason = reason(layer);
+        Self {
             layer,
             record: Some(record),
             started: layer.clock.now(),
         }
     }
-}
 
-impl Access<'_> {
     /// Says why the store must not be asked, if that is so.
     fn check(&self) -> Result<()> {
-        let has_reason = self.record.as_ref().is_some_and(|record| record.reason.is_some());
-        if self.layer.reason_required && !has_reason {
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                "secrets may be accessed here only with a reason, and none is given",
-            )
-            .with_hint("say what the access is for, for example with `--reason`"));
-        }
-        self.layer.sinks.iter().try_for_each(|sink| sink.ready())
+        admit(self.layer, self.record.as_ref().and_then(|record| record.reason.as_ref()))
     }
 
     /// Records how the access ended.

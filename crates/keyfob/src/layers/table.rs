@@ -2,8 +2,9 @@
 
 use keyfob_core::{Error, ErrorKind, FailoverWrites, Result};
 
-use super::LayerSettings;
 use super::value::{Unit, Value};
+use super::{Given, LayerSettings};
+use crate::select::Source;
 use crate::variables::{self, Variable};
 
 /// A setting, its place in `keyfob.toml`, and its variable.
@@ -39,6 +40,22 @@ impl Row {
             }
         })
     }
+
+    /// What a project records is not for a variable to change: that would go unseen.
+    pub(super) fn check_unchanged(&self, value: &Value, given: &[Given], project: &Source) -> Result<()> {
+        match given.iter().rfind(|given| given.row == self) {
+            Some(given) if given.value != *value => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!(
+                    "the variable `{}` says something else than `{}` of {project}, which only the file can change",
+                    self.variable.name,
+                    self.path()
+                ),
+            )
+            .with_hint("unset the variable, or change the file")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A row whose value is of one kind; the parser gives no other.
@@ -52,7 +69,7 @@ macro_rules! rows {
             set: |settings, value| {
                 if let Value::$unit(value) = value {
                     let set: fn(&mut LayerSettings, _) = $set;
-                    set(settings, *value);
+                    set(settings, value.clone());
                 }
             },
         }),*];
@@ -85,6 +102,16 @@ rows! {
     failover.failures: Count, SECRET_FAILOVER_FAILURES, |settings, value| settings.failover.breaker.failures = number(value);
     failover.first_open: Time, SECRET_FAILOVER_FIRST_OPEN, |settings, value| settings.failover.breaker.first_open = value;
     failover.longest_open: Time, SECRET_FAILOVER_LONGEST_OPEN, |settings, value| settings.failover.breaker.longest_open = value;
+    audit.directory: Path, SECRET_AUDIT_DIRECTORY, |settings, value| settings.audit.directory = Some(value);
+    audit.key_file: Path, SECRET_AUDIT_KEY_FILE, |settings, value| settings.audit.key_file = Some(value);
+    audit.durable: Switch, SECRET_AUDIT_DURABLE, |settings, value| settings.audit.durable = value;
+    audit.max_bytes: Count, SECRET_AUDIT_MAX_BYTES, |settings, value| settings.audit.max_bytes = value;
+    audit.max_age: Time, SECRET_AUDIT_MAX_AGE, |settings, value| settings.audit.max_age = value;
+    audit.keep_years: Count, SECRET_AUDIT_KEEP_YEARS, |settings, value| settings.audit.keep_years = Some(number(value));
+    audit.standard_error: Switch, SECRET_AUDIT_STANDARD_ERROR, |settings, value| settings.audit.standard_error = value;
+    audit.memory: Count, SECRET_AUDIT_MEMORY, |settings, value| settings.audit.memory = size(value);
+    audit.reason_required: Switch, SECRET_AUDIT_REASON_REQUIRED, |settings, value| settings.audit.reason_required = value;
+    audit.name_key_file: Path, SECRET_AUDIT_NAME_KEY_FILE, |settings, value| settings.audit.name_key_file = Some(value);
     watch.interval: Time, SECRET_WATCH_INTERVAL, |settings, value| settings.watch_interval = value;
 }
 

@@ -1,14 +1,16 @@
 //! How a setting is written.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a setting is, and what it is set to.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
     Time(Duration),
     Count(u64),
     Share(f64),
     Switch(bool),
+    Path(PathBuf),
 }
 
 /// What kind of [`Value`] a setting takes.
@@ -18,6 +20,7 @@ pub(crate) enum Unit {
     Count,
     Share,
     Switch,
+    Path,
 }
 
 impl Unit {
@@ -28,6 +31,7 @@ impl Unit {
             Self::Count => "a whole number",
             Self::Share => "a number from 0 to 1",
             Self::Switch => "true or false",
+            Self::Path => "a path",
         }
     }
 
@@ -51,6 +55,7 @@ impl Unit {
                 "false" | "0" | "no" | "off" => Some(Value::Switch(false)),
                 _ => None,
             },
+            Self::Path => (!text.is_empty()).then(|| Value::Path(text.into())),
         }
     }
 }

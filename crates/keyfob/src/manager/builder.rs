@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{DEFAULT_SCHEME, Environment, Error, ErrorKind, FILE_SCHEME, Result, SecretStore, StoreUrl, is_scheme};
+use keyfob_core::{
+    AuditSink, DEFAULT_SCHEME, Environment, Error, ErrorKind, FILE_SCHEME, Reason, Result, SecretStore, StoreUrl, is_scheme,
+    with_reason,
+};
 use tokio::sync::OnceCell;
 
 use super::{Inner, Opening, SecretManager, Slot};
@@ -20,6 +23,7 @@ pub struct SecretManagerBuilder {
     environment: Option<Environment>,
     options: SelectOptions,
     trace_names: bool,
+    audit_sinks: Vec<Arc<dyn AuditSink>>,
     stores: BTreeMap<String, Arc<dyn SecretStore>>,
 }
 
@@ -61,6 +65,18 @@ impl SecretManagerBuilder {
         self
     }
 
+    /// Records every access here too, besides what [`AuditSettings`](crate::AuditSettings) say; can be called several times.
+    pub fn audit_sink(mut self, sink: Arc<dyn AuditSink>) -> Self {
+        self.audit_sinks.push(sink);
+        self
+    }
+
+    /// Says what all accesses are for, where [`with_reason`] says nothing else.
+    pub fn reason(mut self, reason: Reason) -> Self {
+        self.options.reason = Some(reason);
+        self
+    }
+
     /// Lets references use these schemes only, whatever `keyfob.toml` allows.
     pub fn allow(mut self, schemes: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.options.allow = Some(schemes.into_iter().map(Into::into).collect());
@@ -80,13 +96,13 @@ impl SecretManagerBuilder {
         self
     }
 
-    /// Makes the manager and connects the default store.
+    /// Makes the manager and connects the default store, for which no other reason is needed: nothing is accessed yet.
     ///
     /// # Errors
     /// See [`SecretManager::from_env`].
     pub async fn build(self) -> Result<SecretManager> {
         let manager = self.build_lazily()?;
-        manager.store().await?;
+        with_reason(Reason::new("the application starts")?, manager.store()).await?;
         Ok(manager)
     }
 
@@ -113,6 +129,9 @@ impl SecretManagerBuilder {
         Ok(SecretManager(Arc::new(Inner {
             environment,
             trace_names: self.trace_names,
+            audit_sinks: self.audit_sinks,
+            audit: OnceCell::new(),
+            reason: self.options.reason,
             selection,
             slots: table.slots,
             schemes: table.schemes,

@@ -269,6 +269,10 @@ impl Source<'_> {
         let parsed = match (unit, value.get_ref()) {
             (Unit::Time, DeValue::String(text)) => layers::duration(text).map(Value::Time),
             (Unit::Switch, DeValue::Boolean(switch)) => Some(Value::Switch(*switch)),
+            // Below the file's own directory, unless it begins at the root or at home.
+            (Unit::Path, DeValue::String(text)) if text.starts_with("~/") => unit.parse(text),
+            (Unit::Path, DeValue::String(text)) if !text.is_empty() => Some(Value::Path(self.directory.join(&**text))),
+            (Unit::Path, DeValue::String(_)) => None,
             (Unit::Count | Unit::Share, DeValue::Integer(number)) if number.radix() == 10 => unit.parse(number.as_str()),
             (Unit::Share, DeValue::Float(number)) => unit.parse(number.as_str()),
             _ => return Err(self.wrong_type(value, key, expected)),

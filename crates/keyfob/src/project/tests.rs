@@ -13,7 +13,7 @@ use crate::layers::Value;
 /// The time to live of the cache, which the last one that says it decides.
 fn ttl(settings: &Settings) -> Option<Value> {
     let mut given = settings.layers.iter().rev();
-    Some(given.find(|given| given.row.path() == "cache.ttl")?.value)
+    Some(given.find(|given| given.row.path() == "cache.ttl")?.value.clone())
 }
 
 const FULL: &str = r#"
@@ -82,7 +82,7 @@ fn what_is_wrong_says_where_and_what_would_be_right() {
         (
             "[env.production.env]",
             "1:17: unknown key `env`",
-            "known are: `default`, `stores`, `aliases`, `references`, `cache`, `retry`, `limit`, `failover`, `watch`",
+            "known are: `default`, `stores`, `aliases`, `references`, `cache`, `retry`, `limit`, `failover`, `audit`, `watch`",
         ),
         ("[env.x.cach]", "1:8: unknown key `cach`", "did you mean `cache`?"),
         ("default = 1", "1:11: `default` is a string, and this is of type integer", ""),

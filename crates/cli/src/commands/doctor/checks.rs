@@ -9,6 +9,7 @@ use keyfob::{DEFAULT_SCHEME, Environment, FileKind, SecretManager, Selection, St
 use keyfob_sql::KeyConfig;
 
 use super::check::Check;
+use crate::commands::audit::AuditJson;
 use crate::context::Context;
 use crate::embedded::{self, OwnConfig};
 
@@ -28,6 +29,7 @@ pub(super) async fn all(context: &Context) -> Vec<Check> {
             return checks;
         }
     };
+    checks.extend(audit(&selection, &manager).await);
     for (scheme, url) in stores(&selection) {
         if embedded::is_own(&url) {
             checks.extend(files(context.environment(), &url));
@@ -38,6 +40,15 @@ pub(super) async fn all(context: &Context) -> Vec<Check> {
         }
     }
     checks
+}
+
+/// Whether accesses can be recorded where they are to be.
+async fn audit(selection: &Selection, manager: &SecretManager) -> Option<Check> {
+    let sentence = AuditJson::of(selection)?.sentence();
+    Some(match manager.open_audit().await {
+        Ok(()) => Check::ok("audit", "", sentence),
+        Err(error) => Check::failed("audit", "", &error),
+    })
 }
 
 fn project(selection: &Selection) -> Check {

@@ -1,0 +1,35 @@
+//! `keyfob audit checkpoint`
+
+use clap::Parser;
+use keyfob_audit::checkpoint;
+
+use super::log::{KeyArgs, LogArgs};
+use crate::context::Context;
+use crate::exit::{Exit, Outcome};
+
+/// Print the last checkpoint of an audit log, to be kept elsewhere
+///
+/// It is one line. Kept where the log's writer can't reach it, it fixes all that comes before: whatever is changed there or cut off
+/// later, `keyfob audit verify --checkpoint` finds.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  keyfob audit checkpoint >> /mnt/auditors/kept.jsonl
+  keyfob audit checkpoint | ssh auditor@far.example 'cat >> kept.jsonl'")]
+pub(crate) struct Args {
+    #[command(flatten)]
+    log: LogArgs,
+
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let directory = self.log.directory(context)?;
+        let keys = self.keys.keys(&self.log, context)?;
+        // One of our own keys has signed it, and a JSON text has no control characters.
+        context.printer().line(checkpoint(directory, &keys)?)?;
+        Ok(Exit::Success)
+    }
+}

@@ -1,0 +1,182 @@
+//! `keyfob audit init`
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use keyfob::{AuditSettings, Error, ErrorKind, Project, Result, read_configuration};
+use keyfob_audit::{FileAudit, FileAuditOptions, NameKey, SigningKey};
+
+use super::log::{public_key_file, settings};
+use crate::context::Context;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::printer::Printer;
+
+/// Make an audit log and its keys, and record accesses in it from now on
+///
+/// Beside the directory of the log stand two files with its name: `.key`, with which the log is signed and which only its owner may
+/// read, and `.pub`, with which everybody can prove the signatures. Give the second to whoever verifies the log, and keep no other
+/// copy of the first.
+///
+/// An `[audit]` table is added to `keyfob.toml` if there is such a file and it has none. What is there already is left as it is: a
+/// second `keyfob audit init` changes nothing.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  keyfob audit init audit                  a log in this directory
+  keyfob audit init ~/audit --mask-names   without the names of secrets")]
+pub(crate) struct Args {
+    /// The directory of the log. Without it, the one that is set
+    directory: Option<PathBuf>,
+
+    /// The file of the signing key. Without it, the one that is set, else the name of the directory with `.key` behind it
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+
+    /// Make a key whose HMAC stands in the place of names in the log
+    #[arg(long)]
+    mask_names: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let printer = context.printer();
+        let set = settings(context)?;
+        let wanted = self.wanted(&set, context)?;
+        let (Some(directory), Some(key_file)) = (wanted.directory.clone(), wanted.signing_key_file()) else {
+            return Err(Failure::usage(
+                "it is not said where the log is to be kept",
+                "name a directory: `keyfob audit init DIRECTORY`",
+            ));
+        };
+        let key = signing_key(&key_file, printer)?;
+        publish(&key, &public_key_file(&key_file), printer)?;
+        if let Some(file) = &wanted.name_key_file {
+            name_key(file, printer)?;
+        }
+        // What is wrong with the directory is told now.
+        FileAudit::open(FileAuditOptions::new(&directory, key))?.close()?;
+        printer.note(format_args!("the audit log is in `{}`", directory.display()));
+        if wanted != set {
+            use_here(&wanted, &set, context)?;
+        }
+        Ok(Exit::Success)
+    }
+
+    /// What is to be set.
+    fn wanted(&self, set: &AuditSettings, context: &Context) -> Result<AuditSettings, Failure> {
+        let environment = context.environment();
+        let mut wanted = set.clone();
+        if let Some(directory) = &self.directory {
+            wanted.directory = Some(environment.absolute(directory));
+        }
+        if let Some(file) = &self.key_file {
+            wanted.key_file = Some(environment.absolute(file));
+        }
+        if self.mask_names && wanted.name_key_file.is_none() {
+            wanted.name_key_file = wanted.signing_key_file().map(|file| file.with_extension("names.key"));
+        }
+        Ok(wanted)
+    }
+}
+
+fn signing_key(file: &Path, printer: &Printer) -> Result<SigningKey> {
+    match SigningKey::create_file(file) {
+        Ok(key) => {
+            printer.note(format_args!("made the signing key `{}`", file.display()));
+            Ok(key)
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => SigningKey::from_file(file),
+        Err(error) => Err(error),
+    }
+}
+
+fn name_key(file: &Path, printer: &Printer) -> Result<()> {
+    match NameKey::create_file(file) {
+        Ok(_) => {
+            printer.note(format_args!("made the key that masks names `{}`", file.display()));
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => NameKey::from_file(file).map(drop),
+        Err(error) => Err(error),
+    }
+}
+
+/// Writes the public key down where the signing key stands.
+fn publish(key: &SigningKey, file: &Path, printer: &Printer) -> Result<()> {
+    let text = format!("{}\n", key.public_key());
+    let failed = |error| {
+        Error::new(ErrorKind::Other, "can't write the public key")
+            .with("file", file.display().to_string())
+            .with_source(error)
+    };
+    match OpenOptions::new().write(true).create_new(true).mode(0o644).open(file) {
+        Ok(mut opened) => {
+            opened
+                .write_all(text.as_bytes())
+                .and_then(|()| opened.sync_all())
+                .map_err(failed)?;
+            printer.note(format_args!("wrote the public key `{}`: auditors need it", file.display()));
+            Ok(())
+        }
+        Err(_) if read_configuration(file).is_ok_and(|there| there.trim() == text.trim()) => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Sees to it that accesses here are recorded, or says how.
+fn use_here(wanted: &AuditSettings, set: &AuditSettings, context: &Context) -> Result<(), Failure> {
+    let printer = context.printer();
+    let project = context.selection()?.project;
+    let has_none = *set == AuditSettings::default();
+    if let Some(project) = project.filter(|_| has_none) {
+        add(&project, wanted)?;
+        printer.note(format_args!(
+            "wrote `[audit]` into `{}`: accesses are recorded from now on",
+            project.path().display()
+        ));
+        return Ok(());
+    }
+    let lines = table(wanted, None);
+    printer.hint(&format!(
+        "to record accesses, let `keyfob.toml` have a table `[audit]` with {}, or set the variables `SECRET_AUDIT_...`",
+        lines.iter().map(|line| format!("`{line}`")).collect::<Vec<_>>().join(", ")
+    ));
+    Ok(())
+}
+
+/// Adds the table at the end of the file.
+fn add(project: &Project, wanted: &AuditSettings) -> Result<()> {
+    let path = project.path();
+    let lines = table(wanted, path.parent());
+    let addition = format!("\n# Every access is recorded there.\n[audit]\n{}\n", lines.join("\n"));
+    let text = format!("{}{addition}", read_configuration(path)?.as_str());
+    Project::parse(&text, path)?;
+    let written = OpenOptions::new().append(true).open(path).and_then(|mut file| {
+        file.write_all(addition.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| {
+        Error::new(ErrorKind::Other, "can't write `[audit]` into the file")
+            .with("file", path.display().to_string())
+            .with_source(error)
+    })
+}
+
+/// The lines of the table; paths below `base` are relative to it.
+fn table(wanted: &AuditSettings, base: Option<&Path>) -> Vec<String> {
+    let settings = [
+        ("directory", &wanted.directory),
+        ("key_file", &wanted.key_file),
+        ("name_key_file", &wanted.name_key_file),
+    ];
+    let line = |(key, path): (&str, &Option<PathBuf>)| {
+        let path = path.as_deref()?;
+        let path = base.and_then(|base| path.strip_prefix(base).ok()).unwrap_or(path);
+        // A JSON string is one of TOML.
+        Some(format!("{key} = {}", serde_json::Value::from(path.to_string_lossy())))
+    };
+    settings.into_iter().filter_map(line).collect()
+}

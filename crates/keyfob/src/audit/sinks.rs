@@ -1,0 +1,187 @@
+//! The sinks of a manager, open.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use keyfob_core::{
+    Actor, AuditFilter, AuditLayer, AuditRecord, AuditSink, Environment, Error, ErrorKind, Layer as _, MemoryAudit, Reason,
+    Result, SecretStore,
+};
+
+use super::AuditSettings;
+
+/// The audit layer of a manager, and what it records to.
+pub(crate) struct Audit {
+    layer: AuditLayer,
+    memory: Option<Arc<MemoryAudit>>,
+    #[cfg(feature = "audit")]
+    file: Option<Arc<keyfob_audit::FileAudit>>,
+    #[cfg(feature = "audit")]
+    stream: Option<Arc<keyfob_audit::StreamAudit>>,
+}
+
+impl Audit {
+    /// Opens what `settings` say; `None` when nothing is recorded and nothing refused. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// `InvalidConfig` with the setting that can't be followed, and what opening the log fails with.
+    pub(crate) fn open(
+        settings: &AuditSettings,
+        environment: &Environment,
+        own: &[Arc<dyn AuditSink>],
+        reason: Option<Reason>,
+    ) -> Result<Option<Self>> {
+        let has_sink = settings.directory.is_some() || settings.standard_error || settings.memory > 0 || !own.is_empty();
+        if !has_sink && !settings.reason_required {
+            return Ok(None);
+        }
+        let mut layer = AuditLayer::new(Actor::of_process(environment));
+        if let Some(reason) = reason {
+            layer = layer.reason(reason);
+        }
+        if settings.reason_required {
+            layer = layer.require_reason();
+        }
+        let memory = (settings.memory > 0).then(|| Arc::new(MemoryAudit::new(settings.memory)));
+        if let Some(memory) = &memory {
+            layer = layer.sink(memory.clone());
+        }
+        for sink in own {
+            layer = layer.sink(sink.clone());
+        }
+        Self::complete(layer, memory, settings, environment).map(Some)
+    }
+
+    #[cfg(feature = "audit")]
+    fn complete(
+        mut layer: AuditLayer,
+        memory: Option<Arc<MemoryAudit>>,
+        settings: &AuditSettings,
+        environment: &Environment,
+    ) -> Result<Self> {
+        use keyfob_audit::{Durability, FileAudit, FileAuditOptions, NameKey, SigningKey, StreamAudit};
+
+        if let Some(path) = &settings.name_key_file {
+            let key = NameKey::from_file(environment.absolute(path));
+            let key = key.map_err(|error| unusable("audit.name_key_file", "keyfob audit init --mask-names", path, error))?;
+            layer = layer.mask_names(move |name| key.mask(name));
+        }
+        let mut file = None;
+        if let (Some(directory), Some(path)) = (&settings.directory, settings.signing_key_file()) {
+            let key = SigningKey::from_file(environment.absolute(&path));
+            let key = key.map_err(|error| unusable("audit.key_file", "keyfob audit init", &path, error))?;
+            let mut options = FileAuditOptions::new(environment.absolute(directory), key)
+                .max_bytes(settings.max_bytes)
+                .max_age(settings.max_age);
+            if settings.durable {
+                options = options.durability(Durability::Durable);
+            }
+            if let Some(years) = settings.keep_years {
+                options = options.keep_years(years);
+            }
+            let opened = FileAudit::open(options).map_err(|error| error.with("setting", "audit.directory"))?;
+            file = Some(Arc::new(opened));
+        }
+        let stream = settings
+            .standard_error
+            .then(|| StreamAudit::stderr().map(Arc::new))
+            .transpose()?;
+        if let Some(file) = &file {
+            layer = layer.sink(file.clone());
+        }
+        if let Some(stream) = &stream {
+            layer = layer.sink(stream.clone());
+        }
+        Ok(Self {
+            layer,
+            memory,
+            file,
+            stream,
+        })
+    }
+
+    /// What this build can't do is an error, never left out.
+    #[cfg(not(feature = "audit"))]
+    fn complete(layer: AuditLayer, memory: Option<Arc<MemoryAudit>>, settings: &AuditSettings, _: &Environment) -> Result<Self> {
+        let wanted = [
+            ("audit.directory", settings.directory.is_some()),
+            ("audit.standard_error", settings.standard_error),
+            ("audit.name_key_file", settings.name_key_file.is_some()),
+        ];
+        match wanted.into_iter().find(|(_, is_set)| *is_set) {
+            Some((setting, _)) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("this build does not have what `{setting}` asks for"),
+            )
+            .with_hint("the feature `audit` of the crate `keyfob` adds it")),
+            None => Ok(Self { layer, memory }),
+        }
+    }
+
+    /// Lays the records over a store at which the process acts as `identity`.
+    pub(crate) fn over(&self, store: Arc<dyn SecretStore>, identity: Option<String>) -> Arc<dyn SecretStore> {
+        match identity {
+            Some(identity) => self.layer.clone().workload(identity).layer(store),
+            None => self.layer.layer(store),
+        }
+    }
+
+    pub(crate) fn layer(&self) -> &AuditLayer {
+        &self.layer
+    }
+
+    /// What is kept in memory, oldest first.
+    pub(crate) fn records(&self, filter: &AuditFilter) -> Vec<Arc<AuditRecord>> {
+        self.memory.as_ref().map(|memory| memory.records(filter)).unwrap_or_default()
+    }
+
+    /// Writes, signs and syncs what there is, and ends the threads. Blocks.
+    ///
+    /// # Errors
+    /// `Unavailable` when records were lost, and what the file system says.
+    #[cfg(feature = "audit")]
+    pub(crate) fn close(&self) -> Result<()> {
+        let closed = [
+            self.file.as_ref().map_or(Ok(()), |file| file.close()),
+            self.stream.as_ref().map_or(Ok(()), |stream| stream.close()),
+        ];
+        let lost = self.file.as_ref().map_or(0, |file| file.lost()) + self.stream.as_ref().map_or(0, |stream| stream.lost());
+        if let Some(error) = closed.into_iter().find_map(Result::err) {
+            return Err(error);
+        }
+        if lost > 0 {
+            return Err(Error::new(ErrorKind::Unavailable, format!("{lost} audit records were lost"))
+                .with_hint("in durable mode (`audit.durable`) none is lost"));
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "audit"))]
+    pub(crate) fn close(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A key that a setting names and that can't be used.
+#[cfg(feature = "audit")]
+fn unusable(setting: &str, maker: &str, path: &Path, error: Error) -> Error {
+    let hint = match (error.kind(), error.hint()) {
+        (ErrorKind::NotFound, _) => format!("`{maker}` makes it"),
+        (_, Some(hint)) => hint.to_owned(),
+        (_, None) => format!("`{maker}` makes one"),
+    };
+    Error::new(
+        ErrorKind::InvalidConfig,
+        format!("the key that `{setting}` names can't be used"),
+    )
+    .with("file", path.display().to_string())
+    .with_hint(hint)
+    .with_source(error)
+}
+
+impl fmt::Debug for Audit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Audit").field("layer", &self.layer).finish_non_exhaustive()
+    }
+}

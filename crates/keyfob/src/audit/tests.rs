@@ -1,0 +1,219 @@
+use std::path::Path;
+use std::sync::Arc;
+
+use keyfob_core::{AuditFilter, AuditOutcome, Environment, ErrorKind, Freshness, PutRequest, Reason, Verb, with_reason};
+use tempfile::TempDir;
+
+use super::AuditSettings;
+use crate::{LayerSettings, SecretManager, SelectOptions, Selection};
+
+const CANARY: &str = "kfcanary-audit77aa";
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(future)
+}
+
+/// A directory with a `.env` file whose secret `TOKEN` is the canary, and the variables that make it the store.
+fn place() -> (TempDir, keyfob_core::FakeEnvironment) {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join(".env"), format!("TOKEN={CANARY}\n")).unwrap();
+    let fake = Environment::fake()
+        .host_files()
+        .current_dir(directory.path())
+        .home(directory.path())
+        .var("SECRET_PROVIDER", "dotenv:.env")
+        .var("KEYFOB_CONFIG", "none");
+    (directory, fake)
+}
+
+fn with_memory(fake: keyfob_core::FakeEnvironment) -> SecretManager {
+    let environment = fake.var("SECRET_AUDIT_MEMORY", "100").build();
+    SecretManager::builder().environment(environment).build_lazily().unwrap()
+}
+
+fn records(manager: &SecretManager) -> Vec<Arc<keyfob_core::AuditRecord>> {
+    manager.audit_records(&AuditFilter::default())
+}
+
+#[test]
+fn found_missing_and_cached_accesses_are_recorded_without_values() {
+    block_on(async {
+        let (_directory, fake) = place();
+        let manager = with_memory(fake);
+        manager.get("TOKEN").await.unwrap();
+        manager.get("TOKEN").await.unwrap();
+        manager.get("MISSING").await.unwrap_err();
+        let told: Vec<_> = records(&manager)
+            .iter()
+            .map(|record| (record.name.clone().unwrap().to_string(), record.outcome, record.freshness))
+            .collect();
+        let expected = [
+            ("TOKEN", AuditOutcome::Ok, Some(Freshness::Store)),
+            ("TOKEN", AuditOutcome::Ok, Some(Freshness::Cache)),
+            ("MISSING", AuditOutcome::Failed, None),
+        ];
+        assert_eq!(told, expected.map(|(name, outcome, from)| (name.to_owned(), outcome, from)));
+        assert!(!format!("{:?}", records(&manager)).contains(CANARY));
+    });
+}
+
+#[test]
+fn a_list_of_stores_records_the_one_that_answered() {
+    block_on(async {
+        let (_directory, fake) = place();
+        let fake = fake
+            .var("SECRET_PROVIDER", "env,dotenv:.env")
+            .var("SECRET_FAILOVER_NOT_FOUND_FALLS_THROUGH", "true");
+        let manager = with_memory(fake);
+        manager.get("TOKEN").await.unwrap();
+        assert_eq!(&*records(&manager)[0].store, "dotenv");
+    });
+}
+
+#[test]
+fn a_store_that_can_not_be_opened_is_recorded() {
+    block_on(async {
+        let (_directory, fake) = place();
+        let manager = with_memory(fake.var("SECRET_PROVIDER", "vault"));
+        let error = manager.get("TOKEN").await.unwrap_err();
+        let records = records(&manager);
+        assert_eq!(records.len(), 1, "{error}");
+        assert_eq!((records[0].verb, records[0].error), (Verb::Health, Some(error.kind())));
+    });
+}
+
+#[test]
+fn without_a_reason_nothing_is_accessed_where_one_is_required() {
+    block_on(async {
+        let (_directory, fake) = place();
+        let fake = fake.var("SECRET_AUDIT_REASON_REQUIRED", "true");
+        let manager = with_memory(fake.clone());
+        for refused in [
+            manager.get("TOKEN").await.err(),
+            manager.put("TOKEN", PutRequest::new("x")).await.err(),
+        ] {
+            let error = refused.unwrap();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.hint().unwrap().contains("--reason"), "{error}");
+        }
+        let reason = || Reason::new("ticket 42").unwrap();
+        with_reason(reason(), manager.get("TOKEN")).await.unwrap();
+        let reasons: Vec<_> = records(&manager).iter().map(|record| record.reason.clone()).collect();
+        assert_eq!(reasons, [None, None, Some(reason())]);
+        // The store is open now, and still nothing is handed out.
+        assert_eq!(manager.get("TOKEN").await.unwrap_err().kind(), ErrorKind::InvalidInput);
+        assert_eq!(records(&manager)[3].name.as_deref(), Some("TOKEN"));
+
+        let builder = SecretManager::builder().environment(fake.build());
+        let manager = builder.reason(reason()).build().await.unwrap();
+        manager.get("TOKEN").await.unwrap();
+    });
+}
+
+#[test]
+fn a_variable_can_not_change_what_the_project_says() {
+    let toml = "[audit]\nmemory = 5\nreason_required = true\n";
+    let select = |name: &str, value: &str| {
+        let fake = Environment::fake().file("keyfob.toml", toml).var(name, value);
+        Selection::of(&fake.build(), &SelectOptions::default())
+    };
+    for (name, value) in [("SECRET_AUDIT_REASON_REQUIRED", "false"), ("SECRET_AUDIT_MEMORY", "0")] {
+        let error = select(name, value).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.message().contains(name), "{error}");
+    }
+    select("SECRET_AUDIT_REASON_REQUIRED", "yes").unwrap();
+    let selection = select("SECRET_AUDIT_STANDARD_ERROR", "true").unwrap();
+    assert!(selection.layers.audit.standard_error && selection.layers.audit.reason_required);
+}
+
+#[test]
+fn paths_of_the_project_stand_below_it() {
+    let toml = "[audit]\ndirectory = \"log/audit\"\nname_key_file = \"~/names.key\"\n";
+    let fake = Environment::fake()
+        .file("/srv/app/keyfob.toml", toml)
+        .current_dir("/srv/app/deep/down");
+    let audit = Selection::of(&fake.build(), &SelectOptions::default()).unwrap().layers.audit;
+    assert_eq!(audit.directory.as_deref(), Some(Path::new("/srv/app/log/audit")));
+    assert_eq!(audit.name_key_file.as_deref(), Some(Path::new("~/names.key")));
+    for wrong in [
+        "directory = \"\"",
+        "directory = 5",
+        "memory = \"5\"",
+        "durable = true",
+        "directroy = \"a\"",
+    ] {
+        let fake = Environment::fake().file("keyfob.toml", format!("[audit]\n{wrong}\n"));
+        let error = Selection::of(&fake.build(), &SelectOptions::default()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{wrong}");
+        let key = wrong.split(' ').next().unwrap();
+        assert!(error.to_string().contains(key), "{error}");
+    }
+}
+
+#[cfg(feature = "audit")]
+#[test]
+fn the_log_of_a_manager_verifies_and_holds_no_value() {
+    block_on(async {
+        let (directory, fake) = place();
+        let (log, key_file) = (directory.path().join("audit"), directory.path().join("audit.key"));
+        let key = keyfob_audit::SigningKey::create_file(&key_file).unwrap();
+        let names = keyfob_audit::NameKey::create_file(directory.path().join("names.key")).unwrap();
+        let mut layers = LayerSettings::default();
+        layers.audit.directory = Some("audit".into());
+        layers.audit.durable = true;
+        layers.audit.name_key_file = Some("names.key".into());
+        let builder = SecretManager::builder().environment(fake.build()).layers(layers);
+        let manager = builder.build().await.unwrap();
+        manager.get("TOKEN").await.unwrap();
+        manager.get("MISSING").await.unwrap_err();
+        manager.close_audit().unwrap();
+        let error = manager.get("TOKEN").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+
+        let seen = keyfob_audit::verify(&log, &[key.public_key()], &[]).unwrap();
+        assert!(seen.is_intact(), "{seen:?}");
+        assert_eq!((seen.accesses, seen.unsigned), (2, 0));
+        let text = std::fs::read_to_string(log.join("audit-00000001.jsonl")).unwrap();
+        assert!(!text.contains(CANARY) && !text.contains("TOKEN"), "{text}");
+        assert!(text.contains(&names.mask("TOKEN")) && text.contains(&names.mask("MISSING")));
+    });
+}
+
+#[cfg(feature = "audit")]
+#[test]
+fn a_log_that_can_not_be_written_is_an_error_that_names_the_setting() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    block_on(async {
+        let (directory, fake) = place();
+        let with = |set: fn(&mut AuditSettings)| {
+            let mut layers = LayerSettings::default();
+            set(&mut layers.audit);
+            let builder = SecretManager::builder().environment(fake.clone().build()).layers(layers);
+            async move { builder.build().await.unwrap_err() }
+        };
+        let told = |error: &keyfob_core::Error| format!("{error} {}", error.hint().unwrap_or_default());
+        let error = with(|audit| audit.directory = Some("audit".into())).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(
+            told(&error).contains("audit.key_file") && told(&error).contains("keyfob audit init"),
+            "{error:?}"
+        );
+        let error = with(|audit| {
+            audit.memory = 1;
+            audit.name_key_file = Some(".env".into());
+        })
+        .await;
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(told(&error).contains("audit.name_key_file"), "{error:?}");
+        keyfob_audit::SigningKey::create_file(directory.path().join("audit.key")).unwrap();
+        let log = directory.path().join("audit");
+        std::fs::create_dir(&log).unwrap();
+        std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let error = with(|audit| audit.directory = Some("audit".into())).await;
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(told(&error).contains("audit.directory"), "{error:?}");
+    });
+}

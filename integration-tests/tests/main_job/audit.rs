@@ -1,0 +1,285 @@
+//! The audit log, as a user keeps and proves one.
+
+use std::io::Read as _;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{World, assert_has};
+
+/// Makes a log in `audit`; `more` are further lines of its table.
+fn audited(more: &str) -> World {
+    let world = World::new();
+    world.sh("keyfob audit init -q audit").ok();
+    let toml = world.sandbox.read("keyfob.toml");
+    world.write("keyfob.toml", &format!("{toml}{more}\n"));
+    world
+}
+
+impl World {
+    fn log(&self) -> String {
+        self.sandbox.read("audit/audit-00000001.jsonl")
+    }
+
+    /// The accesses that are recorded.
+    #[track_caller]
+    fn accesses(&self, options: &str) -> Vec<Value> {
+        let lines = self.sh(&format!("keyfob audit export {options}")).ok();
+        lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+#[test]
+fn every_access_is_recorded_however_it_ends_and_never_a_value() {
+    let world = audited("");
+    world.sh("keyfob get db/password --reason 'ticket 42' >/dev/null").ok();
+    world.sh("keyfob get db/nothing").fails(1);
+    world.sh("printf x | KEYFOB_REASON='ticket 43' keyfob set -q other").ok();
+    world.sh("keyfob list >/dev/null").ok();
+    world.write("app.conf", "${secret:db/password} ${secret:other}\n");
+    world.sh("keyfob resolve app.conf >/dev/null").ok();
+    world.sh("DB='${secret:db/password}' keyfob run -- true").ok();
+    world
+        .sh("keyfob delete -q --yes other || keyfob delete -q other --permanent --yes")
+        .ok();
+    // The key of the store is not the one.
+    world
+        .sh(&format!("KEYFOB_KEY={} keyfob get db/password", "0".repeat(64)))
+        .fails(1);
+
+    let of = |options: &str| world.accesses(options).len();
+    assert_eq!(of("--where name=db/password --where outcome=ok"), 3);
+    assert_eq!(of("--where name=db/nothing --where error=not_found"), 1);
+    assert_eq!(of("--where verb=put --where name=other"), 1);
+    assert!(of("--where verb=delete --where name=other") > 0);
+    assert_eq!(of("--where verb=get_many --where outcome=ok"), 3);
+    assert!(of("--where verb=list") > 0);
+    assert_eq!(of("--where verb=health --where outcome=failed"), 1);
+    assert_eq!(of("--since 1h"), of(""));
+    assert_eq!((of("--until 1h"), of("--where store=vault")), (0, 0));
+    let first = &world.accesses("")[0];
+    assert_eq!(first["reason"], "ticket 42");
+    assert_eq!(
+        (&first["store"], &first["process"], &first["from"]),
+        (&"sqlite".into(), &"keyfob".into(), &"store".into())
+    );
+    assert_eq!(world.accesses("--where verb=put")[0]["reason"], "ticket 43");
+    assert!(!world.log().contains(&world.canary));
+
+    let verified = world.sh("keyfob audit verify --json");
+    assert_eq!(
+        (verified.code, &verified.json()["intact"]),
+        (Some(0), &true.into()),
+        "{verified:?}"
+    );
+    assert_eq!(verified.json()["unsigned"], 0);
+    for (format, start) in [("csv", "seq,time,user"), ("cef", "CEF:0|keyfob|"), ("jsonl", "{\"seq\":")] {
+        let text = world.sh(&format!("keyfob audit export --format {format}")).ok();
+        assert!(text.starts_with(start) && !text.contains(&world.canary), "{text}");
+    }
+    world
+        .sh("keyfob audit export --format csv | head -n 1 >/dev/null; exit ${PIPESTATUS[0]}")
+        .ok();
+    let tail = world.sh("keyfob audit tail -n 1 --where outcome=ok --where verb=put").ok();
+    assert_has(&tail, &["put sqlite:other", "ok", "ticket 43"]);
+    world.sh("keyfob audit export --where nam=x").fails(2);
+}
+
+#[test]
+fn the_files_of_a_log_are_the_owners_and_init_twice_changes_nothing() {
+    let world = audited("");
+    assert_eq!(
+        ["audit", "audit.key", "audit.pub"].map(|name| world.mode(name)),
+        [0o700, 0o600, 0o644]
+    );
+    assert_eq!(world.mode("audit/audit-00000001.jsonl"), 0o600);
+    let before = ["keyfob.toml", "audit.key", "audit.pub"].map(|name| world.sandbox.read(name));
+    assert_has(&before[0], &["[audit]\ndirectory = \"audit\""]);
+    world.sh("keyfob audit init").ok();
+    world.sh("keyfob audit init audit").ok();
+    assert_eq!(
+        before,
+        ["keyfob.toml", "audit.key", "audit.pub"].map(|name| world.sandbox.read(name))
+    );
+    // No key, no access: it would not be recorded.
+    world.sh("mv audit.key away").ok();
+    let err = world.sh("keyfob get db/password").fails(1);
+    assert_has(&err, &["audit.key_file", "keyfob audit init"]);
+}
+
+#[test]
+fn without_a_reason_no_command_asks_a_store_where_one_is_required() {
+    let world = audited("reason_required = true");
+    world.write("app.conf", "${secret:db/password}\n");
+    for line in [
+        "keyfob get db/password",
+        "printf x | keyfob set -q other",
+        "keyfob list",
+        "keyfob versions db/password",
+        "keyfob delete -q db/password --permanent --yes",
+        "keyfob restore db/password",
+        "keyfob resolve app.conf",
+        "keyfob check app.conf",
+        "keyfob export --format dotenv",
+        "printf 'A=1\\n' | keyfob import - --format dotenv",
+    ] {
+        let err = world.sh(line).fails(1);
+        assert_has(&err, &["reason", "--reason"]);
+    }
+    let err = world.sh("DB='${secret:db/password}' keyfob run -- touch started").fails(125);
+    assert_has(&err, &["--reason"]);
+    assert!(!world.exists("started"));
+    assert!(world.accesses("--where outcome=ok").is_empty());
+    assert!(world.accesses("--where error=invalid_input").len() >= 11);
+
+    world.sh("KEYFOB_REASON=' ' keyfob get db/password").fails(1);
+    world.sh("keyfob get db/password --reason ''").fails(2);
+    world.sh("keyfob get db/password --reason 'ticket 42' >/dev/null").ok();
+    world
+        .sh("DB='${secret:db/password}' keyfob run --reason 'ticket 42' -- sh -c 'test -n \"$DB\"'")
+        .ok();
+    // To look whether all is well is no access.
+    world.sh("keyfob doctor >/dev/null").ok();
+    let err = world.sh("SECRET_AUDIT_REASON_REQUIRED=false keyfob get db/password").fails(1);
+    assert_has(&err, &["SECRET_AUDIT_REASON_REQUIRED"]);
+}
+
+#[test]
+fn a_change_of_the_log_is_found_and_the_record_named() {
+    let world = audited("");
+    for _ in 0..3 {
+        world.sh("keyfob get db/password >/dev/null").ok();
+    }
+    world.sh("keyfob audit checkpoint > kept.jsonl").ok();
+    let log = world.log();
+    let edited = log.replacen("\"user\":\"", "\"user\":\"x", 2);
+    // Of the first access alone.
+    let line = log.lines().position(|line| line.contains("\"kind\":\"access\"")).unwrap() + 1;
+    world.write("audit/audit-00000001.jsonl", &edited);
+    let answer = world.sh("keyfob audit verify");
+    assert_eq!(answer.code, Some(1));
+    assert_has(
+        &answer.out,
+        &["changed", &format!("audit-00000001.jsonl:{line}: record {line}:")],
+    );
+    let answer = world.sh("keyfob audit verify --json");
+    assert_eq!((answer.code, &answer.json()["finding"]["record"]), (Some(1), &line.into()));
+
+    // Cut off at the end: only the checkpoint knows.
+    let cut: String = log.lines().take(line + 1).map(|line| format!("{line}\n")).collect();
+    world.write("audit/audit-00000001.jsonl", &cut);
+    world.sh("keyfob audit verify").ok();
+    let answer = world.sh("keyfob audit verify --checkpoint kept.jsonl");
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_has(&answer.out, &["cut off"]);
+
+    world.write("audit/audit-00000001.jsonl", &log);
+    world
+        .sh("keyfob audit verify --checkpoint kept.jsonl --public-key audit.pub")
+        .ok();
+    world.sh("keyfob audit init -q other").ok();
+    assert_eq!(world.sh("keyfob audit verify audit --public-key other.pub").code, Some(1));
+}
+
+#[test]
+fn names_are_masked_and_found_by_who_has_the_key() {
+    let world = World::new();
+    world.sh("keyfob audit init -q audit --mask-names").ok();
+    world.sh("keyfob get db/password >/dev/null").ok();
+    assert!(!world.log().contains("db/password") && world.log().contains("\"name\":\"hmac:"));
+    assert_eq!(world.accesses("--where name=db/password").len(), 1);
+    assert_eq!(world.accesses("--where name=db/other").len(), 0);
+}
+
+#[test]
+fn records_on_standard_error_are_json_lines() {
+    let world = World::new();
+    let err = world
+        .sh("SECRET_AUDIT_STANDARD_ERROR=true keyfob get db/password >/dev/null")
+        .err;
+    let record: Value = serde_json::from_str(err.trim()).unwrap();
+    assert_eq!(
+        (&record["verb"], &record["name"], &record["outcome"]),
+        (&"get".into(), &"db/password".into(), &"ok".into())
+    );
+    // Also before another program takes this one's place.
+    let err = world
+        .sh("DB='${secret:db/password}' SECRET_AUDIT_STANDARD_ERROR=true keyfob run -- true")
+        .err;
+    assert_has(&err, &["\"verb\":\"get_many\""]);
+}
+
+#[test]
+fn where_accesses_are_recorded_is_told() {
+    let world = audited("durable = true");
+    assert_has(
+        &world.sh("keyfob explain").ok(),
+        &["audit", "/audit", "durable", "keyfob.toml"],
+    );
+    let told = world.sh("keyfob explain --json").json();
+    assert_eq!(told["audit"]["durable"], true);
+    assert_has(&world.sh("keyfob doctor").ok(), &["ok", "audit", "are recorded"]);
+    world.sh("chmod 777 audit").ok();
+    let answer = world.sh("keyfob doctor");
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_has(&answer.out, &["failed", "audit"]);
+}
+
+#[test]
+fn many_processes_write_one_log() {
+    let world = audited("");
+    world
+        .sh("for i in $(seq 24); do keyfob get db/password --reason \"try $i\" >/dev/null & done; wait")
+        .ok();
+    assert_eq!(world.accesses("--where outcome=ok").len(), 24);
+    world.sh("keyfob audit verify").ok();
+}
+
+#[test]
+fn no_value_is_handed_out_without_its_record_even_to_who_is_killed() {
+    let world = audited("durable = true");
+    let commands: [&[&str]; 2] = [
+        &["get", "db/password"],
+        &["run", "--", "sh", "-c", "printf %s \"$DB\"; sleep 5"],
+    ];
+    let (mut handed_out, mut killed_before) = (0, 0);
+    for command in commands {
+        let start = |reason: &str| {
+            let mut keyfob = world.sandbox.keyfob(["--reason", reason]);
+            let keyfob = keyfob.args(command).env("DB", "${secret:db/password}");
+            keyfob.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+        };
+        let begin = Instant::now();
+        let mut child = start("measured");
+        let mut first = [0; 1];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let takes = begin.elapsed();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        for attempt in 0..25 {
+            let reason = format!("{} {attempt}", command[0]);
+            let mut child = start(&reason);
+            std::thread::sleep(takes.mul_f64(f64::from(attempt) / 18.0).min(Duration::from_secs(5)));
+            child.kill().unwrap();
+            let mut out = String::new();
+            child.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+            child.wait().unwrap();
+            let has_record = world
+                .log()
+                .lines()
+                .any(|line| line.contains(&format!("\"reason\":\"{reason}\"")));
+            if out.contains(&world.canary) {
+                handed_out += 1;
+                assert!(has_record, "{reason} has no record");
+            } else {
+                killed_before += 1;
+            }
+        }
+    }
+    assert!(handed_out > 0 && killed_before > 0, "{handed_out} and {killed_before}");
+    // The next access mends the end, if a writer was killed there.
+    world.sh("keyfob get db/password >/dev/null").ok();
+    world.sh("keyfob audit verify").ok();
+    assert!(!world.log().contains(&world.canary));
+}
