@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod at_once;
-mod failover;
 mod audit;
 mod import_export;
 mod resolve;
