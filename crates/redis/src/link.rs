@@ -137,7 +137,7 @@ impl Link {
         match answers.unwrap_or(Err(Problem::Slow)) {
             Ok(values) => Some(values),
             Err(problem) => {
-                self.fell_ill(Some(open.number), problem);
+                self.fell_ill(Some(open.number), &problem);
                 None
             }
         }
@@ -231,7 +231,7 @@ impl Link {
     }
 
     /// From now on nobody waits. `number` is the connection that it showed on.
-    fn fell_ill(self: &Arc<Self>, number: Option<u64>, problem: Problem) {
+    fn fell_ill(self: &Arc<Self>, number: Option<u64>, problem: &Problem) {
         let mut state = self.state();
         match &state.phase {
             Phase::Ready(open) if number == Some(open.number) => {
@@ -248,7 +248,7 @@ impl Link {
             tracing::warn!(
                 target: "keyfob",
                 redis = &*self.address,
-                problem = %problem,
+                %problem,
                 "the shared cache in Redis is skipped until it is well again"
             );
         }
@@ -348,7 +348,7 @@ async fn recover(link: Weak<Link>) {
         let connected = timeout(link.connect_timeout, link.connect()).await;
         match connected.unwrap_or(Err(Problem::Slow)) {
             Ok(()) => return,
-            Err(problem) => link.fell_ill(None, problem),
+            Err(problem) => link.fell_ill(None, &problem),
         }
     }
 }

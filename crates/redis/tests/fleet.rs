@@ -308,15 +308,18 @@ async fn versions_are_kept_apart_and_are_bounded() {
     assert!(found > 0, "none of {} was found", versions.len());
 }
 
+/// Each field of a key, and what is in it.
+type Fields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Everything that Redis has, as bytes.
-fn dump(server: &Server) -> Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)> {
+fn dump(server: &Server) -> Vec<(String, Fields)> {
     let mut connection = server.connection();
     let keys: Vec<String> = connection.keys("*").unwrap();
     let mut all = Vec::new();
     for key in keys {
         let kind: String = redis::cmd("TYPE").arg(&key).query(&mut connection).unwrap();
-        let fields: Vec<(Vec<u8>, Vec<u8>)> = match kind.as_str() {
-            "hash" => connection.hgetall::<_, Vec<(Vec<u8>, Vec<u8>)>>(&key).unwrap(),
+        let fields: Fields = match kind.as_str() {
+            "hash" => connection.hgetall::<_, Fields>(&key).unwrap(),
             "string" => vec![(Vec::new(), connection.get(&key).unwrap())],
             other => panic!("{other}"),
         };

@@ -26,7 +26,7 @@ use crate::secret::Secret;
 /// - **A value is never kept in the clear** outside this process.
 #[async_trait]
 pub trait SharedCache: Send + Sync + fmt::Debug {
-    /// Looks for answers, in one round trip. One answer a read, in order.
+    /// Looks for answers, in one round trip. One answer a read, in order; none at all when it can't be asked.
     async fn find(&self, reads: &[SharedRead<'_>]) -> Vec<SharedAnswer>;
 
     /// Keeps answers of the store, each for as long as its permit holds and its lifetime lasts.

@@ -18,8 +18,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::time::Instant;
 
 /// A server that the test started, and that ends with it.
-pub struct Server {
-    pub port: u16,
+pub(crate) struct Server {
+    pub(crate) port: u16,
     arguments: Vec<String>,
     directory: tempfile::TempDir,
     process: Option<Child>,
@@ -28,7 +28,7 @@ pub struct Server {
 impl Server {
     /// `None` when this machine has no `redis-server`; then the test is skipped.
     #[track_caller]
-    pub fn start(test: &str, arguments: &[&str]) -> Option<Self> {
+    pub(crate) fn start(test: &str, arguments: &[&str]) -> Option<Self> {
         if Command::new("redis-server").arg("--version").output().is_err() {
             keyfob_testkit::skip(test, "there is no `redis-server` (on Debian: `apt-get install redis-server`)");
             return None;
@@ -45,7 +45,7 @@ impl Server {
 
     /// One that listens with TLS as well.
     #[track_caller]
-    pub fn start_tls(test: &str, arguments: &[&str]) -> Option<Self> {
+    pub(crate) fn start_tls(test: &str, arguments: &[&str]) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
@@ -57,11 +57,11 @@ impl Server {
         Self::start(test, &all)
     }
 
-    pub fn tls_port(&self) -> &str {
+    pub(crate) fn tls_port(&self) -> &str {
         &self.arguments[1]
     }
 
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         let mut command = Command::new("redis-server");
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", ""]);
         command
@@ -89,7 +89,7 @@ impl Server {
         asked.is_ok() && (answer.starts_with(b"+PONG") || answer.starts_with(b"-NOAUTH"))
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut process) = self.process.take() {
             process.kill().unwrap();
             process.wait().unwrap();
@@ -97,11 +97,11 @@ impl Server {
     }
 
     /// Leaves it as it is, without answering anybody.
-    pub fn freeze(&self) {
+    pub(crate) fn freeze(&self) {
         self.signal(Signal::STOP);
     }
 
-    pub fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         self.signal(Signal::CONT);
     }
 
@@ -110,16 +110,16 @@ impl Server {
         kill_process(Pid::from_child(process), signal).unwrap();
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}/0", self.port)
     }
 
-    pub fn directory(&self) -> &Path {
+    pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
     }
 
     /// A connection to look at what is kept.
-    pub fn connection(&self) -> redis::Connection {
+    pub(crate) fn connection(&self) -> redis::Connection {
         redis::Client::open(self.url()).unwrap().get_connection().unwrap()
     }
 }
@@ -133,39 +133,39 @@ impl Drop for Server {
     }
 }
 
-pub fn key() -> KeyEncryptionKey {
+pub(crate) fn key() -> KeyEncryptionKey {
     RawKey::new(&[7; 32]).shared_key()
 }
 
-pub fn config(url: &str) -> RedisConfig {
+pub(crate) fn config(url: &str) -> RedisConfig {
     // Two busy cores stop a thread for longer than Redis takes.
     RedisConfig::new(url, &key()).unwrap().timeout(Duration::from_millis(500))
 }
 
-pub fn name(name: &str) -> SecretName {
+pub(crate) fn name(name: &str) -> SecretName {
     SecretName::new(name).unwrap()
 }
 
-pub fn ms(milliseconds: u64) -> Duration {
+pub(crate) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
 /// A process with a memory of its own, over the store that all share.
-pub struct Machine {
-    pub redis: RedisCache,
-    pub store: Arc<CachedStore>,
+pub(crate) struct Machine {
+    pub(crate) redis: RedisCache,
+    pub(crate) store: Arc<CachedStore>,
 }
 
-pub fn fleet_store() -> Arc<MemoryStore> {
+pub(crate) fn fleet_store() -> Arc<MemoryStore> {
     Arc::new(MemoryStore::new())
 }
 
 impl Machine {
-    pub fn new(config: RedisConfig, inner: Arc<dyn SecretStore>) -> Self {
+    pub(crate) fn new(config: RedisConfig, inner: Arc<dyn SecretStore>) -> Self {
         Self::with_times(config, inner, CacheTimes::new(Duration::from_secs(300)))
     }
 
-    pub fn with_times(config: RedisConfig, inner: Arc<dyn SecretStore>, times: CacheTimes) -> Self {
+    pub(crate) fn with_times(config: RedisConfig, inner: Arc<dyn SecretStore>, times: CacheTimes) -> Self {
         let redis = RedisCache::new(config).unwrap();
         let layer = CacheLayer::new(times)
             .jitter(0.0)
@@ -177,23 +177,23 @@ impl Machine {
         }
     }
 
-    pub async fn read(&self, key: &str) -> Result<(String, Freshness)> {
+    pub(crate) async fn read(&self, key: &str) -> Result<(String, Freshness)> {
         let secret = self.store.get(&name(key), &GetOptions::default()).await?;
         let value = secret.value.expose_str()?.to_owned();
         Ok((value, secret.metadata.origin.freshness))
     }
 
-    pub async fn put(&self, key: &str, value: &str) {
+    pub(crate) async fn put(&self, key: &str, value: &str) {
         self.store.put(&name(key), PutRequest::new(value)).await.unwrap();
     }
 }
 
-pub async fn set(store: &dyn SecretStore, key: &str, value: &str) {
+pub(crate) async fn set(store: &dyn SecretStore, key: &str, value: &str) {
     store.put(&name(key), PutRequest::new(value)).await.unwrap();
 }
 
 /// Waits until it is so, for ten seconds at most.
-pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while !is_so().await {
         assert!(start.elapsed() < Duration::from_secs(10), "{what}");
@@ -203,10 +203,10 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 
 /// What is logged on this thread, from `INFO` up.
 #[derive(Clone, Default)]
-pub struct Logs(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Logs(Arc<Mutex<Vec<u8>>>);
 
 impl Logs {
-    pub fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn capture() -> (Self, tracing::subscriber::DefaultGuard) {
         let logs = Self::default();
         let writer = logs.clone();
         let subscriber = tracing_subscriber::fmt()
@@ -216,7 +216,7 @@ impl Logs {
         (logs, tracing::subscriber::set_default(subscriber))
     }
 
-    pub fn lines(&self, with: &str) -> Vec<String> {
+    pub(crate) fn lines(&self, with: &str) -> Vec<String> {
         let bytes = self.0.lock().unwrap();
         let text = String::from_utf8_lossy(&bytes);
         text.lines().filter(|line| line.contains(with)).map(str::to_owned).collect()
@@ -236,7 +236,7 @@ impl io::Write for Logs {
 
 /// A store that can't be reached.
 #[derive(Debug)]
-pub struct Gone(keyfob_core::StoreInfo);
+pub(crate) struct Gone(keyfob_core::StoreInfo);
 
 impl Default for Gone {
     fn default() -> Self {
