@@ -115,6 +115,9 @@ fn simulate(first: u64, days: u64) {
                         return;
                     }
                     let outcome = day(seed, false);
+                    if (seed - first + 1).is_multiple_of(1000) {
+                        println!("simulated {} of {days} days", seed - first + 1);
+                    }
                     checks.fetch_add(outcome.checks, Ordering::Relaxed);
                     if !outcome.violations.is_empty() {
                         reports.lock().unwrap().push(report(seed, &outcome));
