@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
-use keyfob::{Freshness, Metadata, VersionInfo};
+use keyfob::{Freshness, Metadata, Origin, PassedOver, Replica, VersionInfo};
 use serde::Serialize;
 
 use crate::time::rfc3339;
@@ -20,8 +20,8 @@ pub(crate) struct SecretJson<'a> {
     deleted: Option<String>,
     description: Option<&'a str>,
     tags: &'a BTreeMap<String, String>,
-    store: &'a str,
-    freshness: &'static str,
+    #[serde(flatten)]
+    origin: OriginJson<'a>,
 }
 
 impl<'a> SecretJson<'a> {
@@ -36,12 +36,77 @@ impl<'a> SecretJson<'a> {
             deleted: metadata.deleted_at.map(rfc3339),
             description: metadata.description.as_deref(),
             tags: &metadata.tags,
-            store: &metadata.origin.store,
-            freshness: match metadata.origin.freshness {
+            origin: OriginJson::new(&metadata.origin),
+        }
+    }
+}
+
+/// The JSON of who answered, and of who else was to.
+#[derive(Debug, Serialize)]
+pub(crate) struct OriginJson<'a> {
+    store: &'a str,
+    freshness: &'static str,
+    /// The label in a failover list.
+    member: Option<&'a str>,
+    passed_over: Vec<PassedOverJson<'a>>,
+    replicas: Vec<ReplicaJson<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PassedOverJson<'a> {
+    store: &'a str,
+    member: &'a str,
+    kind: &'static str,
+    asked: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct ReplicaJson<'a> {
+    store: &'a str,
+    member: &'a str,
+    version: Option<&'a str>,
+    /// The kind of the error for which it does not have the write.
+    error: Option<&'static str>,
+}
+
+impl<'a> OriginJson<'a> {
+    pub(crate) fn new(origin: &'a Origin) -> Self {
+        Self {
+            store: &origin.store,
+            freshness: match origin.freshness {
                 Freshness::Cache => "cache",
                 Freshness::Stale => "stale",
                 _ => "store",
             },
+            member: origin.member.as_deref(),
+            passed_over: origin.passed_over.iter().map(PassedOverJson::new).collect(),
+            replicas: origin.replicas.iter().map(ReplicaJson::new).collect(),
+        }
+    }
+}
+
+impl<'a> PassedOverJson<'a> {
+    fn new(passed: &'a PassedOver) -> Self {
+        Self {
+            store: &passed.store,
+            member: &passed.member,
+            kind: passed.kind.as_str(),
+            asked: passed.asked,
+        }
+    }
+}
+
+impl<'a> ReplicaJson<'a> {
+    fn new(replica: &'a Replica) -> Self {
+        let written = replica.outcome.as_ref();
+        Self {
+            store: &replica.store,
+            member: &replica.member,
+            version: written
+                .ok()
+                .and_then(|version| version.as_ref())
+                .map(|version| version.as_str()),
+            error: written.err().map(|kind| kind.as_str()),
         }
     }
 }

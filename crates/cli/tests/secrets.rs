@@ -203,7 +203,7 @@ fn a_listing_goes_through_all_pages_and_shows_no_value() {
 
 #[test]
 fn the_json_of_every_listing_keeps_its_shape() {
-    const SECRET: [&str; 11] = [
+    const SECRET: [&str; 14] = [
         "name",
         "version",
         "created",
@@ -215,6 +215,9 @@ fn the_json_of_every_listing_keeps_its_shape() {
         "tags",
         "store",
         "freshness",
+        "member",
+        "passed_over",
+        "replicas",
     ];
     let sandbox = Sandbox::with_store();
     assert_eq!(sandbox.run(&["list", "--json"]).succeeds().out, "[]\n");
@@ -227,8 +230,8 @@ fn the_json_of_every_listing_keeps_its_shape() {
         (&"sqlite".into(), &"1".into(), &"store".into())
     );
     let get = sandbox.run(&["get", "a", "--json"]).json();
-    assert_eq!(keys(&get)[..11], SECRET);
-    assert_eq!(keys(&get)[11..], ["value"]);
+    assert_eq!(keys(&get)[..14], SECRET);
+    assert_eq!(keys(&get)[14..], ["value"]);
     let versions = sandbox.run(&["versions", "a", "--json"]).json();
     assert_eq!(keys(&versions[0]), ["version", "current", "created", "expires", "labels"]);
     assert_eq!(versions[0]["current"], true);

@@ -66,7 +66,7 @@ fn explain_says_who_decides_and_keeps_its_shape() {
     assert_eq!(json["store"]["decided_by"], "the variable `SECRET_PROVIDER`");
     assert_eq!(keys(&json["considered"][0]), ["source", "decided", "outcome"]);
     assert_eq!(json["references"].as_array().unwrap().len(), 3);
-    assert_eq!(keys(&json["references"][0]), ["reference", "location", "store", "error"]);
+    assert_eq!(keys(&json["references"][0]), ["reference", "location", "store", "error", "answer"]);
     assert_eq!(json["references"][0]["location"], "a.yaml:1:4 (a)");
     assert_eq!(json["references"][1]["store"], "the file system");
     // It connects to nothing: a store that isn't there can be explained.

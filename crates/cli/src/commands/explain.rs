@@ -1,15 +1,20 @@
 //! `keyfob explain`
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Parser;
 use keyfob::format::Format;
-use keyfob::{DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, Occurrence, Reference, Result, SecretManager};
+use keyfob::{
+    DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, GetOptions, Metadata, Reference, Result, SecretManager, SecretRef, Target,
+};
 use serde::Serialize;
 
 use super::audit::AuditJson;
 use crate::context::Context;
+use crate::embedded;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::metadata::OriginJson;
 use crate::printer::{FAINT, Printer, STRONG};
 use crate::references::{parse_format, template};
 use crate::text::escape_untrusted;
@@ -20,14 +25,21 @@ Examples:
   keyfob explain                            the store of `${secret:...}`
   keyfob explain '${team:db/password}'       of a store that `keyfob.toml` names
   keyfob explain app.yaml
+  keyfob explain --ask app.yaml              who answers now, without the values
 
 JSON: {store: {url, location, name, fallbacks, decided_by, reason, identity} | null, error,
 considered: [{source, decided, outcome}], environment, allowed_schemes, audit: {directory, durable,
-standard_error, reason_required, masks_names, decided_by} | null, references: [{reference, location, store, error}]}")]
+standard_error, reason_required, masks_names, decided_by} | null, references: [{reference, location,
+store, error, answer: {version, store, freshness, member, passed_over, replicas} | null}]}; `answer`
+with `--ask`, its fields as in `keyfob list --json`.")]
 pub(crate) struct Args {
     /// References (`${...}`) and files
     #[arg(value_name = "REF|FILE")]
     subjects: Vec<String>,
+
+    /// Read the secrets, and say which store answers each and why those before it do not
+    #[arg(long, requires = "subjects")]
+    ask: bool,
 
     /// `text`, `dotenv`, `json`, `yaml` or `toml`, whatever the names of the files say
     #[arg(long, value_name = "FORMAT", value_parser = parse_format)]
@@ -41,20 +53,31 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
-        let manager = SecretManager::builder()
-            .environment(context.environment().clone())
-            .options(context.select_options())
-            .build_lazily()?;
+        let manager = match self.ask {
+            true => context.manager()?,
+            false => SecretManager::builder()
+                .environment(context.environment().clone())
+                .options(context.select_options())
+                .build_lazily()?,
+        };
         let mut references = Vec::new();
         for subject in &self.subjects {
             references.extend(self.explained(&manager, subject)?);
+        }
+        if self.ask {
+            context.block_on(async {
+                for explained in &mut references {
+                    explained.ask(&manager).await;
+                }
+                Ok::<_, Error>(())
+            })?;
         }
         if self.json {
             printer.json(&ExplainJson::new(&manager, &references))?;
         } else {
             tell(printer, &manager, &references)?;
         }
-        let is_fine = references.iter().all(|explained| explained.store.is_ok());
+        let is_fine = references.iter().all(|explained| explained.error().is_none());
         let needs_default = self.subjects.is_empty();
         Ok(if is_fine && (!needs_default || manager.selection().store.is_ok()) {
             Exit::Success
@@ -66,11 +89,7 @@ impl Args {
     fn explained(&self, manager: &SecretManager, subject: &str) -> Result<Vec<Explained>, Failure> {
         if let Some(body) = Reference::body(subject) {
             let reference = Reference::parse(body).map_err(Failure::Usage)?;
-            return Ok(vec![Explained {
-                written: reference.to_string(),
-                location: None,
-                store: store_of(manager, &reference),
-            }]);
+            return Ok(vec![Explained::new(manager, reference.to_string(), None, Ok(reference))]);
         }
         let template = template(manager, &PathBuf::from(subject), self.format).map_err(|error| match error.kind() {
             ErrorKind::NotFound => error.with_hint("a reference is written with braces: '${secret:db/password}'"),
@@ -79,7 +98,10 @@ impl Args {
         Ok(template
             .occurrences()
             .into_iter()
-            .map(|occurrence| Explained::of(manager, occurrence))
+            .map(|occurrence| {
+                let location = Some(occurrence.location.to_string());
+                Explained::new(manager, occurrence.written, location, occurrence.reference)
+            })
             .collect())
     }
 }
@@ -88,16 +110,49 @@ struct Explained {
     written: String,
     location: Option<String>,
     store: Result<String>,
+    /// What is asked of a store, and of which.
+    secret: Option<(Arc<str>, SecretRef)>,
+    /// What it said, once it was asked.
+    answer: Option<Result<Arc<Metadata>>>,
 }
 
 impl Explained {
-    fn of(manager: &SecretManager, occurrence: Occurrence) -> Self {
-        let store = occurrence.reference.and_then(|reference| store_of(manager, &reference));
+    fn new(manager: &SecretManager, written: String, location: Option<String>, reference: Result<Reference>) -> Self {
+        let (store, secret) = match reference {
+            Ok(reference) => {
+                let store = store_of(manager, &reference);
+                let secret = match reference.target {
+                    Target::Secret(secret) if store.is_ok() => Some((reference.scheme, secret)),
+                    _ => None,
+                };
+                (store, secret)
+            }
+            Err(error) => (Err(error), None),
+        };
         Self {
-            written: occurrence.written,
-            location: Some(occurrence.location.to_string()),
+            written,
+            location,
             store,
+            secret,
+            answer: None,
         }
+    }
+
+    async fn ask(&mut self, manager: &SecretManager) {
+        if let Some((scheme, secret)) = &self.secret {
+            let asked = async {
+                let store = manager.store_of(scheme).await.map_err(embedded::hint_at_init)?;
+                let options = GetOptions::version(secret.version.clone());
+                Ok(store.get(&secret.name, &options).await?.metadata)
+            };
+            self.answer = Some(asked.await);
+        }
+    }
+
+    /// Why it can't be resolved, or could not be when it was asked for.
+    fn error(&self) -> Option<&Error> {
+        let answer = self.answer.as_ref().and_then(|answer| answer.as_ref().err());
+        self.store.as_ref().err().or(answer)
     }
 }
 
@@ -166,19 +221,42 @@ fn tell(printer: &Printer, manager: &SecretManager, references: &[Explained]) ->
         };
         let line = format!("{place}{} {answer}", explained.written);
         printer.line(escape_untrusted(&line))?;
+        if let Some(answer) = &explained.answer {
+            printer.line(format_args!("  {}", escape_untrusted(&who_answered(answer))))?;
+        }
     }
     Ok(())
 }
 
+/// `far answered (sqlite, version far:3), not near: unavailable`
+fn who_answered(answer: &Result<Arc<Metadata>>) -> String {
+    let metadata = match answer {
+        Ok(metadata) => metadata,
+        Err(error) => return format!("was asked: {error}"),
+    };
+    let origin = &metadata.origin;
+    let mut line = format!("{} answered", origin.member.as_ref().unwrap_or(&origin.store));
+    let store = origin.member.as_ref().map(|_| origin.store.to_string());
+    let version = metadata.version.as_ref().map(|version| format!("version {version}"));
+    let details: Vec<String> = store.into_iter().chain(version).collect();
+    if !details.is_empty() {
+        line.push_str(&format!(" ({})", details.join(", ")));
+    }
+    for passed in &origin.passed_over {
+        line.push_str(&format!(", not {passed}"));
+    }
+    line
+}
+
 #[derive(Serialize)]
-struct ExplainJson {
+struct ExplainJson<'a> {
     store: Option<ChoiceJson>,
     error: Option<String>,
     considered: Vec<ConsideredJson>,
     environment: Option<String>,
     allowed_schemes: Option<Vec<String>>,
     audit: Option<AuditJson>,
-    references: Vec<ReferenceJson>,
+    references: Vec<ReferenceJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -203,15 +281,32 @@ struct ConsideredJson {
 }
 
 #[derive(Serialize)]
-struct ReferenceJson {
-    reference: String,
-    location: Option<String>,
-    store: Option<String>,
+struct ReferenceJson<'a> {
+    reference: &'a str,
+    location: Option<&'a str>,
+    store: Option<&'a str>,
     error: Option<String>,
+    answer: Option<AnswerJson<'a>>,
 }
 
-impl ExplainJson {
-    fn new(manager: &SecretManager, references: &[Explained]) -> Self {
+#[derive(Serialize)]
+struct AnswerJson<'a> {
+    version: Option<&'a str>,
+    #[serde(flatten)]
+    origin: OriginJson<'a>,
+}
+
+impl<'a> AnswerJson<'a> {
+    fn new(metadata: &'a Metadata) -> Self {
+        Self {
+            version: metadata.version.as_ref().map(|version| version.as_str()),
+            origin: OriginJson::new(&metadata.origin),
+        }
+    }
+}
+
+impl<'a> ExplainJson<'a> {
+    fn new(manager: &SecretManager, references: &'a [Explained]) -> Self {
         let selection = manager.selection();
         let allowed = match &selection.allowed.value {
             keyfob::AllowedSchemes::All => None,
@@ -243,10 +338,14 @@ impl ExplainJson {
             references: references
                 .iter()
                 .map(|explained| ReferenceJson {
-                    reference: explained.written.clone(),
-                    location: explained.location.clone(),
-                    store: explained.store.as_ref().ok().cloned(),
-                    error: explained.store.as_ref().err().map(Error::to_string),
+                    reference: &explained.written,
+                    location: explained.location.as_deref(),
+                    store: explained.store.as_deref().ok(),
+                    error: explained.error().map(Error::to_string),
+                    answer: match &explained.answer {
+                        Some(Ok(metadata)) => Some(AnswerJson::new(metadata)),
+                        _ => None,
+                    },
                 })
                 .collect(),
         }

@@ -23,9 +23,8 @@ Examples:
   keyfob get db/password@previous --output old  the version before, into a file
   keyfob get db/password --json | jq .version
 
-JSON: {name, version, created, updated, expires, expired, deleted, description, tags, store,
-freshness, value | value_base64}; `value` when it is text, `value_base64` when it is not, neither on
-a terminal without `--show`.")]
+JSON: what `keyfob list --json` says of a secret, and {value | value_base64}; `value` when it is text,
+`value_base64` when it is not, neither on a terminal without `--show`.")]
 pub(crate) struct Args {
     /// `name`, `name@version`, `name#field`, or a whole reference such as `${team:name}`
     ///

@@ -20,7 +20,9 @@ Examples:
   keyfob list --json | jq -r '.[] | select(.expired) | .name'
 
 JSON: an array of {name, version, created, updated, expires, expired, deleted, description, tags,
-store, freshness}; times in RFC 3339, `null` for what the store does not know.")]
+store, freshness, member, passed_over, replicas}; times in RFC 3339, `null` for what the store does
+not know. Of a failover list `member` answered, and `passed_over`, [{store, member, kind, asked}],
+did not; `replicas`, [{store, member, version, error}], is where else a write went.")]
 pub(crate) struct Args {
     /// Only names that begin with this text
     #[arg(default_value = "", hide_default_value = true)]
