@@ -1,10 +1,13 @@
 //! `keyfob run --watch`: with real commands, on a `.env` file and on the encrypted store.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use keyfob_integration_tests::sandbox::said;
+use keyfob_integration_tests::servers::{self, Provider};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::World;
@@ -30,12 +33,26 @@ struct Watching<'a> {
 impl World {
     /// Without a terminal, like a service: `app` with `options` of `keyfob run --watch`, and with what it says in a file.
     fn watch<'a>(&'a self, options: &str, command: &[&str]) -> Watching<'a> {
+        self.watch_with(options, command, &[("SECRET_WATCH_INTERVAL", "100".to_owned())])
+    }
+
+    fn watch_with<'a>(&'a self, options: &str, command: &[&str], variables: &[(&str, String)]) -> Watching<'a> {
         let mut keyfob = self.sandbox.program("setsid");
         keyfob.arg(keyfob_integration_tests::sandbox::binary());
-        keyfob.args(["run", "--watch"]).args(options.split_whitespace()).arg("--").args(command);
-        let output = || File::options().create(true).append(true).open(self.sandbox.work().join("said")).unwrap();
+        keyfob
+            .args(["run", "--watch"])
+            .args(options.split_whitespace())
+            .arg("--")
+            .args(command);
+        let output = || {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(self.sandbox.work().join("said"))
+                .unwrap()
+        };
         let keyfob = keyfob
-            .env("SECRET_WATCH_INTERVAL", "100")
+            .envs(variables.iter().map(|(name, value)| (name, value)))
             .env("TOKEN", "${secret:token}")
             .stdin(Stdio::null())
             .stdout(output())
@@ -45,7 +62,7 @@ impl World {
         Watching { world: self, keyfob }
     }
 
-    fn log(&self) -> Vec<String> {
+    fn happened(&self) -> Vec<String> {
         let log = fs::read_to_string(self.sandbox.work().join("log")).unwrap_or_default();
         log.lines().map(str::to_owned).collect()
     }
@@ -69,8 +86,8 @@ impl Watching<'_> {
 
     #[track_caller]
     fn until_lines(&mut self, count: usize) -> Vec<String> {
-        self.until(&format!("{count} lines"), |world| world.log().len() >= count);
-        self.world.log()
+        self.until(&format!("{count} lines"), |world| world.happened().len() >= count);
+        self.world.happened()
     }
 
     #[track_caller]
@@ -78,12 +95,21 @@ impl Watching<'_> {
         self.until(text, |world| world.sandbox.read("said").contains(text));
     }
 
+    /// The process id of the command, once it has taken the place of what started it.
+    fn child(&mut self) -> String {
+        let children = format!("/proc/{0}/task/{0}/children", self.keyfob.id());
+        let child = || fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
+        let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        self.until("the command runs", |_| name(&child()) == "sleep\n");
+        child()
+    }
+
     fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.keyfob), signal).unwrap();
     }
 
     fn told(&self) -> String {
-        format!("{}\n{:?}", self.world.sandbox.read("said"), self.world.log().len())
+        format!("{}\n{:?}", self.world.sandbox.read("said"), self.world.happened().len())
     }
 
     /// How it ended, by itself. Nothing that was said holds a value.
@@ -114,7 +140,10 @@ impl Drop for Watching<'_> {
 /// A world whose default store is the file `store.env`, with this token.
 fn dotenv_world(token: &str) -> World {
     let world = World::empty();
-    world.write("keyfob.toml", "default = \"dotenv:store.env\"\n");
+    world.write(
+        "keyfob.toml",
+        "default = \"team\"\n[stores.team]\nurl = \"dotenv:store.env\"\n",
+    );
     write_whole(&world, "store.env", &format!("token={token}\n"));
     world.write("app", APP);
     world
@@ -133,7 +162,10 @@ fn pid_of(line: &str) -> Pid {
 }
 
 fn starts(log: &[String]) -> Vec<&str> {
-    log.iter().filter(|line| line.starts_with("start")).map(|line| line.rsplit(' ').next().unwrap()).collect()
+    log.iter()
+        .filter(|line| line.starts_with("start"))
+        .map(|line| line.rsplit(' ').next().unwrap())
+        .collect()
 }
 
 const QUICK: &str = "--debounce 50ms --min-interval 0s";
@@ -159,6 +191,34 @@ fn a_change_starts_the_command_again_with_the_new_value() {
 }
 
 #[test]
+fn a_store_that_tells_of_changes_is_asked_at_once() {
+    let Some(mut variables) = servers::variables("a_store_that_tells_of_changes_is_asked_at_once", Provider::Kubernetes) else {
+        return;
+    };
+    variables.push(("SECRET_PROVIDER", "kubernetes".to_owned()));
+    variables.push(("SECRET_WATCH_INTERVAL", "3600000".to_owned()));
+    let world = World::empty();
+    world.write("app", APP);
+    let set = |value: &str| {
+        let mut keyfob = world.sandbox.shell(&format!("printf {value} | keyfob set -q token"));
+        let output = keyfob
+            .envs(variables.iter().map(|(name, value)| (name, value)))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", said(&output));
+    };
+    set("kfcanary-first111");
+    let mut watching = world.watch_with(QUICK, &["sh", "app", "a"], &variables);
+    watching.until_lines(1);
+    set("kfcanary-second22");
+    let log = watching.until_lines(3);
+    assert_eq!(starts(&log), ["kfcanary-first111", "kfcanary-second22"]);
+    watching.signal(Signal::TERM);
+    assert_eq!(watching.end().code(), Some(7));
+    servers::remove(&variables);
+}
+
+#[test]
 fn changes_of_many_things_at_once_make_one_start() {
     let world = dotenv_world("kfcanary-first111");
     world.write("app.env", "OTHER='${secret:other:-none}'\nFILE='${file:part}'\n");
@@ -166,7 +226,11 @@ fn changes_of_many_things_at_once_make_one_start() {
     let mut watching = world.watch("--debounce 1500ms --min-interval 0s --env-file app.env", &["sh", "app", "a"]);
     watching.until_lines(1);
     for round in 0..10 {
-        write_whole(&world, "store.env", &format!("token=kfcanary-round{round}{round}{round}\nother={round}\n"));
+        write_whole(
+            &world,
+            "store.env",
+            &format!("token=kfcanary-round{round}{round}{round}\nother={round}\n"),
+        );
         write_whole(&world, "part", &format!("{round}"));
         std::thread::sleep(Duration::from_millis(30));
     }
@@ -180,7 +244,7 @@ fn changes_of_many_things_at_once_make_one_start() {
     assert_eq!(log[3], "usr1 a");
     watching.signal(Signal::TERM);
     assert_eq!(watching.end().code(), Some(7));
-    assert_eq!(starts(&world.log()).len(), 2);
+    assert_eq!(starts(&world.happened()).len(), 2);
 }
 
 #[test]
@@ -263,7 +327,10 @@ fn the_end_of_the_command_is_the_end_of_keyfob() {
         assert_eq!(world.watch(QUICK, &[command]).end().code(), Some(code), "{command}");
     }
     world.write("bad.env", "A='${secret:none}'\n");
-    assert_eq!(world.watch("--env-file bad.env", &["touch", "started"]).end().code(), Some(125));
+    assert_eq!(
+        world.watch("--env-file bad.env", &["touch", "started"]).end().code(),
+        Some(125)
+    );
     assert!(!world.exists("started"));
     for wrong in [
         "keyfob run --stop-signal HUP -- true",
@@ -296,13 +363,14 @@ fn signals_are_the_commands_and_so_are_its_streams() {
     ];
     for (index, (signal, name)) in signals.iter().enumerate() {
         watching.signal(*signal);
-        watching.until(name, |world| world.log().get(index + 1).is_some_and(|line| line == name));
-        assert_eq!(world.log().len(), index + 2, "{name} came once");
+        watching.until(name, |world| world.happened().get(index + 1).is_some_and(|line| line == name));
+        assert_eq!(world.happened().len(), index + 2, "{name} came once");
     }
     assert_eq!(watching.end().code(), Some(3));
-    // Standard input is that of keyfob, whatever it is, and nothing else is open.
-    let line = "TOKEN='${secret:token}' keyfob run --watch -- sh -c 'cat; ls /proc/self/fd | wc -l' < keyfob.toml";
-    assert_eq!(world.sh(line).ok(), "default = \"dotenv:store.env\"\n4\n");
+    // Standard input is that of keyfob, whatever it is, and nothing is open that would not be without keyfob between.
+    world.write("part", "abc\n");
+    let with = |keyfob: &str| world.sh(&format!("{keyfob} sh -c 'cat; ls /proc/self/fd' < part")).ok();
+    assert_eq!(with("keyfob run --watch --"), with(""));
     assert_eq!(world.sh("printf abc | keyfob run --watch -- cat").ok(), "abc");
 }
 
@@ -321,7 +389,7 @@ fn what_can_not_be_resolved_is_told_once_and_the_command_runs_on() {
     // The same as before.
     write_whole(&world, "store.env", "token=kfcanary-first111\n");
     watching.until_said("everything can be resolved again");
-    assert_eq!(starts(&world.log()).len(), 1);
+    assert_eq!(starts(&world.happened()).len(), 1);
     test_kill_process(pid_of(&first[0])).unwrap();
     write_whole(&world, "store.env", "token=kfcanary-second22\n");
     let log = watching.until_lines(4);
@@ -335,13 +403,17 @@ fn a_reload_signal_comes_after_the_files() {
     let world = dotenv_world("kfcanary-first111");
     world.write("app.yaml", "token: ${secret:token}\n");
     world.write("other.yaml", "other: ${secret:other:-none}\n");
-    let app = r#"trap 'echo "hup $(cat out.yaml)" >> log' HUP; echo "start $(cat out.yaml)" >> log; while :; do sleep 0.02; done"#;
+    let app =
+        r#"trap 'echo "hup $(cat out.yaml)" >> log' HUP; echo "start $(cat out.yaml)" >> log; while :; do sleep 0.02; done"#;
     let options = format!("{QUICK} --reload-signal HUP --config app.yaml:out.yaml --config other.yaml:other.out");
     let mut watching = world.watch(&options, &["sh", "-c", app]);
     watching.until_lines(1);
     write_whole(&world, "store.env", "token=kfcanary-second22\n");
     let log = watching.until_lines(2);
-    assert_eq!(log, ["start token: \"kfcanary-first111\"", "hup token: \"kfcanary-second22\""]);
+    assert_eq!(
+        log,
+        ["start token: \"kfcanary-first111\"", "hup token: \"kfcanary-second22\""]
+    );
     // Its variable is the old one, which is said.
     watching.until_said("a variable has changed; the command keeps the old one");
     assert_eq!(world.mode("out.yaml"), 0o600);
@@ -362,7 +434,7 @@ fn a_command_that_ends_while_it_is_stopped_for_somebody_is_not_started_again() {
     watching.signal(Signal::TERM);
     world.write("go", "");
     assert_eq!(watching.end().code(), Some(5));
-    assert_eq!(world.log().iter().filter(|line| *line == "start").count(), 1);
+    assert_eq!(world.happened().iter().filter(|line| *line == "start").count(), 1);
 }
 
 #[test]
@@ -380,14 +452,66 @@ fn a_keyfob_that_is_killed_takes_the_command_with_it() {
 }
 
 #[test]
-fn keyfob_holds_no_value_while_the_command_runs() {
+fn the_first_process_of_a_container_waits_for_orphans() {
     let world = dotenv_world("kfcanary-first111");
-    let mut watching = world.watch(QUICK, &["sh", "app", "a"]);
-    watching.until_lines(1);
-    // What stands between it and the command has gone: the arguments of the command are its own.
-    let pid = watching.keyfob.id();
-    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    assert!(!String::from_utf8_lossy(&environment).contains("kfcanary-"));
-    watching.signal(Signal::TERM);
-    assert_eq!(watching.end().code(), Some(7));
+    let inside = "unshare --fork --pid --mount-proc --kill-child timeout 100";
+    if world.sh(&format!("{inside} true")).code != Some(0) {
+        return keyfob_testkit::skip(
+            "the_first_process_of_a_container_waits_for_orphans",
+            "no process namespace can be made here",
+        );
+    }
+    let inside = inside.replace(" timeout 100", "");
+    let script = "sh -c 'sleep 0.2 & echo $! > orphan'; orphan=$(cat orphan)
+        test -e /proc/$orphan && while test -e /proc/$orphan; do sleep 0.02; done; exit 4";
+    world.write("script", script);
+    assert_eq!(
+        world
+            .sh(&format!("timeout 100 {inside} keyfob run --watch -- sh script"))
+            .code,
+        Some(4)
+    );
+    // It can't end by a signal, so it says which one it was.
+    let killed = world.sh(&format!("timeout 100 {inside} keyfob run --watch -- sh -c 'kill -KILL $$'"));
+    assert_eq!(killed.code, Some(128 + 9));
+}
+
+#[test]
+fn keyfob_holds_no_value_while_the_command_runs() {
+    let encrypted = World::new();
+    encrypted.set("token", "kfcanary-first111");
+    for world in [encrypted, dotenv_world("kfcanary-first111")] {
+        let mut watching = world.watch(QUICK, &["sleep", "1000"]);
+        let command = watching.child();
+        let keyfob = watching.keyfob.id().to_string();
+        if !holds(&command, "kfcanary-first111") {
+            return keyfob_testkit::skip(
+                "keyfob_holds_no_value_while_the_command_runs",
+                "the memory of other processes can't be read here",
+            );
+        }
+        // Each look at the store brings it for a moment.
+        watching.until("no value is there", |_| !holds(&keyfob, "kfcanary-first111"));
+        watching.signal(Signal::TERM);
+        assert_eq!(watching.end().signal(), Some(15));
+    }
+}
+
+/// Whether the memory of a process holds `text`.
+fn holds(pid: &str, text: &str) -> bool {
+    let (Ok(maps), Ok(memory)) = (
+        fs::read_to_string(format!("/proc/{pid}/maps")),
+        File::open(format!("/proc/{pid}/mem")),
+    ) else {
+        return false;
+    };
+    let regions = maps.lines().filter(|line| line.contains(" r")).filter_map(|line| {
+        let (from, rest) = line.split_once('-')?;
+        let to = rest.split(' ').next()?;
+        Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
+    });
+    regions.into_iter().any(|(from, to)| {
+        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
+        memory.read_exact_at(&mut bytes, from).is_ok() && bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    })
 }
