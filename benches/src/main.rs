@@ -5,19 +5,16 @@
 //! leaves out all that needs no server.
 
 mod clouds;
-mod report;
-mod sample;
 mod scan;
 mod start;
 mod store;
 
 use std::process::ExitCode;
 
+use keyfob_bench_layers::{Outcome, report, sample};
+
 use report::Report;
 use sample::Effort;
-
-/// What can go wrong here is fatal and for developers' eyes.
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
 fn main() -> ExitCode {
     match run() {
@@ -37,11 +34,7 @@ fn run() -> Outcome {
     {
         return store::writer(directory.as_ref(), writer.parse()?);
     }
-    let effort = if arguments.iter().any(|argument| argument == "--quick") {
-        Effort::Quick
-    } else {
-        Effort::Full
-    };
+    let effort = Effort::of(&arguments);
     let mut report = Report::default();
     if !arguments.iter().any(|argument| argument == "--only-clouds") {
         let prepared = start::Prepared::new(effort)?;
@@ -53,7 +46,8 @@ fn run() -> Outcome {
     report.print();
     clouds?;
     if arguments.iter().any(|argument| argument == "--write") {
-        report.write()?;
+        let versions = format!("- SQLite {}\n", rusqlite::version());
+        report.write("benchmarks", "Benchmarks", "cargo xtask bench --write", &versions)?;
     }
     Ok(())
 }

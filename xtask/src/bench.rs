@@ -1,5 +1,5 @@
-//! `cargo xtask bench`: the measurements of benches/, in release mode, with the servers and the programs beside which
-//! keyfob is measured.
+//! `cargo xtask bench`: the measurements of benches/, in release mode, with the servers, the programs and the caches beside
+//! which keyfob is measured.
 
 use std::process::Command;
 
@@ -17,12 +17,43 @@ const SERVERS_OF: [&str; 6] = [
     "keyfob-vault",
 ];
 
+/// The programs that measure.
+const PROGRAM: &str = "keyfob-bench";
+const LAYERS: &str = "keyfob-bench-layers";
+
 pub(crate) fn main(arguments: &[String]) -> Result {
     let plan = Plan::parse(arguments);
+    if plan.layers {
+        layers(&plan)?;
+    }
+    if plan.others { others(&plan) } else { Ok(()) }
+}
+
+/// What needs no server: the layers, beside other people's caches.
+fn layers(plan: &Plan) -> Result {
+    let alone = |plan: &Plan| {
+        if plan.quick {
+            return build(LAYERS);
+        }
+        run(&mut cargo(["build", "--release", "--package", LAYERS]))?;
+        Ok(target_dir()?.join("release").join(LAYERS))
+    };
+    let program = if plan.peers {
+        peers::caches().or_else(|failure| {
+            eprintln!("warning: other people's caches can't be measured: {failure}");
+            alone(plan)
+        })?
+    } else {
+        alone(plan)?
+    };
+    run(Command::new(program).current_dir(root()).args(&plan.arguments))
+}
+
+fn others(plan: &Plan) -> Result {
     // The command itself is measured too, so it is built beside the measurements.
     let program = if plan.quick {
         build_keyfob()?;
-        build("keyfob-bench")?
+        build(PROGRAM)?
     } else {
         run(&mut cargo([
             "build",
@@ -32,7 +63,7 @@ pub(crate) fn main(arguments: &[String]) -> Result {
             "--package",
             "keyfob-benches",
         ]))?;
-        target_dir()?.join("release").join("keyfob-bench")
+        target_dir()?.join("release").join(PROGRAM)
     };
     let servers = Session::start(&SERVERS_OF.map(str::to_owned))?;
     for missing in &servers.missing {
@@ -54,19 +85,26 @@ struct Plan {
     /// Whether the programs of other people are installed and measured, which takes long: by default in a full run.
     peers: bool,
     quick: bool,
+    /// Whether the layers are measured, and whether everything else is.
+    layers: bool,
+    others: bool,
     /// What is left for the measurements themselves.
     arguments: Vec<String>,
 }
 
 impl Plan {
     fn parse(arguments: &[String]) -> Self {
+        let is_given = |switch: &str| arguments.iter().any(|argument| argument == switch);
         // The figures of a quick run mean nothing: it shows that the measurements run.
-        let quick = arguments.iter().any(|argument| argument == "--quick");
+        let quick = is_given("--quick");
+        let (layers, others) = (!is_given("--only-clouds"), !is_given("--only-layers"));
         let is_switch = |argument: &String| matches!(argument.as_str(), "--peers" | "--no-peers");
         let (switches, arguments): (Vec<_>, Vec<_>) = arguments.iter().cloned().partition(is_switch);
         Self {
             peers: switches.last().map_or(!quick, |switch| switch == "--peers"),
             quick,
+            layers,
+            others,
             arguments,
         }
     }
@@ -88,6 +126,18 @@ mod tests {
         let without = plan(&["--write", "--no-peers"]);
         assert!(!without.peers);
         assert_eq!(without.arguments, ["--write"]);
+    }
+
+    #[test]
+    fn the_layers_can_be_measured_alone_or_left_out() {
+        for (arguments, expected) in [
+            (&["--write"][..], (true, true)),
+            (&["--only-layers", "--write"], (true, false)),
+            (&["--only-clouds"], (false, true)),
+        ] {
+            let plan = plan(arguments);
+            assert_eq!((plan.layers, plan.others), expected, "{arguments:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cache::{cached, hinted};
-use crate::process::{Failure, Result, output};
+use crate::process::{Failure, Result, cargo, output, run, target_dir};
 use crate::python;
 
 const SECRETSPEC: &str = "0.21.1";
@@ -34,6 +34,16 @@ pub(crate) fn prepare() -> String {
     ];
     let lines = installed.map(|(name, version, installed)| line(name, version, &installed));
     lines.join("\n")
+}
+
+/// Builds the program that measures keyfob's layers beside other people's caches, in a workspace of its own.
+pub(crate) fn caches() -> Result<PathBuf> {
+    let target = target_dir()?.join("bench-peers");
+    // One of them asks for a newer compiler than it needs.
+    let mut build = cargo(["build", "--release", "--ignore-rust-version", "--manifest-path"]);
+    build.arg("benches/peers/Cargo.toml").arg("--target-dir").arg(&target);
+    run(&mut build)?;
+    Ok(target.join("release").join("keyfob-bench-peers"))
 }
 
 fn line(name: &str, version: &str, installed: &Result<PathBuf>) -> String {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::secrets::SECRETS;
-use crate::report::shown;
+use crate::report::{shown, shown_seconds};
 use crate::sample::Samples;
 
 /// At most so much longer than the floor, everywhere.
@@ -141,8 +141,8 @@ fn figures(result: &Result) -> String {
     format!(
         "{} ({} to {}); {} / {}; {}{failures}",
         shown(result.times.median()),
-        shown(low),
-        shown(high),
+        shown_seconds(low),
+        shown_seconds(high),
         count(result.connections),
         count(result.requests),
         result.times.count()

@@ -10,84 +10,93 @@ use crate::Outcome;
 use crate::sample::Samples;
 
 /// What a measurement is held against.
-#[derive(Clone, Copy)]
-pub(crate) enum Goal {
+#[derive(Debug, Clone, Copy)]
+pub enum Goal {
+    /// Nothing: it is shown.
+    None,
     /// At most this many times the other side.
     Ratio(f64),
     /// At most this much more than the other side.
     Extra(Duration),
 }
 
-#[derive(Default)]
-pub(crate) struct Report {
+/// What was measured so far.
+#[derive(Debug, Default)]
+pub struct Report {
     rows: Vec<Row>,
     figures: Vec<(String, String)>,
     sections: Vec<String>,
 }
 
+/// Times in seconds.
+#[derive(Debug)]
 struct Row {
     title: String,
     beside: String,
-    ours: Duration,
-    spread: (Duration, Duration),
-    theirs: Duration,
+    ours: f64,
+    spread: (f64, f64),
+    theirs: f64,
     goal: Goal,
 }
 
 impl Row {
     fn ratio(&self) -> f64 {
-        self.ours.as_secs_f64() / self.theirs.as_secs_f64()
+        self.ours / self.theirs
     }
 
-    fn extra(&self) -> Duration {
-        self.ours.saturating_sub(self.theirs)
+    fn extra(&self) -> f64 {
+        (self.ours - self.theirs).max(0.0)
     }
 
     fn verdict(&self) -> String {
         match self.goal {
-            Goal::Ratio(most) => format!("{} (goal {most} times)", if self.ratio() <= most { "met" } else { "missed" }),
-            Goal::Extra(most) => {
-                format!(
-                    "{} (goal {} more)",
-                    if self.extra() <= most { "met" } else { "missed" },
-                    shown(most)
-                )
-            }
+            Goal::None => String::new(),
+            Goal::Ratio(most) => verdict(self.ratio() <= most, &format!("{most} times")),
+            Goal::Extra(most) => verdict(self.extra() <= most.as_secs_f64(), &format!("{} more", shown(most))),
         }
     }
 }
 
+/// `met` or `missed`, with what it had to be.
+#[must_use]
+pub fn verdict(is_met: bool, goal: &str) -> String {
+    format!("{} (goal {goal})", if is_met { "met" } else { "missed" })
+}
+
 impl Report {
-    pub(crate) fn ratio(&mut self, title: &str, beside: &str, ours: &Samples, theirs: &Samples, goal: Goal) {
+    /// Adds two times that are held against each other.
+    pub fn ratio(&mut self, title: &str, beside: &str, ours: &Samples, theirs: &Samples, goal: Goal) {
         let row = Row {
             title: title.to_owned(),
             beside: beside.to_owned(),
-            ours: ours.median(),
+            ours: ours.seconds(),
             spread: ours.spread(),
-            theirs: theirs.median(),
+            theirs: theirs.seconds(),
             goal,
         };
         say(&format!(
             "{}: {} beside {} ({:.2} times)",
             row.title,
-            shown(row.ours),
-            shown(row.theirs),
+            shown_seconds(row.ours),
+            shown_seconds(row.theirs),
             row.ratio()
         ));
         self.rows.push(row);
     }
 
-    pub(crate) fn figure(&mut self, title: &str, figure: String) {
+    /// Adds a figure that stands for itself.
+    pub fn figure(&mut self, title: &str, figure: String) {
         say(&format!("{title}: {figure}"));
         self.figures.push((title.to_owned(), figure));
     }
 
     /// A part of the page that has its own heading.
-    pub(crate) fn section(&mut self, text: String) {
+    pub fn section(&mut self, text: String) {
         self.sections.push(text);
     }
 
-    pub(crate) fn print(&self) {
+    /// Says everything at the end of a run.
+    pub fn print(&self) {
         say(&format!("\n{}\n{}", self.tables(), self.sections.join("\n")));
     }
 
@@ -100,13 +109,13 @@ impl Report {
                 text,
                 "| {} | {} ({} to {}) | {}: {} | {:.2} | {} | {} |",
                 row.title,
-                shown(row.ours),
-                shown(low),
-                shown(high),
+                shown_seconds(row.ours),
+                shown_seconds(low),
+                shown_seconds(high),
                 row.beside,
-                shown(row.theirs),
+                shown_seconds(row.theirs),
                 row.ratio(),
-                shown(row.extra()),
+                shown_seconds(row.extra()),
                 row.verdict()
             );
         }
@@ -117,20 +126,24 @@ impl Report {
         text
     }
 
-    /// Writes the page and its plot, below the workspace's root.
-    pub(crate) fn write(&self) -> Outcome {
-        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/src");
-        let page = format!(
-            "# Benchmarks\n\nMedians of one run in which both sides are timed in turn, so that ratios hold where single times \
-             drift.\nMade by `cargo xtask bench --write`; don't edit.\n\n{}\n![Times beside each other](benchmarks.svg)\n\n\
-             {}\n## Machine\n\n{}",
+    /// Writes `docs/src/PAGE.md` and its plot `PAGE.svg`, below the workspace's root. What `PAGE-notes.inc` there says
+    /// comes last. `command` made it, and `versions` are lines about what was measured.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn write(&self, page: &str, title: &str, command: &str, versions: &str) -> Outcome {
+        let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/src");
+        let text = format!(
+            "# {title}\n\nMedians of one run in which both sides are timed in turn, so that ratios hold where single times \
+             drift.\nMade by `{command}`; don't edit.\n\n{}\n![Times beside each other]({page}.svg)\n\n\
+             {}\n## Machine\n\n{}{versions}",
             self.tables(),
             self.sections.join("\n"),
             machine()
         );
-        let notes = std::fs::read_to_string(docs.join("benchmarks-notes.inc")).unwrap_or_default();
-        std::fs::write(docs.join("benchmarks.md"), format!("{page}\n{notes}"))?;
-        std::fs::write(docs.join("benchmarks.svg"), self.plot())?;
+        let notes = std::fs::read_to_string(docs.join(format!("{page}-notes.inc"))).unwrap_or_default();
+        std::fs::write(docs.join(format!("{page}.md")), format!("{text}\n{notes}"))?;
+        std::fs::write(docs.join(format!("{page}.svg")), self.plot())?;
         Ok(())
     }
 
@@ -145,9 +158,9 @@ impl Report {
         );
         for (index, row) in self.rows.iter().enumerate() {
             let y = 34 + 46 * index;
-            let longest = row.ours.max(row.theirs).as_secs_f64();
+            let longest = row.ours.max(row.theirs);
             for (offset, time, colour) in [(0, row.ours, "#1f4e79"), (18, row.theirs, "#9dc3e6")] {
-                let width = WIDTH * time.as_secs_f64() / longest;
+                let width = WIDTH * time / longest;
                 let _ = writeln!(
                     svg,
                     "<rect x=\"400\" y=\"{}\" width=\"{width:.1}\" height=\"15\" fill=\"{colour}\"/>\
@@ -155,7 +168,7 @@ impl Report {
                     y + offset,
                     406.0 + width,
                     y + offset + 12,
-                    shown(time)
+                    shown_seconds(time)
                 );
             }
             let title = row.title.replace('&', "&amp;").replace('<', "&lt;").replace('`', "");
@@ -166,9 +179,18 @@ impl Report {
     }
 }
 
-pub(crate) fn shown(time: Duration) -> String {
-    let micros = time.as_secs_f64() * 1e6;
+/// A time with its unit.
+#[must_use]
+pub fn shown(time: Duration) -> String {
+    shown_seconds(time.as_secs_f64())
+}
+
+/// The same for seconds.
+#[must_use]
+pub fn shown_seconds(seconds: f64) -> String {
+    let micros = seconds * 1e6;
     match micros {
+        _ if micros < 1.0 => format!("{:.0} ns", seconds * 1e9),
         _ if micros < 1000.0 => format!("{micros:.0} µs"),
         _ if micros < 100_000.0 => format!("{:.2} ms", micros / 1e3),
         _ => format!("{:.0} ms", micros / 1e3),
@@ -189,15 +211,49 @@ fn machine() -> String {
         .trim_start_matches([' ', '\t', ':']);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     format!(
-        "- processor: {cpu}, {cores} cores\n- kernel: {}\n- compiler: {}\n- keyfob {}\n- SQLite {}\n",
+        "- processor: {cpu}, {cores} cores\n- kernel: {}\n- compiler: {}\n- keyfob {}\n",
         output("uname", &["-sr"]).unwrap_or_default(),
         output("rustc", &["--version"]).unwrap_or_default(),
         env!("CARGO_PKG_VERSION"),
-        rusqlite::version()
     )
 }
 
 /// The one place that prints.
-pub(crate) fn say(text: &str) {
+pub fn say(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_slower_than_its_goal_is_told_as_missed() {
+        let samples = |seconds: f64| Samples::from(vec![seconds]);
+        let mut report = Report::default();
+        for goal in [
+            Goal::Ratio(2.0),
+            Goal::Ratio(1.5),
+            Goal::Extra(Duration::from_nanos(49)),
+            Goal::None,
+        ] {
+            report.ratio("a", "b", &samples(100e-9), &samples(50e-9), goal);
+        }
+        let verdicts: Vec<String> = report.rows.iter().map(Row::verdict).collect();
+        assert_eq!(
+            verdicts,
+            [
+                "met (goal 2 times)",
+                "missed (goal 1.5 times)",
+                "missed (goal 49 ns more)",
+                ""
+            ]
+        );
+    }
+
+    #[test]
+    fn times_have_the_unit_that_fits() {
+        let shown: Vec<String> = [52.4e-9, 110e-6, 1.5e-3, 0.25].map(shown_seconds).into();
+        assert_eq!(shown, ["52 ns", "110 µs", "1.50 ms", "250 ms"]);
+    }
 }
