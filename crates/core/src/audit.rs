@@ -9,6 +9,8 @@ mod sink;
 use std::fmt;
 use std::sync::Arc;
 
+use metrics::Counter;
+
 pub use filter::AuditFilter;
 pub use memory::MemoryAudit;
 pub use record::{Actor, AuditOutcome, AuditRecord, Reason, with_reason};
@@ -17,6 +19,7 @@ pub use sink::{AuditReceipt, AuditSink};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::layer::Layer;
+use crate::metrics::table;
 use crate::store::SecretStore;
 
 /// Writes a record of every access to every one of its sinks, before the answer is handed out. It belongs outermost, so
@@ -60,6 +63,7 @@ pub struct AuditLayer {
     reason_required: bool,
     mask: Option<Arc<MaskName>>,
     clock: Arc<dyn Clock>,
+    withheld: Counter,
 }
 
 /// What a record says in a name's place.
@@ -76,6 +80,7 @@ impl AuditLayer {
             reason_required: false,
             mask: None,
             clock: Arc::new(SystemClock::new()),
+            withheld: table::audit_withheld_total(),
         }
     }
 

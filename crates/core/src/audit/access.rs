@@ -55,7 +55,8 @@ pub(super) fn admit(layer: &AuditLayer, reason: Option<&Reason>) -> Result<()> {
         )
         .with_hint("say what the access is for, for example with `--reason`"));
     }
-    layer.sinks.iter().try_for_each(|sink| sink.ready())
+    let ready = layer.sinks.iter().try_for_each(|sink| sink.ready());
+    ready.inspect_err(|_| layer.withheld.increment(1))
 }
 
 /// The reason of what runs now.
@@ -127,8 +128,9 @@ impl<'a> Access<'a> {
     /// The same, and waits for the sinks that promise to keep records for good.
     async fn end<T>(self, answer: Result<T>, describe: impl FnOnce(&mut AuditRecord, &T)) -> Result<T> {
         let is_write = self.record.as_ref().is_some_and(|record| record.verb.is_write());
+        let layer = self.layer;
         let receipts = self.finish(&answer, describe);
-        settle(receipts, answer, is_write).await
+        settle(layer, receipts, answer, is_write).await
     }
 
     fn submit(&self, mut record: AuditRecord) -> Receipts {
@@ -163,7 +165,7 @@ impl Drop for Access<'_> {
 }
 
 /// Hands the answer out once every receipt is there, or withholds it.
-async fn settle<T>(receipts: Receipts, answer: Result<T>, is_write: bool) -> Result<T> {
+async fn settle<T>(layer: &AuditLayer, receipts: Receipts, answer: Result<T>, is_write: bool) -> Result<T> {
     let mut lost = None;
     for receipt in receipts {
         if let Err(error) = receipt.await {
@@ -173,6 +175,9 @@ async fn settle<T>(receipts: Receipts, answer: Result<T>, is_write: bool) -> Res
     let Some(lost) = lost else {
         return answer;
     };
+    if answer.is_ok() {
+        layer.withheld.increment(1);
+    }
     let (kind, message) = match &answer {
         Ok(_) if is_write => (
             ErrorKind::Timeout,
@@ -247,7 +252,7 @@ impl SecretStore for Audited {
             .collect();
         let mut settled = Vec::with_capacity(recorded.len());
         for (receipts, answer) in recorded {
-            settled.push(settle(receipts, answer, false).await);
+            settled.push(settle(&self.layer, receipts, answer, false).await);
         }
         settled
     }

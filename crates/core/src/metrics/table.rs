@@ -4,11 +4,11 @@ use ::metrics::{Counter, Gauge, Histogram, Key, KeyName, Label, Level, Metadata,
 
 /// Makes of each row a function that tells the recorder of the metric and gives the handle, with an argument for each label.
 macro_rules! metrics {
-    ($($name:ident($($label:ident),+) -> $kind:ident, $unit:ident, $help:literal;)+) => {
+    ($($name:ident($($label:ident),*) -> $kind:ident, $unit:ident, $help:literal;)+) => {
         $(
             #[doc = $help]
-            pub(crate) fn $name($($label: impl Into<SharedString>),+) -> $kind {
-                let labels = vec![$(Label::new(stringify!($label), $label)),+];
+            pub(crate) fn $name($($label: impl Into<SharedString>),*) -> $kind {
+                let labels = vec![$(Label::new(stringify!($label), $label)),*];
                 $kind::registered(concat!("keyfob_", stringify!($name)), labels, Unit::$unit, $help)
             }
         )+
@@ -18,7 +18,7 @@ macro_rules! metrics {
             name: concat!("keyfob_", stringify!($name)),
             kind: stringify!($kind),
             unit: Unit::$unit,
-            labels: &[$(stringify!($label)),+],
+            labels: &[$(stringify!($label)),*],
             help: $help,
         }),+];
     };
@@ -96,6 +96,8 @@ metrics! {
     store_in_flight(store) -> Gauge, Count,
         "calls that the store has not answered yet";
 
+    audit_withheld_total() -> Counter, Count,
+        "accesses that were refused, and answers that were withheld, because they could not be recorded";
     audit_records_total(sink, result) -> Counter, Count,
         "records that a sink has kept or lost";
 }
