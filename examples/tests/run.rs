@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::Command;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
 
 use keyfob_integration_tests::servers::{self, Provider};
 
@@ -103,4 +104,66 @@ fn vault_lease() {
         "{said}"
     );
     assert!(said.ends_with("renewed and revoked\n"), "{said}");
+}
+
+/// A program that runs until the test ends.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn prometheus_metrics() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_prometheus_metrics"));
+    command
+        .env_clear()
+        .env("DB_PASSWORD", "kfcanary-examples1")
+        .stdout(Stdio::piped());
+    let mut running = Running(command.spawn().unwrap());
+    let mut said = BufReader::new(running.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    for _ in 0..3 {
+        assert_eq!(said.next().unwrap(), "a password of 18 bytes");
+    }
+    assert_eq!(said.next().unwrap(), "not_found");
+    let address = said.next().unwrap();
+    let page = servers::send("GET", &address, &[], "");
+    for line in [
+        "# TYPE keyfob_cache_reads_total counter",
+        r#"keyfob_cache_reads_total{store="env",result="hit"} 2"#,
+        r#"keyfob_cache_reads_total{store="env",result="miss"} 2"#,
+        r#"keyfob_cache_entries{store="env",kind="value"} 1"#,
+        r#"keyfob_requests_total{store="env",verb="get",outcome="ok"} 3"#,
+        r#"keyfob_requests_total{store="env",verb="get",outcome="not_found"} 1"#,
+        r#"keyfob_store_requests_total{store="env",verb="get",outcome="ok"} 1"#,
+        r#"keyfob_request_duration_seconds_bucket{store="env",verb="get",le="10"} 4"#,
+        r#"keyfob_concurrency_limit{store="env"} 16"#,
+        r#"keyfob_in_flight{store="env"} 0"#,
+    ] {
+        assert!(page.lines().any(|told| told == line), "{line}\n{page}");
+    }
+    assert!(!page.contains("kfcanary") && !page.contains("PASSWORD"), "{page}");
+}
+
+#[test]
+fn opentelemetry() {
+    let (good, said) = run(env!("CARGO_BIN_EXE_opentelemetry"), &[("DB_PASSWORD", "kfcanary-examples2")]);
+    assert!(good, "{said}");
+    let count = |text: &str| said.matches(text).count();
+    // Three reads, of which the first one goes to the store.
+    assert_eq!(count("Name         : keyfob.get\n"), 3, "{said}");
+    assert_eq!(count("Name         : keyfob.store.get\n"), 1, "{said}");
+    assert_eq!(count("Kind         : Client\n"), 1, "{said}");
+    for name in [
+        "keyfob_requests_total",
+        "keyfob_cache_reads_total",
+        "keyfob_store_request_duration_seconds",
+    ] {
+        assert!(said.contains(name), "{name}\n{said}");
+    }
+    assert!(!said.contains("kfcanary") && !said.contains("PASSWORD"), "{said}");
 }
