@@ -57,7 +57,7 @@ fn explain_says_who_decides_and_keeps_its_shape() {
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(
         keys(&json),
-        ["store", "error", "considered", "environment", "allowed_schemes", "references"]
+        ["store", "error", "considered", "environment", "allowed_schemes", "audit", "references"]
     );
     assert_eq!(
         keys(&json["store"]),

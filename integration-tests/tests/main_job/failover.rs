@@ -1,0 +1,97 @@
+//! A failover list whose first store is ill: who answered and why the other did not is told wherever a secret is.
+
+use serde_json::json;
+
+use crate::{World, assert_has};
+
+/// The label of the first store.
+const ILL: &str = "near";
+/// Nobody listens at the first store's port, and nobody may who is not root.
+const PROJECT: &str = "default = [\"near\", \"far\"]\n[stores.near]\nurl = \"vault:secret?address=http://127.0.0.1:1\"\n\
+                       [stores.far]\nurl = \"sqlite:\"\n";
+
+fn ill() -> World {
+    let world = World::new();
+    world.write("keyfob.toml", PROJECT);
+    world
+}
+
+fn line(command: &str) -> String {
+    format!("export VAULT_TOKEN=none SECRET_RETRY_ATTEMPTS=1; keyfob {command}")
+}
+
+#[test]
+fn metadata_say_who_answered_and_why_the_first_store_did_not() {
+    let world = ill();
+    assert_eq!(world.sh(&line("get db/password")).ok(), world.canary);
+    let passed_over = json!([{"store": "vault", "member": ILL, "kind": "unavailable", "asked": true}]);
+    let get = world.sh(&line("get db/password --json")).json();
+    assert_eq!(get["value"], world.canary.as_str());
+    let list = world.sh(&line("list --json")).json();
+    for answer in [&get, &list[0]] {
+        assert_eq!((&answer["store"], &answer["member"]), (&json!("sqlite"), &json!("far")));
+        assert_eq!((&answer["passed_over"], &answer["replicas"]), (&passed_over, &json!([])));
+    }
+    let alone = world.sh(&line("get db/password --json --store far")).json();
+    assert_eq!((&alone["member"], &alone["passed_over"]), (&json!(null), &json!([])));
+}
+
+#[test]
+fn explain_says_who_answers_when_it_may_ask() {
+    let world = ill();
+    let unasked = world.sh(&line("explain --json '${secret:db/password}'")).json();
+    assert_eq!(unasked["references"][0]["answer"], json!(null));
+    let asked = world.sh(&line("explain --ask --json '${secret:db/password}'"));
+    assert!(!asked.out.contains(&world.canary), "a value is shown");
+    assert_eq!(
+        asked.json()["references"][0]["answer"],
+        json!({
+            "version": "far:1", "store": "sqlite", "freshness": "store", "member": "far", "replicas": [],
+            "passed_over": [{"store": "vault", "member": ILL, "kind": "unavailable", "asked": true}],
+        })
+    );
+    let text = world.sh(&line("explain --ask '${secret:db/password}'")).ok();
+    assert_has(&text, &["far answered (sqlite, version far:1), not near: unavailable"]);
+    let missing = world.sh(&line("explain --ask '${secret:none}'"));
+    assert_eq!(missing.code, Some(1), "{missing:?}");
+    assert_has(&missing.out, &["was asked: ", "near: unavailable; far: not_found"]);
+    world.sh(&line("explain --ask")).fails(2);
+}
+
+#[test]
+fn an_error_says_what_each_store_said() {
+    let world = ill();
+    let err = world.sh(&line("get none")).fails(1);
+    assert_has(&err, &["near: unavailable; far: not_found"]);
+    // The first store may have it: that the second one lacks it proves nothing, unless that is asked for.
+    let err = world
+        .sh(&format!(
+            "export SECRET_FAILOVER_BELIEVE_NOT_FOUND=true; {}",
+            line("get none")
+        ))
+        .fails(1);
+    assert_has(&err, &["no such secret"]);
+    // Writes go to the first store and no other.
+    let err = world.sh(&format!("printf x | ({})", line("set db/password"))).fails(1);
+    assert_has(&err, &["near"]);
+    assert_eq!(world.sh(&line("get db/password")).ok(), world.canary);
+}
+
+#[test]
+fn what_is_written_to_all_says_what_each_store_has() {
+    let world = World::new();
+    world.write(
+        "keyfob.toml",
+        &PROJECT.replace("vault:secret?address=http://127.0.0.1:1", "dotenv:near.env"),
+    );
+    let set = "printf changed | SECRET_FAILOVER_REPLICATE=true keyfob set DB_PASSWORD --json";
+    let set = world.sh(set).json();
+    assert_eq!((&set["store"], &set["member"]), (&json!("dotenv"), &json!("near")));
+    assert_eq!(
+        set["replicas"],
+        json!([{"store": "sqlite", "member": "far", "version": "far:1", "error": null}])
+    );
+    for store in ["near", "far"] {
+        assert_eq!(world.sh(&format!("keyfob --store {store} get DB_PASSWORD")).ok(), "changed");
+    }
+}
