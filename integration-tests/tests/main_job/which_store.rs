@@ -57,7 +57,15 @@ fn explain_says_who_decides_and_keeps_its_shape() {
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     assert_eq!(
         keys(&json),
-        ["store", "error", "considered", "environment", "allowed_schemes", "audit", "references"]
+        [
+            "store",
+            "error",
+            "considered",
+            "environment",
+            "allowed_schemes",
+            "audit",
+            "references"
+        ]
     );
     assert_eq!(
         keys(&json["store"]),
@@ -66,7 +74,10 @@ fn explain_says_who_decides_and_keeps_its_shape() {
     assert_eq!(json["store"]["decided_by"], "the variable `SECRET_PROVIDER`");
     assert_eq!(keys(&json["considered"][0]), ["source", "decided", "outcome"]);
     assert_eq!(json["references"].as_array().unwrap().len(), 3);
-    assert_eq!(keys(&json["references"][0]), ["reference", "location", "store", "error", "answer"]);
+    assert_eq!(
+        keys(&json["references"][0]),
+        ["reference", "location", "store", "error", "answer"]
+    );
     assert_eq!(json["references"][0]["location"], "a.yaml:1:4 (a)");
     assert_eq!(json["references"][1]["store"], "the file system");
     // It connects to nothing: a store that isn't there can be explained.
