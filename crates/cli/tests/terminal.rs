@@ -129,6 +129,23 @@ fn get_prints_to_a_terminal_only_with_show() {
 }
 
 #[test]
+fn a_watched_command_has_the_terminal_as_if_it_were_alone() {
+    let sandbox = Sandbox::with_store();
+    let script = r#"trap 'count=$((count+1))' INT; echo ready; read line; echo "read $line"
+        while [ -z "$count" ]; do sleep 0.05; done; sleep 0.5; echo "INT came $count time"; exit 9"#;
+    let Some(mut terminal) = Terminal::start(&sandbox, &["run", "--watch", "--", "sh", "-c", script]) else {
+        return;
+    };
+    terminal.expect("ready");
+    terminal.enter("a line").expect("read a line");
+    // Ctrl-C.
+    terminal.keyboard.write_all(&[3]).unwrap();
+    let (code, seen) = terminal.end();
+    assert_eq!(code, 9);
+    assert!(seen.contains("INT came 1 time"), "{seen:?}");
+}
+
+#[test]
 fn set_asks_twice_without_echo() {
     let sandbox = Sandbox::with_store();
     let Some(mut terminal) = Terminal::start(&sandbox, &["set", "a"]) else {

@@ -218,6 +218,32 @@ mod tests {
         assert!(before.elapsed() >= MINUTE - MINUTE / 10);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn any_store_that_tells_is_an_occasion_and_so_is_the_interval() {
+        let (tell, told) = mpsc::unbounded_channel();
+        let changes = stream::unfold(told, |mut told| async move { Some((told.recv().await?, told)) });
+        let telling = only_of(Box::pin(changes), BTreeSet::from([SecretName::new("a").unwrap()]));
+        let ended: ChangeStream = Box::pin(stream::empty());
+        let clock = Arc::new(VirtualClock::starting_at(SystemTime::UNIX_EPOCH));
+        let mut occasions = occasions(vec![ended, telling], MINUTE, clock);
+
+        tell.send(StoreChange::Anything).unwrap();
+        let before = tokio::time::Instant::now();
+        occasions.next().await.unwrap();
+        assert!(before.elapsed().is_zero());
+        // Of another secret.
+        tell.send(StoreChange::Secret(SecretName::new("b").unwrap())).unwrap();
+        occasions.next().await.unwrap();
+        assert!(before.elapsed() >= MINUTE - MINUTE / 10 && before.elapsed() <= MINUTE + MINUTE / 10);
+        // Nobody tells any longer.
+        drop(tell);
+        for _ in 0..10 {
+            let before = tokio::time::Instant::now();
+            occasions.next().await.unwrap();
+            assert!(before.elapsed() >= MINUTE - MINUTE / 10 && before.elapsed() <= MINUTE + MINUTE / 10);
+        }
+    }
+
     #[test]
     fn a_pinned_version_is_refused() {
         let error = check(&"a@7".parse().unwrap()).unwrap_err();

@@ -137,6 +137,8 @@ impl Watcher<'_> {
                     if let Some(news) = news {
                         return news;
                     }
+                    // Of a store that tells of much, not each of it.
+                    sleep(self.options.debounce).await;
                 }
                 Err(failure) => self.tell(&failure),
             }
@@ -293,4 +295,31 @@ fn answer<'a>(occurrence: &Occurrence, resolved: &'a Resolved) -> Option<&'a Ans
 fn lease_of(answer: &Answer) -> Option<SystemTime> {
     let metadata = answer.metadata.as_ref()?;
     metadata.expires_at.filter(|_| metadata.version.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use keyfob::{MemoryStore, Metadata, PutRequest, Resolved, SecretName, Version};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn only_what_has_an_end_and_no_version_is_a_lease() {
+        let store = std::sync::Arc::new(MemoryStore::new());
+        let manager = SecretManager::builder().with_store("secret", store).build().await.unwrap();
+        manager.put("a", PutRequest::new("kfcanary-abcdefgh")).await.unwrap();
+        let assignments = keyfob::Assignments::from_variables([("A", "${secret:a}")], |scheme| scheme == "secret");
+        let resolved: Resolved = manager.resolve(&assignments.occurrences()).await.unwrap();
+        let mut found = answer(&assignments.occurrences()[0], &resolved).unwrap().clone();
+        assert_eq!(lease_of(&found), None);
+        let end = SystemTime::now();
+        let mut metadata = Metadata::new(SecretName::new("a").unwrap(), "memory");
+        metadata.expires_at = Some(end);
+        found.metadata = Some(metadata.clone().into());
+        assert_eq!(lease_of(&found), Some(end));
+        // A secret that expires is none.
+        metadata.version = Some(Version::new("1").unwrap());
+        found.metadata = Some(metadata.into());
+        assert_eq!(lease_of(&found), None);
+    }
 }
