@@ -6,11 +6,14 @@ mod recorded;
 mod share;
 pub(crate) mod table;
 
+use std::pin::pin;
 use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use ::metrics::{Counter, Gauge, Histogram};
 use async_trait::async_trait;
+use futures_util::poll;
 pub(crate) use kinds::ByKind;
 pub(crate) use share::Share;
 
@@ -173,23 +176,43 @@ struct Call<'a> {
     since: Duration,
     /// How many secrets are asked for.
     asked: u64,
+    /// Whether it had to wait, and so counts as under way.
+    waits: bool,
     ended: bool,
 }
 
 impl Measured {
     fn call(&self, verb: Verb, asked: usize) -> Call<'_> {
-        self.in_flight.increment(1.0);
         Call {
             measured: self,
             meters: &self.verbs[verb as usize],
             since: self.clock.now(),
             asked: asked as u64,
+            waits: false,
             ended: false,
         }
+    }
+
+    async fn measure<T>(&self, verb: Verb, work: impl Future<Output = Result<T>>) -> Result<T> {
+        let mut call = self.call(verb, 1);
+        let result = call.run(work).await;
+        call.ended(result)
     }
 }
 
 impl Call<'_> {
+    /// Nobody could have seen under way what is answered at once, from memory, and a gauge that all threads write to is dear
+    /// beside that: it tells of what has to wait.
+    async fn run<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        if let Poll::Ready(result) = poll!(work.as_mut()) {
+            return result;
+        }
+        self.waits = true;
+        self.measured.in_flight.increment(1.0);
+        work.await
+    }
+
     fn took(&mut self) {
         self.ended = true;
         let took = self.measured.clock.now().saturating_sub(self.since);
@@ -205,7 +228,9 @@ impl Call<'_> {
 
 impl Drop for Call<'_> {
     fn drop(&mut self) {
-        self.measured.in_flight.decrement(1.0);
+        if self.waits {
+            self.measured.in_flight.decrement(1.0);
+        }
         if !self.ended {
             self.meters.count(CANCELLED, self.asked);
         }
@@ -219,13 +244,12 @@ impl SecretStore for Measured {
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
-        let call = self.call(Verb::Get, 1);
-        call.ended(self.inner.get(name, options).await)
+        self.measure(Verb::Get, self.inner.get(name, options)).await
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
         let mut call = self.call(Verb::GetMany, requests.len());
-        let answers = self.inner.get_many(requests).await;
+        let answers = call.run(self.inner.get_many(requests)).await;
         call.took();
         for answer in &answers {
             call.meters.count(outcome(answer), 1);
@@ -234,33 +258,27 @@ impl SecretStore for Measured {
     }
 
     async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
-        let call = self.call(Verb::Put, 1);
-        call.ended(self.inner.put(name, request).await)
+        self.measure(Verb::Put, self.inner.put(name, request)).await
     }
 
     async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
-        let call = self.call(Verb::Delete, 1);
-        call.ended(self.inner.delete(name, options).await)
+        self.measure(Verb::Delete, self.inner.delete(name, options)).await
     }
 
     async fn restore(&self, name: &SecretName) -> Result<Metadata> {
-        let call = self.call(Verb::Restore, 1);
-        call.ended(self.inner.restore(name).await)
+        self.measure(Verb::Restore, self.inner.restore(name)).await
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
-        let call = self.call(Verb::List, 1);
-        call.ended(self.inner.list(options).await)
+        self.measure(Verb::List, self.inner.list(options)).await
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
-        let call = self.call(Verb::Versions, 1);
-        call.ended(self.inner.versions(name, page).await)
+        self.measure(Verb::Versions, self.inner.versions(name, page)).await
     }
 
     async fn health(&self) -> Result<Health> {
-        let call = self.call(Verb::Health, 1);
-        call.ended(self.inner.health().await)
+        self.measure(Verb::Health, self.inner.health()).await
     }
 }
 

@@ -5,8 +5,10 @@ use std::time::Instant;
 
 use async_trait::async_trait;
 use tracing::field::Empty;
+use tracing::level_filters::LevelFilter;
 use tracing::{Instrument as _, Span, debug, debug_span, trace};
 
+use crate::backend::BoxFuture;
 use crate::error::{ErrorKind, Result};
 use crate::layer::Layer;
 use crate::name::SecretName;
@@ -127,9 +129,18 @@ impl SecretStore for Traced {
         self.inner.info()
     }
 
-    async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
+    /// Written out, because most programs don't listen, and a future of its own would be much of a read from memory.
+    fn get<'s, 'n, 'o, 'f>(&'s self, name: &'n SecretName, options: &'o GetOptions) -> BoxFuture<'f, Result<Secret>>
+    where
+        's: 'f,
+        'n: 'f,
+        'o: 'f,
+    {
+        if LevelFilter::current() < LevelFilter::DEBUG {
+            return self.inner.get(name, options);
+        }
         let call = self.call(Verb::Get, name.as_str());
-        call.run(self.inner.get(name, options)).await
+        Box::pin(call.run(self.inner.get(name, options)))
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
