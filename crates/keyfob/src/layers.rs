@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use keyfob_core::{
     CacheLayer, CacheNames, CacheTimes, Connected, Environment, FailoverOptions, Layer, LimitLayer, LimitOptions, MetricsLayer,
-    Result, RetryLayer, RetryOptions, SecretStore, TraceLayer, stack,
+    Result, RetryLayer, RetryOptions, SecretStore, SharedCache, TraceLayer, stack,
 };
 
 pub(crate) use self::table::{ROWS, Row, tables};
 pub(crate) use self::value::{Unit, Value, duration};
 use crate::audit::AuditSettings;
 use crate::select::Source;
+use crate::shared::RedisSettings;
 
 /// The settings of the layers over every store. Times, shares and counts are those of the layers' own documentation.
 ///
@@ -75,6 +76,8 @@ pub struct CacheSettings {
     pub max_bytes: usize,
     /// Other times for some names.
     pub rules: Vec<(CacheNames, CacheTimes)>,
+    /// A second level that the machines of a fleet share.
+    pub redis: RedisSettings,
 }
 
 impl Default for CacheSettings {
@@ -89,6 +92,7 @@ impl Default for CacheSettings {
             max_entries: 10_000,
             max_bytes: 64 << 20,
             rules: Vec::new(),
+            redis: RedisSettings::default(),
         }
     }
 }
@@ -104,9 +108,14 @@ impl LayerSettings {
 
     /// Lays the other layers over a store, or over a list of stores. Outermost are the events, so that they tell what was asked and not what a cache let
     /// through; then metrics, cache, retries.
-    pub(crate) fn over(&self, connected: &Connected, trace: TraceLayer) -> Result<Arc<dyn SecretStore>> {
+    pub(crate) fn over(
+        &self,
+        connected: &Connected,
+        shared: Option<Arc<dyn SharedCache>>,
+        trace: TraceLayer,
+    ) -> Result<Arc<dyn SecretStore>> {
         let mut store = RetryLayer::new(self.retry.clone())?.layer(connected.store.clone());
-        if let Some(mut cache) = self.cache.layer() {
+        if let Some(mut cache) = self.cache.layer(shared) {
             if let Some(changes) = &connected.changes {
                 cache = cache.follow(changes.clone());
             }
@@ -118,16 +127,19 @@ impl LayerSettings {
 }
 
 impl CacheSettings {
-    /// The layer, if there is one.
-    pub(crate) fn layer(&self) -> Option<CacheLayer> {
-        if self.ttl.is_zero() && self.rules.is_empty() {
+    /// The layer, if there is one. A second level has to hear of writes even where nothing is cached.
+    pub(crate) fn layer(&self, shared: Option<Arc<dyn SharedCache>>) -> Option<CacheLayer> {
+        if self.ttl.is_zero() && self.rules.is_empty() && shared.is_none() {
             return None;
         }
-        let layer = CacheLayer::new(self.times())
+        let mut layer = CacheLayer::new(self.times())
             .jitter(self.jitter)
             .refresh_ahead(self.refresh_ahead)
             .max_entries(self.max_entries)
             .max_bytes(self.max_bytes);
+        if let Some(shared) = shared {
+            layer = layer.shared(shared);
+        }
         let with_rules = |layer: CacheLayer, (names, times): &(CacheNames, CacheTimes)| layer.rule(names.clone(), *times);
         Some(self.rules.iter().fold(layer, with_rules))
     }

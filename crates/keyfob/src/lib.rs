@@ -16,6 +16,7 @@ mod manager;
 pub mod project;
 mod resolve;
 pub mod select;
+mod shared;
 mod template;
 mod tree;
 pub mod variables;
@@ -29,6 +30,7 @@ pub use manager::{SecretManager, SecretManagerBuilder, parse_secret};
 pub use project::Project;
 pub use resolve::{MAX_CONFIGURATION_BYTES, load, read_configuration};
 pub use select::{SelectOptions, Selection};
+pub use shared::RedisSettings;
 pub use template::Template;
 pub use watch::{Occasions, SecretStream};
 

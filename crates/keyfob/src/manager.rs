@@ -7,7 +7,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use keyfob_core::{
     AllowedSchemes, AuditFilter, AuditRecord, AuditSink, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions, Environment,
@@ -23,6 +23,7 @@ use crate::backends;
 use crate::layers::LayerSettings;
 use crate::manager::failover::Member;
 use crate::select::Selection;
+use crate::shared::Shared;
 use crate::watch::{self, Occasions, SecretStream, Watched};
 
 /// Finds the stores and reads secrets from them. Cheap to clone, to be shared by a whole application.
@@ -53,6 +54,8 @@ struct Inner {
     /// Opened before the first store is.
     audit: OnceCell<Option<Audit>>,
     reason: Option<Reason>,
+    /// The second level of the caches, made before the first store is opened.
+    shared: OnceLock<Option<Shared>>,
     selection: Selection,
     slots: Vec<Slot>,
     /// Every scheme that means a store, and its slot. Schemes of one store share a slot.
@@ -270,12 +273,22 @@ impl SecretManager {
         match &self.slot(scheme)?.opening {
             Opening::Given(store) => Ok(format!("{} ({})", store.info().scheme, store.info().location)),
             Opening::One(member) => self.place(&member.url),
-            Opening::List(members) => {
-                let places: Result<Vec<String>> = members.iter().map(|member| self.place(&member.url)).collect();
-                Ok(places?.join(", then "))
-            }
+            Opening::List(members) => self.places(members),
             Opening::Never(error) => Err(error.clone()),
         }
+    }
+
+    fn places(&self, members: &[Member]) -> Result<String> {
+        let places: Result<Vec<String>> = members.iter().map(|member| self.place(&member.url)).collect();
+        Ok(places?.join(", then "))
+    }
+
+    fn shared(&self) -> Result<Option<&Shared>> {
+        if let Some(shared) = self.0.shared.get() {
+            return Ok(shared.as_ref());
+        }
+        let shared = Shared::of(&self.0.selection.layers.cache.redis, &self.0.environment)?;
+        Ok(self.0.shared.get_or_init(|| shared).as_ref())
     }
 
     fn place(&self, url: &StoreUrl) -> Result<String> {
@@ -425,17 +438,23 @@ impl SecretManager {
             }),
             Opening::Never(error) => Err(error.clone()),
             Opening::One(member) => {
+                let shared = self.shared()?;
                 let connected = connect(member, &self.0.environment, layers, trace).await?;
+                let info = connected.store.info();
+                let shared = shared.map(|shared| shared.of_store(&format!("{}:{}", info.scheme, info.location)));
                 Ok(Opened {
-                    store: layers.over(&connected, trace)?,
+                    store: layers.over(&connected, shared, trace)?,
                     changes: connected.changes,
                     failover: None,
                 })
             }
             Opening::List(members) => {
+                // The members that can't be reached yet don't know where they are: what names them all is the list itself.
+                let shared = self.shared()?;
+                let shared = shared.map(|shared| self.places(members).map(|places| shared.of_store(&places)));
                 let (connected, failover) = failover::connect(members, &self.0.environment, layers, trace).await?;
                 Ok(Opened {
-                    store: layers.over(&connected, trace)?,
+                    store: layers.over(&connected, shared.transpose()?, trace)?,
                     changes: connected.changes,
                     failover: Some(failover),
                 })

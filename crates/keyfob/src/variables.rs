@@ -159,6 +159,13 @@ variables! {
     SECRET_CACHE_REFRESH_AHEAD: Global, false, "After which share of the time to live a value that is used is read again in the background, 0 to 1; `1` turns it off.", "`refresh_ahead` under `[cache]`, else `0.8`";
     SECRET_CACHE_MAX_ENTRIES: Global, false, "How many values the cache of a store keeps.", "`max_entries` under `[cache]`, else `10000`";
     SECRET_CACHE_MAX_BYTES: Global, false, "How many bytes the cache of a store keeps.", "`max_bytes` under `[cache]`, else `67108864` (64 MiB)";
+    SECRET_CACHE_REDIS: Global, false, "A Redis that the caches of a fleet share as their second level: `redis://HOST:PORT/DATABASE`, or `rediss://` for TLS. Without a password.", "`redis` under `[cache]`, else none";
+    SECRET_CACHE_REDIS_KEY: Global, true, "The key that encrypts what is in Redis, the same on every machine: 32 random bytes as 64 hexadecimal digits or 44 characters of base64.", "what `SECRET_CACHE_REDIS_KEY_FILE` holds";
+    SECRET_CACHE_REDIS_KEY_FILE: Global, false, "The path of the file that holds that key.", "`redis_key_file` under `[cache]`, else none";
+    SECRET_CACHE_REDIS_PASSWORD: Global, true, "The password for Redis; a user's name is in the URL.", "none";
+    SECRET_CACHE_REDIS_CA_FILE: Global, false, "The path of the authorities (PEM) that the certificate of Redis is checked against.", "`redis_ca_file` under `[cache]`, else those of the machine";
+    SECRET_CACHE_REDIS_PREFIX: Global, false, "What all keys in Redis begin with.", "`redis_prefix` under `[cache]`, else `keyfob`";
+    SECRET_CACHE_REDIS_TIMEOUT: Global, false, "How long a call waits for Redis at most, each time it asks, in milliseconds.", "`redis_timeout` under `[cache]`, else `100`";
     SECRET_RETRY_ATTEMPTS: Global, false, "How often a request is sent at most, the first time included.", "`attempts` under `[retry]`, else `4`";
     SECRET_RETRY_BASE: Global, false, "The longest pause before the second attempt, in milliseconds; it doubles with each further one.", "`base` under `[retry]`, else `100`";
     SECRET_RETRY_CAP: Global, false, "The longest pause before any attempt, in milliseconds, unless the store asks for more.", "`cap` under `[retry]`, else `5000`";

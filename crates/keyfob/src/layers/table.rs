@@ -85,6 +85,11 @@ rows! {
     cache.refresh_ahead: Share, SECRET_CACHE_REFRESH_AHEAD, |settings, value| settings.cache.refresh_ahead = value;
     cache.max_entries: Count, SECRET_CACHE_MAX_ENTRIES, |settings, value| settings.cache.max_entries = size(value);
     cache.max_bytes: Count, SECRET_CACHE_MAX_BYTES, |settings, value| settings.cache.max_bytes = size(value);
+    cache.redis: Url, SECRET_CACHE_REDIS, |settings, value| settings.cache.redis.url = Some(value);
+    cache.redis_key_file: Path, SECRET_CACHE_REDIS_KEY_FILE, |settings, value| settings.cache.redis.key_file = Some(value);
+    cache.redis_ca_file: Path, SECRET_CACHE_REDIS_CA_FILE, |settings, value| settings.cache.redis.authority_file = Some(value);
+    cache.redis_prefix: Word, SECRET_CACHE_REDIS_PREFIX, |settings, value| settings.cache.redis.prefix = value;
+    cache.redis_timeout: Time, SECRET_CACHE_REDIS_TIMEOUT, |settings, value| settings.cache.redis.timeout = value;
     retry.attempts: Count, SECRET_RETRY_ATTEMPTS, |settings, value| settings.retry.attempts = number(value);
     retry.base: Time, SECRET_RETRY_BASE, |settings, value| settings.retry.base = value;
     retry.cap: Time, SECRET_RETRY_CAP, |settings, value| settings.retry.cap = value;

@@ -11,6 +11,8 @@ pub(crate) enum Value {
     Share(f64),
     Switch(bool),
     Path(PathBuf),
+    Url(String),
+    Word(String),
 }
 
 /// What kind of [`Value`] a setting takes.
@@ -21,6 +23,9 @@ pub(crate) enum Unit {
     Share,
     Switch,
     Path,
+    /// Not of a store.
+    Url,
+    Word,
 }
 
 impl Unit {
@@ -32,6 +37,8 @@ impl Unit {
             Self::Share => "a number from 0 to 1",
             Self::Switch => "true or false",
             Self::Path => "a path",
+            Self::Url => "a URL without a password, which goes into `SECRET_CACHE_REDIS_PASSWORD`",
+            Self::Word => "a word of letters, digits, `.`, `_`, `:` and `-`",
         }
     }
 
@@ -56,8 +63,27 @@ impl Unit {
                 _ => None,
             },
             Self::Path => (!text.is_empty()).then(|| Value::Path(text.into())),
+            Self::Url => is_url_without_password(text).then(|| Value::Url(text.to_owned())),
+            Self::Word => is_word(text).then(|| Value::Word(text.to_owned())),
         }
     }
+}
+
+/// Settings are shown, so a URL among them holds no secret.
+fn is_url_without_password(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return false;
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+    // In the URL of a socket, it is a parameter.
+    let has_password = user.contains(':') || rest.contains("pass=");
+    !scheme.is_empty() && !has_password && !text.chars().any(char::is_whitespace)
+}
+
+fn is_word(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(is_part)
 }
 
 /// A share, if it is one.

@@ -1,7 +1,7 @@
 //! How a [`SecretManager`] is made.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use keyfob_core::{
@@ -132,6 +132,7 @@ impl SecretManagerBuilder {
             audit_sinks: self.audit_sinks,
             audit: OnceCell::new(),
             reason: self.options.reason,
+            shared: OnceLock::new(),
             selection,
             slots: table.slots,
             schemes: table.schemes,

@@ -46,6 +46,29 @@ fn parsed(text: &str) -> Result<Project> {
 }
 
 #[test]
+fn where_the_shared_cache_is_and_where_its_key_lies() {
+    let text = "[cache]\nredis = \"rediss://me@cache:6379/1\"\nredis_key_file = \"cache.key\"\nredis_ca_file = \"/ca.pem\"\n\
+                redis_prefix = \"team-a:x\"\nredis_timeout = \"50ms\"";
+    let settings = parsed(text).unwrap().settings(None).unwrap();
+    let given: Vec<_> = settings
+        .layers
+        .iter()
+        .map(|given| (given.row.path(), given.value.clone()))
+        .collect();
+    let path = |path: &str| Value::Path(path.into());
+    assert_eq!(
+        given,
+        [
+            ("cache.redis".to_owned(), Value::Url("rediss://me@cache:6379/1".to_owned())),
+            ("cache.redis_key_file".to_owned(), path("/home/user/project/cache.key")),
+            ("cache.redis_ca_file".to_owned(), path("/ca.pem")),
+            ("cache.redis_prefix".to_owned(), Value::Word("team-a:x".to_owned())),
+            ("cache.redis_timeout".to_owned(), Value::Time(Duration::from_millis(50))),
+        ]
+    );
+}
+
+#[test]
 fn a_whole_file_is_understood() {
     let project = parsed(FULL).unwrap();
     assert_eq!(project.path(), Path::new("/home/user/project/keyfob.toml"));
@@ -140,6 +163,19 @@ fn what_is_wrong_says_where_and_what_would_be_right() {
             "",
         ),
         ("[cache]\nttl = \"99999999999999999999d\"", "2:7: `ttl` is not a number", ""),
+        (
+            "[cache]\nredis = \"redis://me:canary@cache:6379\"",
+            "2:9: `redis` is not a URL without a password, which goes into `SECRET_CACHE_REDIS_PASSWORD`",
+            "",
+        ),
+        (
+            "[cache]\nredis = \"redis+unix:///run/x?pass=canary\"",
+            "2:9: `redis` is not a URL",
+            "",
+        ),
+        ("[cache]\nredis = \"cache\"", "2:9: `redis` is not a URL", ""),
+        ("[cache]\nredis = 1", "2:9: `redis` is a URL without a password", ""),
+        ("[cache]\nredis_prefix = \"a b\"", "2:16: `redis_prefix` is not a word", ""),
         (
             "[stores.a]\nurl = \"postgres://u:canary@h/db\"",
             "2:7: `postgres://u:***@h/db` holds a secret, and `keyfob.toml` must hold none",
