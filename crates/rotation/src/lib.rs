@@ -1,0 +1,24 @@
+#![doc = include_str!("../README.md")]
+
+mod drain;
+mod hold;
+mod journal;
+mod names;
+mod options;
+mod phase;
+mod place;
+mod rotation;
+mod rotator;
+mod run;
+mod slot;
+mod status;
+mod steps;
+
+pub use drain::Drain;
+pub use journal::Ended;
+pub use names::is_reserved;
+pub use options::RotationOptions;
+pub use phase::Phase;
+pub use rotation::Rotation;
+pub use rotator::{Rotator, StepContext};
+pub use status::{LastStatus, Outcome, Status, UnderWayStatus};

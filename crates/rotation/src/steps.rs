@@ -1,0 +1,323 @@
+//! What is done in each phase. Each begins by looking at what is there, and so can be begun again anywhere.
+
+use futures_util::future::join;
+use keyfob_core::{Change, Error, ErrorKind, PutRequest, Result, SecretValue};
+
+use crate::journal::{Ended, UnderWay, token};
+use crate::phase::Phase;
+use crate::place::{Seen, Written};
+use crate::rotator::StepContext;
+use crate::run::{Run, absent, in_grace_until, version};
+use crate::slot;
+use crate::status::Outcome;
+
+/// What comes after a step.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// The next phase, which is in the journal already.
+    On,
+    /// The end, or a pause; the lease is given back.
+    Rest(Outcome),
+}
+
+/// Why a step did not come to its end.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Somebody else has changed the secret.
+    Foreign(Error),
+    /// Anything else.
+    Failed(Error),
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The two values before the switch.
+#[derive(Debug, Clone)]
+pub(crate) struct Values {
+    pub(crate) current: Seen,
+    pub(crate) pending: SecretValue,
+}
+
+type Step = Result<Next, Trouble>;
+
+impl Run<'_> {
+    pub(crate) async fn step(&self, under_way: &UnderWay) -> Step {
+        match under_way.phase {
+            Phase::Creating => self.creating(under_way).await,
+            Phase::Setting => self.setting(under_way).await,
+            Phase::Testing => self.testing(under_way).await,
+            Phase::Switching => self.switching(under_way).await,
+            Phase::Finishing => self.finishing(under_way).await,
+            Phase::Grace => self.grace(under_way).await,
+            Phase::Revoking => self.revoking(under_way).await,
+            Phase::RollingBack => self.rolling_back(under_way).await,
+        }
+    }
+
+    async fn creating(&self, under_way: &UnderWay) -> Step {
+        let (current, slot) = self.look(under_way).await?;
+        let pending = match slot::filled(slot.as_ref()) {
+            Some(value) => value.clone(),
+            None => {
+                let value = self.make(under_way, &current).await?;
+                slot::fill(&self.places.pending, slot.as_ref(), &value, &self.hold).await?
+            }
+        };
+        self.remember(Values { current, pending });
+        self.turn(Phase::Setting, |_| ()).await?;
+        Ok(Next::On)
+    }
+
+    /// The value that is to come, if the store can keep it.
+    async fn make(&self, under_way: &UnderWay, current: &Seen) -> Result<SecretValue> {
+        let value = if under_way.reverse {
+            let source = self.places.old(under_way.source.as_deref()).await?;
+            let source = source.ok_or_else(|| Error::new(ErrorKind::NotFound, "the earlier value is no longer in the store"))?;
+            source.value
+        } else {
+            let step = StepContext::of(&self.hold, self.name, under_way, Some(current.value.clone()), None);
+            self.hold.during(self.limit(), self.rotator.create(&step)).await?
+        };
+        let problem = if current.holds(&value) {
+            "the new value is the one that is current already"
+        } else if slot::is_empty(&value) {
+            "the new value is one that rotations use for themselves"
+        } else {
+            let mut request = PutRequest::new(value.clone());
+            request.expires_at = self.expiry();
+            self.places.target.can().check_put(self.name, &request)?;
+            return Ok(value);
+        };
+        Err(Error::new(ErrorKind::InvalidInput, problem))
+    }
+
+    async fn setting(&self, under_way: &UnderWay) -> Step {
+        let step = self.before_switch(under_way).await?;
+        self.hold.during(self.limit(), self.rotator.set(&step)).await?;
+        self.turn(Phase::Testing, |_| ()).await?;
+        Ok(Next::On)
+    }
+
+    async fn testing(&self, under_way: &UnderWay) -> Step {
+        let step = self.before_switch(under_way).await?;
+        self.hold.during(self.limit(), self.rotator.test(&step)).await?;
+        self.turn(Phase::Switching, |_| ()).await?;
+        Ok(Next::On)
+    }
+
+    /// Makes the pending value current. Whatever came of an earlier try, it is done once.
+    pub(crate) async fn switching(&self, under_way: &UnderWay) -> Step {
+        let Values { current, pending } = match self.remembered() {
+            Some(values) => values,
+            None => {
+                let (current, slot) = join(self.places.target.read(), self.places.pending.read()).await;
+                Values {
+                    current: current?.ok_or_else(|| Trouble::Foreign(absent(self.name)))?,
+                    pending: slot::filled(slot?.as_ref()).ok_or_else(vanished)?.clone(),
+                }
+            }
+        };
+        let now = if current.holds(&pending) {
+            current
+        } else {
+            self.is_as_it_was(under_way, &current)?;
+            self.keep_previous(&current, &pending).await?;
+            if !self.places.target.can().put_match {
+                // Nothing but the lease keeps a late run from writing here, so be sure of it right before.
+                self.hold.enter(|_| ()).await?;
+            }
+            self.hold.check()?;
+            match self.places.target.write(Some(&current), &pending, self.expiry()).await? {
+                Written::Done(now) => now,
+                Written::Lost(_) => return Err(changed_by_others()),
+            }
+        };
+        let new_version = token(now.version.as_ref());
+        self.turn(Phase::Finishing, |under_way| under_way.new_version = new_version)
+            .await?;
+        Ok(Next::On)
+    }
+
+    /// On a store without versions: puts the value aside that is about to be replaced.
+    async fn keep_previous(&self, current: &Seen, pending: &SecretValue) -> Result<(), Trouble> {
+        let Some(previous) = &self.places.previous else {
+            return Ok(());
+        };
+        let kept = previous.read().await?;
+        if kept.as_ref().is_some_and(|kept| kept.holds(&current.value)) {
+            return Ok(());
+        }
+        // Without versions' tokens only what is kept tells whether the current value is still the one from the beginning.
+        let is_another = |kept: &SecretValue| kept.expose_secret() != pending.expose_secret();
+        if current.version.is_none() && slot::filled(kept.as_ref()).is_some_and(is_another) {
+            return Err(changed_by_others());
+        }
+        self.hold.check()?;
+        match previous.write(kept.as_ref(), &current.value, Change::Keep).await? {
+            Written::Done(_) => Ok(()),
+            Written::Lost(_) => Err(Trouble::Failed(Error::new(
+                ErrorKind::Conflict,
+                "somebody else writes to a reserved name",
+            ))),
+        }
+    }
+
+    async fn finishing(&self, under_way: &UnderWay) -> Step {
+        slot::empty(&self.places.pending, &self.hold).await?;
+        let step = self.after_switch(under_way).await?;
+        self.hold.during(self.limit(), self.rotator.finish(&step)).await?;
+        let grace = self.rotation.options.grace;
+        if grace.is_zero() {
+            self.turn(Phase::Revoking, |_| ()).await?;
+        } else {
+            let until = self.rotation.clock.system_now() + grace;
+            self.turn(Phase::Grace, |under_way| under_way.grace_until = Some(until))
+                .await?;
+        }
+        Ok(Next::On)
+    }
+
+    async fn grace(&self, under_way: &UnderWay) -> Step {
+        let until = under_way.grace_until.unwrap_or(under_way.started);
+        if self.ends_grace || until <= self.rotation.clock.system_now() {
+            self.turn(Phase::Revoking, |_| ()).await?;
+            return Ok(Next::On);
+        }
+        self.hold.release(|_| ()).await?;
+        Ok(Next::Rest(in_grace_until(under_way, until)))
+    }
+
+    async fn revoking(&self, under_way: &UnderWay) -> Step {
+        let (old, new) = self.places.old_and_new(under_way.old_version.as_deref()).await?;
+        let is_back = matches!((&old, &new), (Some(old), Some(new)) if new.holds(&old.value));
+        let mut new_version = under_way.new_version.clone();
+        if !is_back {
+            let value = |seen: &Option<Seen>| seen.as_ref().map(|seen| seen.value.clone());
+            let step = StepContext::of(&self.hold, self.name, under_way, value(&old), value(&new));
+            let rest = self.hold.during(self.limit(), self.rotator.revoke(&step)).await?;
+            if let (Some(rest), Some(new)) = (rest, new)
+                && !new.holds(&rest)
+                && (new_version.is_none() || token(new.version.as_ref()) == new_version)
+            {
+                self.hold.check()?;
+                if let Written::Done(now) = self.places.target.write(Some(&new), &rest, Change::Keep).await? {
+                    new_version = token(now.version.as_ref());
+                }
+            }
+        }
+        self.clear_previous().await?;
+        let ended = if is_back { Ended::Superseded } else { Ended::Completed };
+        let outcome = match ended {
+            Ended::Superseded => Outcome::Superseded,
+            _ => Outcome::Completed {
+                version: version(new_version.as_deref()),
+            },
+        };
+        self.end(ended, new_version).await?;
+        Ok(Next::Rest(outcome))
+    }
+
+    async fn rolling_back(&self, under_way: &UnderWay) -> Step {
+        let (current, slot) = join(self.places.target.read(), self.places.pending.read()).await;
+        let (current, slot) = (current?, slot?);
+        let new = match slot::filled(slot.as_ref()) {
+            Some(value) => Some(value.clone()),
+            // What was to come back is known before it was put into the slot.
+            None if under_way.reverse => {
+                let source = self.places.old(under_way.source.as_deref()).await?;
+                source.map(|source| source.value)
+            }
+            None => None,
+        };
+        // If somebody made the new value current by hand, it must stay valid.
+        let is_current = matches!((&current, &new), (Some(current), Some(new)) if current.holds(new));
+        if !is_current {
+            let old = current.map(|current| current.value);
+            let step = StepContext::of(&self.hold, self.name, under_way, old, new);
+            self.hold.during(self.limit(), self.rotator.rollback(&step)).await?;
+        }
+        slot::empty(&self.places.pending, &self.hold).await?;
+        self.clear_previous().await?;
+        let (ended, outcome) = match is_current {
+            true => (Ended::Superseded, Outcome::Superseded),
+            false => (Ended::RolledBack, Outcome::RolledBack),
+        };
+        self.end(ended, None).await?;
+        Ok(Next::Rest(outcome))
+    }
+
+    async fn clear_previous(&self) -> Result<()> {
+        match &self.places.previous {
+            Some(previous) => slot::empty(previous, &self.hold).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn before_switch(&self, under_way: &UnderWay) -> Result<StepContext<'_>, Trouble> {
+        let values = match self.remembered() {
+            Some(values) => values,
+            None => {
+                let (current, slot) = self.look(under_way).await?;
+                let pending = slot::filled(slot.as_ref()).ok_or_else(vanished)?.clone();
+                let values = Values { current, pending };
+                self.remember(values.clone());
+                values
+            }
+        };
+        let Values { current, pending } = values;
+        Ok(StepContext::of(
+            &self.hold,
+            self.name,
+            under_way,
+            Some(current.value),
+            Some(pending),
+        ))
+    }
+
+    /// The current value, which must be the one from the beginning, and the slot of the pending one.
+    async fn look(&self, under_way: &UnderWay) -> Result<(Seen, Option<Seen>), Trouble> {
+        let (current, slot) = join(self.places.target.read(), self.places.pending.read()).await;
+        let current = current?.ok_or_else(|| Trouble::Foreign(absent(self.name)))?;
+        self.is_as_it_was(under_way, &current)?;
+        Ok((current, slot?))
+    }
+
+    fn is_as_it_was(&self, under_way: &UnderWay, current: &Seen) -> Result<(), Trouble> {
+        let now = token(current.version.as_ref());
+        if under_way.old_version.is_some() && now != under_way.old_version {
+            return Err(changed_by_others());
+        }
+        Ok(())
+    }
+
+    async fn after_switch(&self, under_way: &UnderWay) -> Result<StepContext<'_>> {
+        let (old, new) = self.places.old_and_new(under_way.old_version.as_deref()).await?;
+        let value = |seen: Option<Seen>| seen.map(|seen| seen.value);
+        Ok(StepContext::of(&self.hold, self.name, under_way, value(old), value(new)))
+    }
+
+    fn expiry(&self) -> Change<std::time::SystemTime> {
+        match self.rotation.options.expires_after {
+            Some(time) => Change::Set(self.rotation.clock.system_now() + time),
+            None => Change::Keep,
+        }
+    }
+}
+
+fn changed_by_others() -> Trouble {
+    Trouble::Foreign(
+        Error::new(ErrorKind::Conflict, "somebody else changed the secret during its rotation")
+            .with_hint("what they wrote stays; rotate again if that was not the intention"),
+    )
+}
+
+fn vanished() -> Error {
+    Error::new(
+        ErrorKind::Corrupt,
+        "the pending value of the rotation has vanished from the store",
+    )
+}

@@ -1,0 +1,11 @@
+//! The engine against doubles of stores and of the systems that secrets are for.
+#![expect(clippy::unwrap_used, reason = "a test that fails panics")]
+
+mod crash;
+mod fencing;
+mod flow;
+mod leases;
+mod runner;
+mod stores;
+mod systems;
+mod world;
