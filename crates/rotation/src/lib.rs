@@ -1,12 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod drain;
+mod generator;
 mod hold;
 mod journal;
 mod names;
 mod options;
 mod phase;
 mod place;
+mod recipe;
 mod rotation;
 mod rotator;
 mod run;
@@ -15,10 +17,12 @@ mod status;
 mod steps;
 
 pub use drain::Drain;
+pub use generator::Generator;
 pub use journal::Ended;
 pub use names::is_reserved;
 pub use options::RotationOptions;
 pub use phase::Phase;
+pub use recipe::{Alphabet, CharacterClass, Recipe};
 pub use rotation::Rotation;
 pub use rotator::{Rotator, StepContext};
 pub use status::{LastStatus, Outcome, Status, UnderWayStatus};
