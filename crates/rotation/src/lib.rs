@@ -6,6 +6,7 @@ mod hold;
 mod journal;
 mod names;
 mod options;
+mod orders;
 mod phase;
 mod place;
 mod recipe;

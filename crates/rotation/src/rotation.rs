@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use futures_util::future::join;
 use keyfob_core::{
-    Actor, Clock, DeleteOptions, Environment, Error, ErrorKind, Result, Secret, SecretName, SecretStore, SystemClock, Version,
-    VersionSelector,
+    Actor, Clock, DeleteMode, DeleteOptions, Environment, Error, ErrorKind, Metadata, Result, Secret, SecretName, SecretStore,
+    SystemClock, Version, VersionSelector, with_reason,
 };
 
 use crate::drain::Drain;
@@ -13,10 +13,11 @@ use crate::hold::{self, Terms};
 use crate::journal::{Ended, Last};
 use crate::names::Names;
 use crate::options::RotationOptions;
+use crate::orders::nothing_to_go_back_to;
 use crate::phase::Phase;
 use crate::place::{Place, Seen};
 use crate::rotator::Rotator;
-use crate::run::{Run, absent, nothing_to_go_back_to};
+use crate::run::{Run, absent, reason, version};
 use crate::slot;
 use crate::status::{Outcome, Status};
 
@@ -159,7 +160,7 @@ impl Rotation {
     /// `Corrupt` for a damaged journal; those of the store.
     pub async fn status(&self, name: &SecretName) -> Result<Status> {
         let places = self.places(name)?;
-        let (journal, _) = hold::read(&places.journal, name).await?;
+        let (journal, _) = with_reason(reason(self, "status")?, hold::read(&places.journal, name)).await?;
         Ok(journal.into())
     }
 
@@ -171,16 +172,19 @@ impl Rotation {
     pub async fn previous(&self, name: &SecretName) -> Result<Secret> {
         let none = || Error::new(ErrorKind::NotFound, "no earlier value is valid").with("name", name.as_str());
         let places = self.places(name)?;
-        let (journal, _) = hold::read(&places.journal, name).await?;
-        let under_way = journal.under_way.ok_or_else(none)?;
-        if !matches!(under_way.phase, Phase::Finishing | Phase::Grace) {
-            return Err(none());
-        }
-        let seen = places.old(under_way.old_version.as_deref()).await?.ok_or_else(none)?;
-        let mut metadata = keyfob_core::Metadata::new(name.clone(), Arc::clone(&self.store.info().scheme));
-        metadata.version = under_way.old_version.map(Version::new).transpose()?;
-        metadata.expires_at = seen.expires_at;
-        Ok(Secret::new(seen.value, metadata))
+        let reading = async {
+            let (journal, _) = hold::read(&places.journal, name).await?;
+            let under_way = journal.under_way.ok_or_else(none)?;
+            if !matches!(under_way.phase, Phase::Finishing | Phase::Grace) {
+                return Err(none());
+            }
+            let seen = places.old(under_way.old_version.as_deref()).await?.ok_or_else(none)?;
+            let mut metadata = Metadata::new(name.clone(), Arc::clone(&self.store.info().scheme));
+            metadata.version = version(under_way.old_version.as_deref());
+            metadata.expires_at = seen.expires_at;
+            Ok(Secret::new(seen.value, metadata))
+        };
+        with_reason(reason(self, "previous")?, reading).await
     }
 
     /// Deletes the journal and the empty places of a secret that is rotated no longer.
@@ -191,23 +195,30 @@ impl Rotation {
     /// `Conflict` while a rotation is under way. Those of the store.
     pub async fn forget(&self, name: &SecretName) -> Result<()> {
         let places = self.places(name)?;
-        let (journal, _) = hold::read(&places.journal, name).await?;
-        if let Some(under_way) = journal.under_way {
-            return Err(Error::new(ErrorKind::Conflict, "a rotation of the secret is under way")
-                .with("name", name.as_str())
-                .with("phase", under_way.phase.as_str())
-                .with_hint("bring it to its end, or roll it back"));
-        }
-        for place in [Some(&places.pending), places.previous.as_ref(), Some(&places.journal)]
-            .into_iter()
-            .flatten()
-        {
-            match place.store.delete(&place.name, &DeleteOptions::default()).await {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
+        let forgetting = async {
+            let (journal, _) = hold::read(&places.journal, name).await?;
+            if let Some(under_way) = journal.under_way {
+                return Err(Error::new(ErrorKind::Conflict, "a rotation of the secret is under way")
+                    .with("name", name.as_str())
+                    .with("phase", under_way.phase.as_str())
+                    .with_hint("bring it to its end, or roll it back"));
             }
-        }
-        Ok(())
+            // For good where that is possible: what could be restored would keep its name from being used. The journal last:
+            // without it nobody would know of the others.
+            let all = [Some(&places.pending), places.previous.as_ref(), Some(&places.journal)];
+            for place in all.into_iter().flatten() {
+                let mode = match place.can().delete_permanent {
+                    true => DeleteMode::Permanent,
+                    false => DeleteMode::StoreDefault,
+                };
+                match place.store.delete(&place.name, &DeleteOptions { mode }).await {
+                    Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(())
+        };
+        with_reason(reason(self, "forget")?, forgetting).await
     }
 
     /// The places of `name`, if they can be used as a rotation needs.

@@ -8,7 +8,7 @@ use keyfob_core::ErrorKind;
 use keyfob_rotation::{Outcome, Rotation};
 
 use crate::runner::{Fault, Runner};
-use crate::stores::{Kind, SharedStore};
+use crate::stores::Kind;
 use crate::systems::SystemKind;
 use crate::world::{World, grace, name};
 
@@ -106,12 +106,7 @@ async fn a_store_that_cant_compare_needs_another_one_for_the_lease_or_a_promise(
         let world = World::new(kind, SystemKind::Keys);
         let runner = Runner::new([]);
         let rotator = world.rotator(&runner);
-        let store = SharedStore::new(
-            kind,
-            Arc::clone(&world.memory),
-            Arc::clone(&runner),
-            Arc::clone(&rotator.witness),
-        );
+        let store = world.store(&runner);
         let rotation = Rotation::new(store).clock(Arc::new(world.clock)).options(grace(0));
         let error = rotation.rotate(&name(), &rotator).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);

@@ -90,6 +90,11 @@ impl System {
         }
     }
 
+    /// Somebody else's key.
+    pub(crate) fn also_accepts(&self, value: &str) {
+        self.state.lock().unwrap().accepted.insert(value.to_owned(), value.to_owned());
+    }
+
     /// What is there, but for the fencing number.
     pub(crate) fn snapshot(&self) -> String {
         let state = self.state.lock().unwrap();

@@ -1,10 +1,13 @@
 //! A store, a system, time, and what must be true of them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
-use keyfob_core::{Clock, ListOptions, MemoryStore, PageRequest, PutRequest, SecretName, SecretStore, VirtualClock};
+use keyfob_core::{
+    Clock, DeleteOptions, ListOptions, MemoryStore, PageRequest, PutRequest, SecretName, SecretStore, VirtualClock,
+};
 use keyfob_rotation::{Rotation, RotationOptions, is_reserved};
 
 use crate::runner::Runner;
@@ -31,10 +34,15 @@ struct Eyes {
     memory: Arc<MemoryStore>,
     system: Arc<System>,
     seen: Mutex<Vec<String>>,
+    /// Whether the test has deleted the secret.
+    is_gone: AtomicBool,
 }
 
 impl Witness for Eyes {
     fn look(&self, after: &str) {
+        if self.is_gone.load(Ordering::Relaxed) {
+            return;
+        }
         let secret = current(&self.memory, &name()).expect("the secret can always be read");
         let value = secret.value.expose_str().expect("text");
         if self.system.kind.has_no_gap() && !self.system.accepts(value) {
@@ -60,6 +68,7 @@ impl World {
                 memory: Arc::clone(&memory),
                 system: Arc::clone(&system),
                 seen: Mutex::default(),
+                is_gone: AtomicBool::new(false),
             }),
             memory,
             journals: Arc::new(MemoryStore::new()),
@@ -68,22 +77,24 @@ impl World {
         }
     }
 
+    /// One runner's handle of the store.
+    pub(crate) fn store(&self, runner: &Arc<Runner>) -> Arc<dyn SecretStore> {
+        self.handle(self.kind, &self.memory, runner)
+    }
+
+    fn handle(&self, kind: Kind, memory: &Arc<MemoryStore>, runner: &Arc<Runner>) -> Arc<dyn SecretStore> {
+        let witness = Arc::clone(&self.witness) as Arc<dyn Witness>;
+        SharedStore::new(kind, Arc::clone(memory), Arc::clone(runner), witness)
+    }
+
     pub(crate) fn rotation(&self, runner: &Arc<Runner>, holder: &str, options: RotationOptions) -> Rotation {
-        let store = |kind, memory: &Arc<MemoryStore>| -> Arc<dyn SecretStore> {
-            SharedStore::new(
-                kind,
-                Arc::clone(memory),
-                Arc::clone(runner),
-                Arc::clone(&self.witness) as Arc<dyn Witness>,
-            )
-        };
-        let rotation = Rotation::new(store(self.kind, &self.memory))
+        let rotation = Rotation::new(self.store(runner))
             .clock(Arc::new(self.clock))
             .holder(holder)
             .options(options);
         match self.kind.compares() {
             true => rotation,
-            false => rotation.journals(store(Kind::Full, &self.journals), "double/"),
+            false => rotation.journals(self.handle(Kind::Full, &self.journals, runner), "double/"),
         }
     }
 
@@ -100,6 +111,13 @@ impl World {
     pub(crate) fn value(&self) -> String {
         let secret = current(&self.memory, &name()).expect("the secret can always be read");
         secret.value.expose_str().unwrap().to_owned()
+    }
+
+    /// Somebody deletes the secret.
+    pub(crate) fn delete(&self) {
+        self.witness.is_gone.store(true, Ordering::Relaxed);
+        let (name, options) = (name(), DeleteOptions::default());
+        self.memory.delete(&name, &options).now_or_never().unwrap().unwrap();
     }
 
     /// The versions of a name, newest first.
@@ -145,6 +163,11 @@ impl World {
         if !strays.is_empty() {
             return Err(format!("{} values are accepted that nobody should use", strays.len()));
         }
+        self.quiet()
+    }
+
+    /// What a rotation left in the store that should not be there once it is over.
+    pub(crate) fn quiet(&self) -> Result<(), String> {
         for memory in [&self.memory, &self.journals] {
             let page = memory.list(&ListOptions::default()).now_or_never().unwrap().unwrap();
             for item in page.items {
