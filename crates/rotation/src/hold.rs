@@ -94,7 +94,7 @@ impl Hold {
         journal.revision += 1;
         journal.lease = Some(lease(&terms, ends));
         entry(&mut journal)?;
-        match place.write(seen.as_ref(), &journal.text()?, Change::Keep).await? {
+        match place.write(seen.as_ref(), &journal.text()?, Change::Keep, &|| Ok(())).await? {
             Written::Done(now) => Ok(Self {
                 secret: secret.clone(),
                 fence: journal.fence,
@@ -186,7 +186,8 @@ impl Hold {
             let ends = Ends::after(self.terms.time, self.clock.as_ref());
             journal.revision += 1;
             journal.lease = keep.then(|| lease(&self.terms, ends));
-            match self.place.write(state.seen.as_ref(), &journal.text()?, Change::Keep).await? {
+            let (seen, text) = (state.seen.as_ref(), journal.text()?);
+            match self.place.write(seen, &text, Change::Keep, &|| Ok(())).await? {
                 Written::Done(now) => {
                     *state = State {
                         journal,

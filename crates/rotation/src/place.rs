@@ -8,8 +8,11 @@ use keyfob_core::{
     SecretValue, Version, VersionSelector,
 };
 
-/// How often a write whose answer was lost, and that was not done, is sent again.
-const TRIES: u32 = 3;
+/// How often a write is sent whose answer was lost, or that met the token of another secret's change, without being done.
+const TRIES: u32 = 5;
+
+/// Says no when nothing may be written any more.
+pub(crate) type Guard<'a> = dyn Fn() -> Result<()> + Send + Sync + 'a;
 
 /// A name in a store.
 #[derive(Debug, Clone)]
@@ -86,28 +89,33 @@ impl Place {
     /// Writes `value` if what was `seen` still stands there. A lost answer is settled by reading, so `value` must not have
     /// been written there by anybody else.
     ///
-    /// Atomic where the store compares. Elsewhere what stands there is read and compared right before the write.
+    /// Atomic where the store compares. Elsewhere what stands there is read and compared right before the write. `guard` is asked
+    /// before every request that could write something: on a store without versions the same bytes count as unchanged, and only
+    /// the guard knows whether they are there again.
     ///
     /// # Errors
-    /// Those of the store; `Timeout` when the outcome could not be found out.
+    /// Those of the store and of the guard; `Timeout` when the outcome could not be found out.
     pub(crate) async fn write(
         &self,
         seen: Option<&Seen>,
         value: &SecretValue,
         expires_at: Change<SystemTime>,
+        guard: &Guard<'_>,
     ) -> Result<Written> {
+        let mut seen = seen.cloned();
         let mut trial = 1;
         loop {
-            let mode = match self.precondition(seen) {
+            let mode = match self.precondition(seen.as_ref()) {
                 Some(mode) => mode,
                 None => {
                     let now = self.read().await?;
-                    if !is_same(seen, now.as_ref()) {
+                    if !self.is_same(seen.as_ref(), now.as_ref()) {
                         return Ok(outcome(now, value));
                     }
                     PutMode::Upsert
                 }
             };
+            guard()?;
             let mut request = PutRequest::new(value.clone()).mode(mode);
             request.expires_at = expires_at.clone();
             let error = match self.store.put(&self.name, request).await {
@@ -129,13 +137,26 @@ impl Place {
             }
             // A refusal too may be the answer to a repetition of what a layer below had already done.
             let now = self.read().await.map_err(|_| unsettled(&error))?;
-            if !is_same(seen, now.as_ref()) {
+            if !self.is_same(seen.as_ref(), now.as_ref()) {
                 return Ok(outcome(now, value));
             }
-            if is_refusal || trial == TRIES {
+            // One file or object with many secrets may have one token for all of them.
+            let has_new_token = version(now.as_ref()) != version(seen.as_ref());
+            if (is_refusal && !has_new_token) || trial == TRIES {
                 return Err(error);
             }
+            seen = now;
             trial += 1;
+        }
+    }
+
+    /// Whether nothing has changed: by the tokens of versions where a store keeps versions, and elsewhere by the bytes.
+    fn is_same(&self, seen: Option<&Seen>, now: Option<&Seen>) -> bool {
+        match (seen, now) {
+            (None, None) => true,
+            (Some(seen), Some(now)) if self.can().versions => seen.version == now.version,
+            (Some(seen), Some(now)) => seen.holds(&now.value),
+            _ => false,
         }
     }
 
@@ -164,14 +185,6 @@ fn outcome(now: Option<Seen>, value: &SecretValue) -> Written {
     }
 }
 
-/// Whether nothing has changed: by the tokens of versions, and by the bytes where a store has none.
-fn is_same(seen: Option<&Seen>, now: Option<&Seen>) -> bool {
-    match (seen, now) {
-        (None, None) => true,
-        (Some(seen), Some(now)) => match (&seen.version, &now.version) {
-            (Some(seen), Some(now)) => seen == now,
-            _ => seen.holds(&now.value),
-        },
-        _ => false,
-    }
+fn version(seen: Option<&Seen>) -> Option<&Version> {
+    seen.and_then(|seen| seen.version.as_ref())
 }

@@ -52,8 +52,9 @@ pub trait Rotator: Send + Sync + fmt::Debug {
     /// Makes the system no longer accept [`old`](StepContext::old_value). It can be missing where the store has let go of it.
     ///
     /// Returns a value that becomes current in the place of [`new`](StepContext::new_value), where that one still holds a part of the
-    /// old one: a set of keys without the old key. The engine writes it if nobody else has changed the secret since. When the
-    /// step is repeated, `new` may be the returned value already: then return `None`, or the same again.
+    /// old one: a set of keys without the old key. `new_value` is what is current now, also when somebody else wrote it since the
+    /// rotation, or when the step is repeated and it is the returned value already: where there is nothing to cut out, return
+    /// `None` or the same again.
     async fn revoke(&self, step: &StepContext<'_>) -> Result<Option<SecretValue>>;
 
     /// Makes the system accept [`old`](StepContext::old_value), which is current and stays so, and not the new value.

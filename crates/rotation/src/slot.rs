@@ -30,9 +30,8 @@ pub(crate) async fn empty(slot: &Place, hold: &Hold) -> Result<()> {
         if seen.as_ref().is_some_and(|seen| seen.holds(&value)) {
             return Ok(());
         }
-        // Between reading and writing: what was read while the lease was ours is no longer there once another has it.
-        hold.check()?;
-        match slot.write(seen.as_ref(), &value, Change::Keep).await? {
+        // Asked between reading and writing: what was read while the lease was ours is no longer there once another has it.
+        match slot.write(seen.as_ref(), &value, Change::Keep, &|| hold.check()).await? {
             Written::Done(_) => return Ok(()),
             Written::Lost(now) => seen = now,
         }
@@ -42,8 +41,7 @@ pub(crate) async fn empty(slot: &Place, hold: &Hold) -> Result<()> {
 
 /// Puts a value into the slot, unless one is in it. Returns what is in it.
 pub(crate) async fn fill(slot: &Place, seen: Option<&Seen>, value: &SecretValue, hold: &Hold) -> Result<SecretValue> {
-    hold.check()?;
-    match slot.write(seen, value, Change::Keep).await? {
+    match slot.write(seen, value, Change::Keep, &|| hold.check()).await? {
         Written::Done(now) => Ok(now.value),
         Written::Lost(now) => match filled(now.as_ref()) {
             Some(value) => Ok(value.clone()),

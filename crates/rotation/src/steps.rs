@@ -59,7 +59,12 @@ impl Run<'_> {
     }
 
     async fn creating(&self, under_way: &UnderWay) -> Step {
-        let (current, slot) = self.look(under_way).await?;
+        let (current, slot) = self.look().await?;
+        self.has_same_version(under_way, &current)?;
+        if !under_way.reverse {
+            // First, so that whatever is made is made from the value that is kept.
+            self.keep_previous(&current, None).await?;
+        }
         let pending = match slot::filled(slot.as_ref()) {
             Some(value) => value.clone(),
             None => {
@@ -67,6 +72,10 @@ impl Run<'_> {
                 slot::fill(&self.places.pending, slot.as_ref(), &value, &self.hold).await?
             }
         };
+        if under_way.reverse {
+            // Last, because what comes back is taken from the place that the other value is put into.
+            self.keep_previous(&current, Some(&pending)).await?;
+        }
         self.remember(Values { current, pending });
         self.turn(Phase::Setting, |_| ()).await?;
         Ok(Next::On)
@@ -111,27 +120,29 @@ impl Run<'_> {
 
     /// Makes the pending value current. Whatever came of an earlier try, it is done once.
     pub(crate) async fn switching(&self, under_way: &UnderWay) -> Step {
-        let Values { current, pending } = match self.remembered() {
+        let Values { current, pending } = match self.remembered().filter(|_| self.places.previous.is_none()) {
             Some(values) => values,
             None => {
-                let (current, slot) = join(self.places.target.read(), self.places.pending.read()).await;
-                Values {
-                    current: current?.ok_or_else(|| Trouble::Foreign(absent(self.name)))?,
-                    pending: slot::filled(slot?.as_ref()).ok_or_else(vanished)?.clone(),
-                }
+                let (current, slot) = self.look().await?;
+                let pending = slot::filled(slot.as_ref()).ok_or_else(vanished)?.clone();
+                Values { current, pending }
             }
         };
         let now = if current.holds(&pending) {
             current
         } else {
-            self.is_as_it_was(under_way, &current)?;
-            self.keep_previous(&current, &pending).await?;
+            self.is_as_it_was(under_way, &current).await?;
             if !self.places.target.can().put_match {
                 // Nothing but the lease keeps a late run from writing here, so be sure of it right before.
                 self.hold.enter(|_| ()).await?;
             }
-            self.hold.check()?;
-            match self.places.target.write(Some(&current), &pending, self.expiry()).await? {
+            let expiry = self.expiry();
+            match self
+                .places
+                .target
+                .write(Some(&current), &pending, expiry, &|| self.hold.check())
+                .await?
+            {
                 Written::Done(now) => now,
                 Written::Lost(_) => return Err(changed_by_others()),
             }
@@ -142,22 +153,22 @@ impl Run<'_> {
         Ok(Next::On)
     }
 
-    /// On a store without versions: puts the value aside that is about to be replaced.
-    async fn keep_previous(&self, current: &Seen, pending: &SecretValue) -> Result<(), Trouble> {
+    /// On a store without versions: puts the value aside that will be replaced, over `replaces` if that is still there. It is also
+    /// what tells later whether the current value is still the same, since tokens there may change with another secret, or be
+    /// missing.
+    async fn keep_previous(&self, current: &Seen, replaces: Option<&SecretValue>) -> Result<(), Trouble> {
         let Some(previous) = &self.places.previous else {
             return Ok(());
         };
         let kept = previous.read().await?;
-        if kept.as_ref().is_some_and(|kept| kept.holds(&current.value)) {
-            return Ok(());
+        match slot::filled(kept.as_ref()) {
+            Some(value) if current.holds(value) => return Ok(()),
+            Some(value) if replaces.is_some_and(|replaces| replaces.expose_secret() == value.expose_secret()) => {}
+            Some(_) => return Err(changed_by_others()),
+            None => {}
         }
-        // Without versions' tokens only what is kept tells whether the current value is still the one from the beginning.
-        let is_another = |kept: &SecretValue| kept.expose_secret() != pending.expose_secret();
-        if current.version.is_none() && slot::filled(kept.as_ref()).is_some_and(is_another) {
-            return Err(changed_by_others());
-        }
-        self.hold.check()?;
-        match previous.write(kept.as_ref(), &current.value, Change::Keep).await? {
+        let guard = || self.hold.check();
+        match previous.write(kept.as_ref(), &current.value, Change::Keep, &guard).await? {
             Written::Done(_) => Ok(()),
             Written::Lost(_) => Err(Trouble::Failed(Error::new(
                 ErrorKind::Conflict,
@@ -201,10 +212,9 @@ impl Run<'_> {
             let rest = self.hold.during(self.limit(), self.rotator.revoke(&step)).await?;
             if let (Some(rest), Some(new)) = (rest, new)
                 && !new.holds(&rest)
-                && (new_version.is_none() || token(new.version.as_ref()) == new_version)
             {
-                self.hold.check()?;
-                if let Written::Done(now) = self.places.target.write(Some(&new), &rest, Change::Keep).await? {
+                let guard = || self.hold.check();
+                if let Written::Done(now) = self.places.target.write(Some(&new), &rest, Change::Keep, &guard).await? {
                     new_version = token(now.version.as_ref());
                 }
             }
@@ -261,7 +271,8 @@ impl Run<'_> {
         let values = match self.remembered() {
             Some(values) => values,
             None => {
-                let (current, slot) = self.look(under_way).await?;
+                let (current, slot) = self.look().await?;
+                self.is_as_it_was(under_way, &current).await?;
                 let pending = slot::filled(slot.as_ref()).ok_or_else(vanished)?.clone();
                 let values = Values { current, pending };
                 self.remember(values.clone());
@@ -278,20 +289,32 @@ impl Run<'_> {
         ))
     }
 
-    /// The current value, which must be the one from the beginning, and the slot of the pending one.
-    async fn look(&self, under_way: &UnderWay) -> Result<(Seen, Option<Seen>), Trouble> {
+    /// The current value, and the slot of the pending one.
+    async fn look(&self) -> Result<(Seen, Option<Seen>), Trouble> {
         let (current, slot) = join(self.places.target.read(), self.places.pending.read()).await;
         let current = current?.ok_or_else(|| Trouble::Foreign(absent(self.name)))?;
-        self.is_as_it_was(under_way, &current)?;
         Ok((current, slot?))
     }
 
-    fn is_as_it_was(&self, under_way: &UnderWay, current: &Seen) -> Result<(), Trouble> {
-        let now = token(current.version.as_ref());
-        if under_way.old_version.is_some() && now != under_way.old_version {
-            return Err(changed_by_others());
+    /// Whether the current value is the one from the beginning.
+    async fn is_as_it_was(&self, under_way: &UnderWay, current: &Seen) -> Result<(), Trouble> {
+        let Some(previous) = &self.places.previous else {
+            return self.has_same_version(under_way, current);
+        };
+        let kept = previous.read().await?;
+        let kept = slot::filled(kept.as_ref()).ok_or_else(vanished)?;
+        match current.holds(kept) {
+            true => Ok(()),
+            false => Err(changed_by_others()),
         }
-        Ok(())
+    }
+
+    fn has_same_version(&self, under_way: &UnderWay, current: &Seen) -> Result<(), Trouble> {
+        let is_same = self.places.previous.is_some() || token(current.version.as_ref()) == under_way.old_version;
+        match is_same {
+            true => Ok(()),
+            false => Err(changed_by_others()),
+        }
     }
 
     async fn after_switch(&self, under_way: &UnderWay) -> Result<StepContext<'_>> {

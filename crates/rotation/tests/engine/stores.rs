@@ -1,11 +1,12 @@
 //! Stores of every kind, by what they can do, over memory.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
 use keyfob_core::{
-    Capabilities, DeleteOptions, GetOptions, GetRequest, Health, ListOptions, MemoryStore, Metadata, Page, PageRequest,
-    PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, VersionInfo, async_trait,
+    Capabilities, DeleteOptions, Error, ErrorKind, GetOptions, GetRequest, Health, ListOptions, MemoryStore, Metadata, Page,
+    PageRequest, PutMode, PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, Version, VersionInfo, async_trait,
 };
 
 use crate::runner::Runner;
@@ -17,6 +18,9 @@ pub(crate) enum Kind {
     Full,
     /// Kubernetes, `.env` files: compare and set, no history.
     Unversioned,
+    /// A hand-written `.env` file, one Kubernetes object for many secrets: compare and set, no history, and a token that changes with
+    /// every secret in it.
+    OneToken,
     /// Google: history, create, no comparing.
     CreateOnly,
     /// Azure: history, nothing atomic.
@@ -30,11 +34,11 @@ impl Kind {
 
     /// Whether what a late run writes is refused by the store itself.
     pub(crate) fn compares(self) -> bool {
-        matches!(self, Self::Full | Self::Unversioned)
+        matches!(self, Self::Full | Self::Unversioned | Self::OneToken)
     }
 
     pub(crate) fn has_versions(self) -> bool {
-        !matches!(self, Self::Unversioned | Self::Bare)
+        !matches!(self, Self::Unversioned | Self::OneToken | Self::Bare)
     }
 
     fn capabilities(self) -> Capabilities {
@@ -52,6 +56,8 @@ pub(crate) struct SharedStore {
     kind: Kind,
     info: StoreInfo,
     memory: Arc<MemoryStore>,
+    /// How many writes there were: the token of `OneToken`.
+    writes: Arc<AtomicU64>,
     runner: Arc<Runner>,
     /// Looks at the world after every write.
     witness: Arc<dyn Witness>,
@@ -63,20 +69,47 @@ pub(crate) trait Witness: Send + Sync + std::fmt::Debug {
 }
 
 impl SharedStore {
-    pub(crate) fn new(kind: Kind, memory: Arc<MemoryStore>, runner: Arc<Runner>, witness: Arc<dyn Witness>) -> Arc<Self> {
+    pub(crate) fn new(
+        kind: Kind,
+        (memory, writes): (Arc<MemoryStore>, Arc<AtomicU64>),
+        runner: Arc<Runner>,
+        witness: Arc<dyn Witness>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             kind,
             info: StoreInfo::new("double", "this test", kind.capabilities()),
             memory,
+            writes,
             runner,
             witness,
         })
     }
 
     fn shown(&self, metadata: &mut Metadata) {
-        if self.kind == Kind::Bare {
-            metadata.version = None;
+        match self.kind {
+            Kind::Bare => metadata.version = None,
+            Kind::OneToken => metadata.version = Some(self.token()),
+            _ => {}
         }
+    }
+
+    fn token(&self) -> Version {
+        Version::from(self.writes.load(Ordering::Relaxed))
+    }
+
+    async fn write(&self, name: &SecretName, mut request: PutRequest) -> Result<Metadata> {
+        if self.kind == Kind::OneToken
+            && let PutMode::Match(expected) = &request.mode
+        {
+            if *expected != self.token() {
+                return Err(Error::new(ErrorKind::Conflict, "something in the file has changed"));
+            }
+            request.mode = PutMode::Upsert;
+        }
+        let mut metadata = self.memory.put(name, request).await?;
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        self.shown(&mut metadata);
+        Ok(metadata)
     }
 }
 
@@ -109,8 +142,7 @@ impl SecretStore for SharedStore {
         self.info.capabilities.check_put(name, &request)?;
         let what = format!("put {name} {:?}", request.mode);
         let effect = async {
-            let mut metadata = self.memory.put(name, request).await?;
-            self.shown(&mut metadata);
+            let metadata = self.write(name, request).await?;
             self.witness.look(name.as_str());
             Ok(metadata)
         };

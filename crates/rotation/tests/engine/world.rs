@@ -1,6 +1,6 @@
 //! A store, a system, time, and what must be true of them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +25,7 @@ pub(crate) struct World {
     pub(crate) journals: Arc<MemoryStore>,
     pub(crate) system: Arc<System>,
     pub(crate) clock: VirtualClock,
+    writes: Arc<AtomicU64>,
     witness: Arc<Eyes>,
 }
 
@@ -71,6 +72,7 @@ impl World {
                 is_gone: AtomicBool::new(false),
             }),
             memory,
+            writes: Arc::default(),
             journals: Arc::new(MemoryStore::new()),
             system,
             clock: VirtualClock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000)),
@@ -84,7 +86,8 @@ impl World {
 
     fn handle(&self, kind: Kind, memory: &Arc<MemoryStore>, runner: &Arc<Runner>) -> Arc<dyn SecretStore> {
         let witness = Arc::clone(&self.witness) as Arc<dyn Witness>;
-        SharedStore::new(kind, Arc::clone(memory), Arc::clone(runner), witness)
+        let shared = (Arc::clone(memory), Arc::clone(&self.writes));
+        SharedStore::new(kind, shared, Arc::clone(runner), witness)
     }
 
     pub(crate) fn rotation(&self, runner: &Arc<Runner>, holder: &str, options: RotationOptions) -> Rotation {
