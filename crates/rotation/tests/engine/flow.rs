@@ -1,7 +1,7 @@
 //! What a rotation does when nothing goes wrong, and when a step fails.
 
 use keyfob_core::ErrorKind;
-use keyfob_rotation::{Ended, Outcome, Phase};
+use keyfob_rotation::{Ended, Generator, Outcome, Phase, Recipe};
 
 use crate::runner::Runner;
 use crate::stores::Kind;
@@ -127,6 +127,35 @@ async fn rollback_during_grace_brings_the_old_value_back_and_revokes_the_new_one
             assert!(world.value() == first, "{kind:?} {system:?}");
             assert!(system == SystemKind::KeySet || !world.system.accepts(&newer));
             world.at_rest().unwrap();
+        }
+    }
+}
+
+/// The README says these numbers.
+#[tokio::test(start_paused = true)]
+async fn a_rotation_costs_so_many_requests() {
+    for (kind, rotate, resume, idle) in [(Kind::Full, 17, 7, 1), (Kind::Unversioned, 22, 9, 1)] {
+        let world = World::new(kind, SystemKind::KeySet);
+        let (first, second, third) = (Runner::new([]), Runner::new([]), Runner::new([]));
+        let rotator = Generator::new(Recipe::uuid());
+        world
+            .rotation(&first, "me", grace(600))
+            .rotate(&name(), &rotator)
+            .await
+            .unwrap();
+        world.pass(601).await;
+        world
+            .rotation(&second, "me", grace(600))
+            .resume(&name(), &rotator)
+            .await
+            .unwrap();
+        world
+            .rotation(&third, "me", grace(600))
+            .resume(&name(), &rotator)
+            .await
+            .unwrap();
+        for (runner, expected) in [(first, rotate), (second, resume), (third, idle)] {
+            assert_eq!(runner.calls(), expected, "{kind:?}: {:?}", runner.trail.lock().unwrap());
         }
     }
 }
