@@ -15,7 +15,8 @@ async fn what_others_write_to_kubernetes_is_soon_read_through_every_layer() {
     for kind in [Kind::KubernetesObjects, Kind::KubernetesKeys] {
         let test = "what_others_write_to_kubernetes_is_soon_read_through_every_layer";
         let Some(place) = kind.open(test).await else { return };
-        let (other, application) = (place.store().await, application(&place).await);
+        let (other, manager) = (place.store().await, application(&place).build().await.unwrap());
+        let application = manager.store().await.unwrap();
         let name = SecretName::new("a").unwrap();
         other.put(&name, PutRequest::new("kfcanary-thefirst")).await.unwrap();
         let read = || async { application.get(&name, &GetOptions::default()).await.unwrap() };
@@ -33,7 +34,7 @@ async fn what_others_write_to_kubernetes_is_soon_read_through_every_layer() {
             assert!(begin.elapsed() < SOON, "the old value is still read");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        drop(application);
+        drop((application, manager));
         other.delete(&name, &keyfob::DeleteOptions::default()).await.unwrap();
         place.clean_up().await;
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use keyfob::{
     Actor, AuditLayer, CacheLayer, CacheTimes, Failover, FailoverOptions, FailoverWrites, Layer, LayerSettings, LimitLayer,
-    MemoryAudit, MetricsLayer, RetryLayer, SecretManager, SecretStore, TraceLayer,
+    MemoryAudit, MetricsLayer, Result, RetryLayer, SecretManager, SecretManagerBuilder, SecretStore, TraceLayer,
 };
 use keyfob_audit::{FileAudit, FileAuditOptions, PublicKey, SigningKey, verify};
 
@@ -47,23 +47,24 @@ pub(crate) const STACKS: [Stack; 10] = [
 /// A store under its layers.
 pub(crate) struct Laid {
     pub(crate) store: Arc<dyn SecretStore>,
-    audit: Option<Audited>,
+    records: Option<Records>,
     /// The second one of a list.
     second: Option<Place>,
 }
 
-/// Where records go.
-struct Audited {
+/// What is recorded of a run.
+struct Records {
     memory: Arc<MemoryAudit>,
-    file: Arc<FileAudit>,
-    directory: PathBuf,
+    log: PathBuf,
     key: PublicKey,
+    /// Ends what writes the log.
+    close: Box<dyn FnOnce() -> Result<()> + Send>,
 }
 
 impl Stack {
     /// Lays it over the store of a place; `None`, told, when there is no such server.
     pub(crate) async fn lay(self, kind: Kind, place: &Place) -> Option<Laid> {
-        let (mut audit, mut second) = (None, None);
+        let (mut records, mut second) = (None, None);
         let store = match self {
             Self::Nothing => place.store().await,
             Self::Cache => CacheLayer::new(times()).layer(place.store().await),
@@ -79,20 +80,28 @@ impl Stack {
                 let place_of_second = second.insert(kind.open("a_second_store_of_a_kind").await?);
                 list(place.store().await, place_of_second.store().await, FailoverWrites::Replicate)
             }
-            Self::Audit => audit.insert(Audited::begin(place)).over(place.store().await),
-            Self::Everything => audit.insert(Audited::begin(place)).over(application(place).await),
+            Self::Audit => {
+                let (store, kept) = Records::of(place.store().await, place);
+                records = Some(kept);
+                store
+            }
+            Self::Everything => {
+                let (store, kept) = Records::of_application(place).await;
+                records = Some(kept);
+                store
+            }
         };
-        Some(Laid { store, audit, second })
+        Some(Laid { store, records, second })
     }
 }
 
 impl Laid {
     /// Looks at what was kept of the run.
     pub(crate) async fn close(self) {
-        let Self { store, audit, second } = self;
+        let Self { store, records, second } = self;
         drop(store);
-        if let Some(audit) = audit {
-            audit.end();
+        if let Some(records) = records {
+            records.end();
         }
         if let Some(second) = second {
             second.clean_up().await;
@@ -100,31 +109,37 @@ impl Laid {
     }
 }
 
-impl Audited {
-    fn begin(place: &Place) -> Self {
-        let (directory, signing) = (place.path("audit"), SigningKey::generate().unwrap());
+impl Records {
+    /// The audit layer alone.
+    fn of(store: Arc<dyn SecretStore>, place: &Place) -> (Arc<dyn SecretStore>, Self) {
+        let (log, signing, memory) = audit_log(place);
         let key = signing.public_key();
-        Self {
-            memory: Arc::new(MemoryAudit::new(100)),
-            file: Arc::new(FileAudit::open(FileAuditOptions::new(&directory, signing)).unwrap()),
-            directory,
-            key,
-        }
+        let file = Arc::new(FileAudit::open(FileAuditOptions::new(&log, signing)).unwrap());
+        let layer = AuditLayer::new(Actor::default()).sink(memory.clone()).sink(file.clone());
+        let close = Box::new(move || file.close());
+        (layer.layer(store), Self { memory, log, key, close })
     }
 
-    fn over(&self, store: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
-        let (memory, file) = (Arc::clone(&self.memory), Arc::clone(&self.file));
-        AuditLayer::new(Actor::default()).sink(memory).sink(file).layer(store)
+    async fn of_application(place: &Place) -> (Arc<dyn SecretStore>, Self) {
+        let (log, signing, memory) = audit_log(place);
+        let key = signing.public_key();
+        let mut settings = patient();
+        settings.audit.directory = Some(log.clone());
+        let manager = application(place).layers(settings).audit_sink(memory.clone());
+        let manager = manager.build().await.unwrap();
+        let store = manager.store().await.unwrap();
+        let close = Box::new(move || manager.close_audit());
+        (store, Self { memory, log, key, close })
     }
 
     /// Every record was in both places, and none holds a value.
     fn end(self) {
-        self.file.close().unwrap();
-        let log = verify(&self.directory, &[self.key], &[]).unwrap();
+        (self.close)().unwrap();
+        let log = verify(&self.log, &[self.key], &[]).unwrap();
         assert_eq!(log.finding, None);
         assert!(log.accesses > 100, "{log:?}");
         assert_eq!(log.accesses + log.lost, self.memory.total(), "{log:?}");
-        for entry in std::fs::read_dir(&self.directory).unwrap() {
+        for entry in std::fs::read_dir(&self.log).unwrap() {
             let text = std::fs::read(entry.unwrap().path()).unwrap();
             assert!(
                 !String::from_utf8_lossy(&text).contains("kfcanary-"),
@@ -134,13 +149,17 @@ impl Audited {
     }
 }
 
-/// The store as an application has it that names it first and another one after it.
-pub(crate) async fn application(place: &Place) -> Arc<dyn SecretStore> {
+/// The directory of a log, the key that stands beside it, and the last records in memory.
+fn audit_log(place: &Place) -> (PathBuf, SigningKey, Arc<MemoryAudit>) {
+    let key = SigningKey::create_file(place.path("audit.key")).unwrap();
+    (place.path("audit"), key, Arc::new(MemoryAudit::new(100)))
+}
+
+/// An application that names the store first and another one after it.
+pub(crate) fn application(place: &Place) -> SecretManagerBuilder {
     let stores = format!("{},{}", place.url, place.standby());
     let environment = place.environment.clone().var("SECRET_PROVIDER", stores).build();
-    let builder = SecretManager::builder().environment(environment).layers(patient());
-    let manager = builder.trace_names(true).build().await.unwrap();
-    manager.store().await.unwrap()
+    SecretManager::builder().environment(environment).trace_names(true)
 }
 
 /// The defaults, but for how long a store may take: the machine does much else at the same time.
