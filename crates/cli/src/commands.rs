@@ -143,8 +143,8 @@ pub(crate) enum Command {
     #[command(hide = true)]
     GenerateDocs(generate_docs::Args),
     /// What stands between `keyfob run --watch` and the command that it starts
-    #[command(hide = true)]
-    StartCommand(start::Args),
+    #[command(name = "start-command", hide = true)]
+    Start(start::Args),
 }
 
 /// Runs a command.
@@ -172,6 +172,6 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Completions(args) => args.run(context),
         Command::Man(args) => args.run(context),
         Command::GenerateDocs(args) => args.run(context),
-        Command::StartCommand(args) => args.run(context),
+        Command::Start(args) => args.run(context),
     }
 }

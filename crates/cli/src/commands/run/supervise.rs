@@ -69,7 +69,9 @@ impl Supervisor<'_> {
         // Before the command is there, so that neither its end nor a signal is missed.
         let mut signals = Signals::listen(forwarded.chain([Signal::CHILD])).map_err(failed)?;
         let mut orphans = Orphans::new();
-        let mut started = self.start(first, own_group)?;
+        let mut started = self.start(&first, own_group)?;
+        // The command has the values now; nobody else needs them.
+        drop(first);
         let mut stopping: Option<Stopping> = None;
         loop {
             let deadline = stopping.as_ref().and_then(|stopping| stopping.deadline);
@@ -87,7 +89,7 @@ impl Supervisor<'_> {
                         // As with a container whose first process has ended.
                         started.signal_all(Signal::KILL);
                         started.reap().map_err(failed)?;
-                        started = self.start(next, own_group)?;
+                        started = self.start(&next, own_group)?;
                     }
                     signal => {
                         if let Some(stopping) = &mut stopping && ENDING.contains(&signal) {
@@ -143,7 +145,7 @@ impl Supervisor<'_> {
         })
     }
 
-    fn start(&self, finished: Finished, own_group: bool) -> Result<Started, Failure> {
+    fn start(&self, finished: &Finished, own_group: bool) -> Result<Started, Failure> {
         Started::start(self.command, &finished.variables, own_group).map_err(failed)
     }
 }
