@@ -60,7 +60,8 @@ async fn what_one_application_has_read_another_finds_until_the_command_writes() 
 
     // The command, which caches nothing.
     sandbox.write("new", NEW);
-    let mut command = sandbox.keyfob(["--store", "dotenv:app.env", "set", "DB", "--file", "new"]);
+    let store = format!("dotenv:{}", path.display());
+    let mut command = sandbox.keyfob(["--store", &store, "set", "DB", "--from-file", "new"]);
     let output = command.envs(variables).output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     let third = application(&path, &variables).await.unwrap();
