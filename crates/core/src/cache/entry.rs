@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crate::cache::table::Purpose;
+use crate::cache::timer::ROUGHLY;
 use crate::cache::times::CacheTimes;
 use crate::error::{Error, Result};
 use crate::options::GetOptions;
@@ -16,7 +17,8 @@ use crate::secret::{Freshness, Metadata, Secret};
 pub(super) struct Entry {
     /// Says `Freshness::Cache` already, so that a hit shares it as it is. The error is always `NotFound`.
     pub(super) answer: Result<Secret>,
-    /// Until this moment, in nanoseconds of the timer, nothing needs to be looked at but the reader's own `max_age`.
+    /// Until this moment, in nanoseconds of the timer, nothing needs to be looked at but the reader's own `max_age`, even if
+    /// the time is only known roughly.
     plain_until: u64,
     /// Whether it was handed out since the eviction looked at it last.
     pub(super) used: AtomicBool,
@@ -163,15 +165,21 @@ impl Entry {
         now < self.dead_at(options) && self.rest.expires_at.is_none_or(|expires| of_day() < expires)
     }
 
+    /// The answer to a read where it's so fresh that a rough time shows it, [`Timer::roughly`](super::timer::Timer).
+    pub(super) fn found_plainly(&self, options: &GetOptions, roughly: Duration) -> Option<Found> {
+        if options.max_age.is_some() || nanoseconds(roughly) >= self.plain_until {
+            return None;
+        }
+        self.touch();
+        Some(Found {
+            answer: self.answer.clone(),
+            refresh: false,
+            stale_age: None,
+        })
+    }
+
     /// The answer to a read without waiting for the store, if there is one.
     pub(super) fn found(&self, options: &GetOptions, now: Duration, of_day: impl FnOnce() -> SystemTime) -> Option<Found> {
-        if options.max_age.is_none() && nanoseconds(now) < self.plain_until {
-            return Some(Found {
-                answer: self.answer.clone(),
-                refresh: false,
-                stale_age: None,
-            });
-        }
         if !self.is_alive(options, now, of_day) {
             return None;
         }
@@ -277,7 +285,7 @@ impl Rest {
         if self.expires_at.is_some() {
             return 0;
         }
-        nanoseconds(self.refresh_at.min(self.fresh_until))
+        nanoseconds(self.refresh_at.min(self.fresh_until).saturating_sub(ROUGHLY))
     }
 }
 

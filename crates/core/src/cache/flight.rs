@@ -181,7 +181,7 @@ impl Flying {
         if shared.is_empty() {
             return;
         }
-        let begun = self.table.earliest();
+        let begun = self.table.now();
         let reads: Vec<SharedRead<'_>> = shared.iter().map(|leg| self.legs[*leg].read()).collect();
         let answers = level.cache.find(&reads).await;
         for (leg, SharedAnswer { found, permit }) in shared.iter().zip(answers) {

@@ -135,11 +135,6 @@ impl Table {
         self.level.as_ref()
     }
 
-    /// A moment that is not after now.
-    pub(super) fn earliest(&self) -> Duration {
-        self.settings.timer.earliest()
-    }
-
     pub(super) fn meters(&self) -> &Meters {
         &self.meters
     }
@@ -155,41 +150,42 @@ impl Table {
 
     /// The answer from memory, if there is one. At most one caller is told to refresh it.
     pub(super) fn find(&self, name: &SecretName, options: &GetOptions) -> Option<Found> {
-        self.find_and(name, options, |_, _| ()).map(|(found, ())| found)
+        let roughly = self.settings.timer.roughly();
+        let found = self.look(name, &options.version, |entry| {
+            entry
+                .found_plainly(options, roughly)
+                .or_else(|| self.found(entry, options, self.now()))
+        })?;
+        self.meters.found(&found);
+        Some(found)
     }
 
     /// The same for a batch, whose other answers may have to be waited for: and from when on it may not be handed out.
     pub(super) fn find_until(&self, name: &SecretName, options: &GetOptions) -> Option<(Found, Duration)> {
-        self.find_and(name, options, |entry, now| {
-            entry.gone_at(options, now, || self.settings.timer.of_day())
-        })
+        let now = self.now();
+        let (found, until) = self.look(name, &options.version, |entry| {
+            let found = self.found(entry, options, now)?;
+            Some((found, entry.gone_at(options, now, || self.settings.timer.of_day())))
+        })?;
+        self.meters.found(&found);
+        Some((found, until))
     }
 
-    fn find_and<T>(
-        &self,
-        name: &SecretName,
-        options: &GetOptions,
-        also: impl FnOnce(&Entry, Duration) -> T,
-    ) -> Option<(Found, T)> {
-        let now = self.settings.timer.latest();
-        let found = self.look(name, &options.version, |entry| {
-            let mut found = entry.found(options, now, || self.settings.timer.of_day())?;
-            entry.touch();
-            found.refresh = found.refresh && entry.begin_refresh();
-            Some((found, also(entry, now)))
-        })?;
-        self.meters.found(&found.0);
+    fn found(&self, entry: &Entry, options: &GetOptions, now: Duration) -> Option<Found> {
+        let mut found = entry.found(options, now, || self.settings.timer.of_day())?;
+        entry.touch();
+        found.refresh = found.refresh && entry.begin_refresh();
         Some(found)
     }
 
-    /// A moment that is not before now.
+    /// A moment of the timer.
     pub(super) fn now(&self) -> Duration {
-        self.settings.timer.latest()
+        self.settings.timer.now()
     }
 
     /// What may stand in for an answer that the store could not give, with an error of this kind.
     pub(super) fn cover(&self, name: &SecretName, options: &GetOptions, kind: ErrorKind) -> Option<Secret> {
-        let now = self.settings.timer.latest();
+        let now = self.now();
         let (secret, stale_age) = self.look(name, &options.version, |entry| {
             entry.touch();
             entry.cover(options, now, || self.settings.timer.of_day())
@@ -213,7 +209,7 @@ impl Table {
         take_off: impl FnOnce(Vec<Wanted>) -> Call,
     ) -> (Vec<Begun>, Option<Call>) {
         let mut ledger = self.ledger();
-        let (earliest, latest) = (self.settings.timer.earliest(), self.settings.timer.latest());
+        let now = self.now();
         let mut wanted: Vec<Wanted> = Vec::new();
         let mut places: HashMap<&GetRequest, usize> = HashMap::new();
         let begun = requests.iter().map(|request| {
@@ -224,8 +220,8 @@ impl Table {
             if shared
                 && purpose == Purpose::Answer
                 && let Some((found, until)) = self.look(name, &options.version, |entry| {
-                    let found = entry.found(options, latest, || self.settings.timer.of_day())?;
-                    Some((found, entry.gone_at(options, latest, || self.settings.timer.of_day())))
+                    let found = entry.found(options, now, || self.settings.timer.of_day())?;
+                    Some((found, entry.gone_at(options, now, || self.settings.timer.of_day())))
                 })
             {
                 self.meters.found(&found);
@@ -233,7 +229,7 @@ impl Table {
             }
             let most = options.max_age.map_or(times.ttl, |age| age.min(times.ttl));
             let under_way = ledger.flights.get(name).and_then(|flights| flights.get(&options.version));
-            let joined = under_way.and_then(|flight| flight.join(latest, most, self.level.is_some()));
+            let joined = under_way.and_then(|flight| flight.join(now, most, self.level.is_some()));
             if shared && let Some((call, place)) = joined {
                 if purpose == Purpose::Answer {
                     self.meters.joined();
@@ -256,7 +252,7 @@ impl Table {
                     name: name.clone(),
                     version: options.version.clone(),
                     number: ledger.last_flight,
-                    asked_at: earliest,
+                    asked_at: now,
                     most,
                 }
             });
@@ -328,7 +324,7 @@ impl Table {
         if known.is_some_and(|known| known >= asked_at) {
             return None;
         }
-        let (now, of_day) = (self.settings.timer.latest(), || self.settings.timer.of_day());
+        let (now, of_day) = (self.now(), || self.settings.timer.of_day());
         let answer = entry.serves(options, purpose, now, of_day);
         let until = entry.gone_at(options, now, of_day);
         let is_registered = if answer.is_some() {
@@ -353,7 +349,7 @@ impl Table {
     pub(super) fn forget(&self, name: &SecretName) {
         // Before the flights: one that begins afterwards sees it.
         if let Some(level) = &self.level {
-            level.disbelieve(name, self.settings.timer.latest());
+            level.disbelieve(name, self.now());
         }
         let mut ledger = self.ledger();
         ledger.flights.remove(name);
@@ -371,7 +367,7 @@ impl Table {
     /// Forgets all names for which `which` holds.
     pub(super) fn forget_where(&self, which: impl Fn(&SecretName) -> bool) {
         if let Some(level) = &self.level {
-            level.disbelieve_all(self.settings.timer.latest());
+            level.disbelieve_all(self.now());
         }
         let mut ledger = self.ledger();
         ledger.flights.retain(|name, _| !which(name));
@@ -391,7 +387,7 @@ impl Table {
     fn keep(&self, ledger: &mut Ledger, ticket: &Ticket, mut entry: Entry) {
         self.remove(ledger, ticket);
         let ring = ledger.ring(&entry);
-        if !ring.fits(entry.bytes()) || entry.is_dead(self.settings.timer.latest()) {
+        if !ring.fits(entry.bytes()) || entry.is_dead(self.now()) {
             return;
         }
         ring.make_room(entry.bytes(), |place, spare| self.turn(place, spare));
@@ -446,7 +442,7 @@ impl Table {
     /// Leaves the store alone for a while, but for those who have nothing.
     fn pause(&self, ticket: &Ticket, retry_after: Option<Duration>) {
         let pause = retry_after.unwrap_or_default().max(self.settings.pause_after_error);
-        let next = self.settings.timer.latest().saturating_add(pause);
+        let next = self.now().saturating_add(pause);
         self.change(ticket, |entry| entry.end_refresh(Some(next)));
     }
 

@@ -3,50 +3,51 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+#[cfg(target_os = "linux")]
+use rustix::time::ClockId;
+
 use crate::clock::Clock;
 
-/// Tells the time for less than a look-up costs.
+/// Tells the time for less than a look-up costs, where it need not be exact.
 ///
-/// The machine's precise clock would be most of a hit, so ages are measured with the one that ticks every few
-/// milliseconds. It is read so that an age is never taken for less than it is: the moment of asking is rounded down,
-/// now is rounded up.
+/// The machine's precise clock would be a third of a hit, so a hit looks at the one that ticks every few milliseconds, and
+/// at the precise one only when it matters. The moment of asking is rounded down, so that an age is never taken for less
+/// than it is.
 ///
 /// Its moments begin with [`BEFORE`], so that what another machine was told before this one's clock began has one too.
 #[derive(Debug, Clone)]
 pub(super) enum Timer {
     #[cfg(target_os = "linux")]
-    Ticking {
-        /// From the last tick to the next, in moments of the timer.
-        to_latest: Duration,
-    },
+    Machine,
     Injected(Arc<dyn Clock>),
 }
+
+/// How much later it may be than [`Timer::roughly`] says: a tick, which comes late where a virtual processor has to wait.
+pub(super) const ROUGHLY: Duration = Duration::from_millis(500);
 
 impl Timer {
     /// The machine's clock.
     pub(super) fn machine() -> Self {
         #[cfg(target_os = "linux")]
-        return Self::Ticking {
-            to_latest: BEFORE + duration(rustix::time::clock_getres(rustix::time::ClockId::MonotonicCoarse)),
-        };
+        return Self::Machine;
         #[cfg(not(target_os = "linux"))]
         return Self::Injected(Arc::new(crate::clock::SystemClock::new()));
     }
 
-    /// A moment that is not after now.
-    pub(super) fn earliest(&self) -> Duration {
+    /// A moment that is not after now, and before it by less than [`ROUGHLY`].
+    pub(super) fn roughly(&self) -> Duration {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Ticking { .. } => ticked() + BEFORE,
-            Self::Injected(clock) => clock.now().saturating_add(BEFORE),
+            Self::Machine => read(ClockId::MonotonicCoarse),
+            Self::Injected(_) => self.now(),
         }
     }
 
-    /// A moment that is not before now.
-    pub(super) fn latest(&self) -> Duration {
+    /// Now.
+    pub(super) fn now(&self) -> Duration {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Ticking { to_latest } => ticked() + *to_latest,
+            Self::Machine => read(ClockId::Monotonic),
             Self::Injected(clock) => clock.now().saturating_add(BEFORE),
         }
     }
@@ -55,7 +56,7 @@ impl Timer {
     pub(super) fn of_day(&self) -> SystemTime {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Ticking { .. } => SystemTime::now(),
+            Self::Machine => SystemTime::now(),
             Self::Injected(clock) => clock.system_now(),
         }
     }
@@ -64,34 +65,28 @@ impl Timer {
 /// A hundred years.
 const BEFORE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
+/// The time since the machine started, which is never negative.
 #[cfg(target_os = "linux")]
-fn ticked() -> Duration {
-    duration(rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse))
-}
-
-/// A time since the machine started, which is never negative.
-#[cfg(target_os = "linux")]
-fn duration(time: rustix::time::Timespec) -> Duration {
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+fn read(clock: ClockId) -> Duration {
+    let time = rustix::time::clock_gettime(clock);
+    BEFORE + Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::SystemClock;
 
     #[test]
-    fn an_age_is_never_taken_for_less_than_it_is() {
+    fn a_rough_time_is_never_ahead() {
         let timer = Timer::machine();
-        let clock = SystemClock::new();
         for round in 0..2_000_u64 {
-            let asked_at = timer.earliest();
-            let asked = clock.now();
+            let roughly = timer.roughly();
             for _ in 0..round {
                 std::hint::spin_loop();
             }
-            let age = clock.now().saturating_sub(asked);
-            assert!(timer.latest() - asked_at >= age);
+            let now = timer.now();
+            assert!(roughly <= now);
+            assert!(timer.now() >= now);
         }
     }
 }
