@@ -8,8 +8,11 @@ use keyfob_core::{
     SecretValue, Version, VersionSelector,
 };
 
-/// How often a write is sent whose answer was lost, or that met the token of another secret's change, without being done.
-const TRIES: u32 = 5;
+/// How often a write is sent whose answer was lost, and that was not done.
+const TRIES: u32 = 3;
+
+/// How often a write is sent that met a token which another secret's change had moved. Each time somebody else got on.
+const MOVES: u32 = 100;
 
 /// Says no when nothing may be written any more.
 pub(crate) type Guard<'a> = dyn Fn() -> Result<()> + Send + Sync + 'a;
@@ -103,7 +106,7 @@ impl Place {
         guard: &Guard<'_>,
     ) -> Result<Written> {
         let mut seen = seen.cloned();
-        let mut trial = 1;
+        let (mut lost, mut moved) = (1, 1);
         loop {
             let mode = match self.precondition(seen.as_ref()) {
                 Some(mode) => mode,
@@ -141,12 +144,17 @@ impl Place {
                 return Ok(outcome(now, value));
             }
             // One file or object with many secrets may have one token for all of them.
-            let has_new_token = version(now.as_ref()) != version(seen.as_ref());
-            if (is_refusal && !has_new_token) || trial == TRIES {
+            let has_moved = version(now.as_ref()) != version(seen.as_ref());
+            let (count, most) = match (is_refusal, has_moved) {
+                (true, true) => (&mut moved, MOVES),
+                (true, false) => return Err(error),
+                (false, _) => (&mut lost, TRIES),
+            };
+            if *count == most {
                 return Err(error);
             }
+            *count += 1;
             seen = now;
-            trial += 1;
         }
     }
 
