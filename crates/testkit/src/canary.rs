@@ -20,7 +20,7 @@ pub(crate) struct Canary {
     forms: AhoCorasick,
     /// What each of them is called.
     names: Vec<&'static str>,
-    /// One of these stands in a list of decimal bytes. Few other texts have any.
+    /// As many of these as a window has bytes stand in a list of decimal bytes. Few other texts have so many.
     listed: AhoCorasick,
     /// The windows as lists of decimal bytes, which are sought in text without white space.
     lists: AhoCorasick,
@@ -67,9 +67,7 @@ impl Canary {
         if let Some(found) = self.forms.find(output) {
             return self.names.get(found.pattern().as_usize()).copied();
         }
-        if !self.listed.is_match(output) {
-            return None;
-        }
+        self.listed.find_iter(output).nth(WINDOW - 1)?;
         let dense: Vec<u8> = output.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
         self.lists.is_match(&dense).then_some("as a list of bytes")
     }
