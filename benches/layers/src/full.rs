@@ -124,14 +124,14 @@ fn audited(store: Arc<dyn SecretStore>, directory: &Path) -> Outcome<(Arc<dyn Se
 
 pub(crate) fn measure(report: &mut Report, fixture: &Fixture, peers: &[Peer], effort: Effort) -> Outcome {
     let place = tempfile::tempdir()?;
-    // A program has one recorder; the cache alone has no use for it.
-    metrics::set_global_recorder(AtomicRecorder)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let (cache, plain, logged, sink) = runtime.block_on(async {
-        let cache = cache_alone(fixture).await?;
+    let cache = runtime.block_on(cache_alone(fixture))?;
+    // A program has one recorder. The cache alone was made before, so that it tells nobody what it does.
+    metrics::set_global_recorder(AtomicRecorder)?;
+    let (plain, logged, sink) = runtime.block_on(async {
         let plain = Stack::warmed(facade(fixture).await?, fixture).await?;
         let (store, sink) = audited(facade(fixture).await?, place.path())?;
-        Ok::<_, Box<dyn std::error::Error>>((cache, plain, Stack::warmed(store, fixture).await?, sink))
+        Ok::<_, Box<dyn std::error::Error>>((plain, Stack::warmed(store, fixture).await?, sink))
     })?;
     let lost = move || match sink.lost() {
         0 => Ok(()),
