@@ -1,7 +1,6 @@
 //! The sinks of a manager, open.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 use keyfob_core::{
@@ -15,11 +14,11 @@ use super::AuditSettings;
 pub(crate) struct Audit {
     layer: AuditLayer,
     memory: Option<Arc<MemoryAudit>>,
-    #[cfg(feature = "audit")]
-    file: Option<Arc<keyfob_audit::FileAudit>>,
-    #[cfg(feature = "audit")]
-    stream: Option<Arc<keyfob_audit::StreamAudit>>,
+    closers: Vec<Closer>,
 }
+
+/// Ends a sink that has a thread, and says how many records it lost.
+type Closer = Box<dyn Fn() -> (Result<()>, u64) + Send + Sync>;
 
 impl Audit {
     /// Opens what `settings` say; `None` when nothing is recorded and nothing refused. Blocks for as long as the disk takes.
@@ -50,73 +49,9 @@ impl Audit {
         for sink in own {
             layer = layer.sink(sink.clone());
         }
-        Self::complete(layer, memory, settings, environment).map(Some)
-    }
-
-    #[cfg(feature = "audit")]
-    fn complete(
-        mut layer: AuditLayer,
-        memory: Option<Arc<MemoryAudit>>,
-        settings: &AuditSettings,
-        environment: &Environment,
-    ) -> Result<Self> {
-        use keyfob_audit::{Durability, FileAudit, FileAuditOptions, NameKey, SigningKey, StreamAudit};
-
-        if let Some(path) = &settings.name_key_file {
-            let key = NameKey::from_file(environment.absolute(path));
-            let key = key.map_err(|error| unusable("audit.name_key_file", "keyfob audit init --mask-names", path, error))?;
-            layer = layer.mask_names(move |name| key.mask(name));
-        }
-        let mut file = None;
-        if let (Some(directory), Some(path)) = (&settings.directory, settings.signing_key_file()) {
-            let key = SigningKey::from_file(environment.absolute(&path));
-            let key = key.map_err(|error| unusable("audit.key_file", "keyfob audit init", &path, error))?;
-            let mut options = FileAuditOptions::new(environment.absolute(directory), key)
-                .max_bytes(settings.max_bytes)
-                .max_age(settings.max_age);
-            if settings.durable {
-                options = options.durability(Durability::Durable);
-            }
-            if let Some(years) = settings.keep_years {
-                options = options.keep_years(years);
-            }
-            let opened = FileAudit::open(options).map_err(|error| error.with("setting", "audit.directory"))?;
-            file = Some(Arc::new(opened));
-        }
-        let stream = settings
-            .standard_error
-            .then(|| StreamAudit::stderr().map(Arc::new))
-            .transpose()?;
-        if let Some(file) = &file {
-            layer = layer.sink(file.clone());
-        }
-        if let Some(stream) = &stream {
-            layer = layer.sink(stream.clone());
-        }
-        Ok(Self {
-            layer,
-            memory,
-            file,
-            stream,
-        })
-    }
-
-    /// What this build can't do is an error, never left out.
-    #[cfg(not(feature = "audit"))]
-    fn complete(layer: AuditLayer, memory: Option<Arc<MemoryAudit>>, settings: &AuditSettings, _: &Environment) -> Result<Self> {
-        let wanted = [
-            ("audit.directory", settings.directory.is_some()),
-            ("audit.standard_error", settings.standard_error),
-            ("audit.name_key_file", settings.name_key_file.is_some()),
-        ];
-        match wanted.into_iter().find(|(_, is_set)| *is_set) {
-            Some((setting, _)) => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("this build does not have what `{setting}` asks for"),
-            )
-            .with_hint("the feature `audit` of the crate `keyfob` adds it")),
-            None => Ok(Self { layer, memory }),
-        }
+        let mut closers = Vec::new();
+        let layer = with_log(layer, &mut closers, settings, environment)?;
+        Ok(Some(Self { layer, memory, closers }))
     }
 
     /// Lays the records over a store at which the process acts as `identity`.
@@ -140,32 +75,82 @@ impl Audit {
     ///
     /// # Errors
     /// `Unavailable` when records were lost, and what the file system says.
-    #[cfg(feature = "audit")]
     pub(crate) fn close(&self) -> Result<()> {
-        let closed = [
-            self.file.as_ref().map_or(Ok(()), |file| file.close()),
-            self.stream.as_ref().map_or(Ok(()), |stream| stream.close()),
-        ];
-        let lost = self.file.as_ref().map_or(0, |file| file.lost()) + self.stream.as_ref().map_or(0, |stream| stream.lost());
-        if let Some(error) = closed.into_iter().find_map(Result::err) {
-            return Err(error);
+        let (mut failure, mut lost) = (None, 0);
+        for close in &self.closers {
+            let (closed, lost_there) = close();
+            failure = failure.or(closed.err());
+            lost += lost_there;
         }
-        if lost > 0 {
-            return Err(Error::new(ErrorKind::Unavailable, format!("{lost} audit records were lost"))
-                .with_hint("in durable mode (`audit.durable`) none is lost"));
+        match failure {
+            Some(error) => Err(error),
+            None if lost > 0 => Err(Error::new(ErrorKind::Unavailable, format!("{lost} audit records were lost"))
+                .with_hint("in durable mode (`audit.durable`) none is lost")),
+            None => Ok(()),
         }
-        Ok(())
     }
+}
 
-    #[cfg(not(feature = "audit"))]
-    pub(crate) fn close(&self) -> Result<()> {
-        Ok(())
+/// Adds what the crate of the log has: the log, records on standard error, masks of names.
+#[cfg(feature = "audit")]
+fn with_log(
+    mut layer: AuditLayer,
+    closers: &mut Vec<Closer>,
+    settings: &AuditSettings,
+    environment: &Environment,
+) -> Result<AuditLayer> {
+    use keyfob_audit::{Durability, FileAudit, FileAuditOptions, NameKey, SigningKey, StreamAudit};
+
+    if let Some(path) = &settings.name_key_file {
+        let key = NameKey::from_file(environment.absolute(path));
+        let key = key.map_err(|error| unusable("audit.name_key_file", "keyfob audit init --mask-names", path, error))?;
+        layer = layer.mask_names(move |name| key.mask(name));
+    }
+    if let (Some(directory), Some(path)) = (&settings.directory, settings.signing_key_file()) {
+        let key = SigningKey::from_file(environment.absolute(&path));
+        let key = key.map_err(|error| unusable("audit.key_file", "keyfob audit init", &path, error))?;
+        let mut options = FileAuditOptions::new(environment.absolute(directory), key)
+            .max_bytes(settings.max_bytes)
+            .max_age(settings.max_age);
+        if settings.durable {
+            options = options.durability(Durability::Durable);
+        }
+        if let Some(years) = settings.keep_years {
+            options = options.keep_years(years);
+        }
+        let opened = FileAudit::open(options).map_err(|error| error.with("setting", "audit.directory"))?;
+        let log = Arc::new(opened);
+        layer = layer.sink(log.clone());
+        closers.push(Box::new(move || (log.close(), log.lost())));
+    }
+    if settings.standard_error {
+        let stream = Arc::new(StreamAudit::stderr()?);
+        layer = layer.sink(stream.clone());
+        closers.push(Box::new(move || (stream.close(), stream.lost())));
+    }
+    Ok(layer)
+}
+
+/// What this build can't do is an error, never left out.
+#[cfg(not(feature = "audit"))]
+fn with_log(layer: AuditLayer, _: &mut Vec<Closer>, settings: &AuditSettings, _: &Environment) -> Result<AuditLayer> {
+    let wanted = [
+        ("audit.directory", settings.directory.is_some()),
+        ("audit.standard_error", settings.standard_error),
+        ("audit.name_key_file", settings.name_key_file.is_some()),
+    ];
+    match wanted.into_iter().find(|(_, is_set)| *is_set) {
+        Some((setting, _)) => {
+            let problem = format!("this build does not have what `{setting}` asks for");
+            Err(Error::new(ErrorKind::Unsupported, problem).with_hint("the feature `audit` of the crate `keyfob` adds it"))
+        }
+        None => Ok(layer),
     }
 }
 
 /// A key that a setting names and that can't be used.
 #[cfg(feature = "audit")]
-fn unusable(setting: &str, maker: &str, path: &Path, error: Error) -> Error {
+fn unusable(setting: &str, maker: &str, path: &std::path::Path, error: Error) -> Error {
     let hint = match (error.kind(), error.hint()) {
         (ErrorKind::NotFound, _) => format!("`{maker}` makes it"),
         (_, Some(hint)) => hint.to_owned(),

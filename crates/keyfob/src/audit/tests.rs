@@ -4,8 +4,7 @@ use std::sync::Arc;
 use keyfob_core::{AuditFilter, AuditOutcome, Environment, ErrorKind, Freshness, PutRequest, Reason, Verb, with_reason};
 use tempfile::TempDir;
 
-use super::AuditSettings;
-use crate::{LayerSettings, SecretManager, SelectOptions, Selection};
+use crate::{SecretManager, SelectOptions, Selection};
 
 const CANARY: &str = "kfcanary-audit77aa";
 
@@ -152,68 +151,74 @@ fn paths_of_the_project_stand_below_it() {
     }
 }
 
+/// What needs the crate of the log.
 #[cfg(feature = "audit")]
-#[test]
-fn the_log_of_a_manager_verifies_and_holds_no_value() {
-    block_on(async {
-        let (directory, fake) = place();
-        let (log, key_file) = (directory.path().join("audit"), directory.path().join("audit.key"));
-        let key = keyfob_audit::SigningKey::create_file(&key_file).unwrap();
-        let names = keyfob_audit::NameKey::create_file(directory.path().join("names.key")).unwrap();
-        let mut layers = LayerSettings::default();
-        layers.audit.directory = Some("audit".into());
-        layers.audit.durable = true;
-        layers.audit.name_key_file = Some("names.key".into());
-        let builder = SecretManager::builder().environment(fake.build()).layers(layers);
-        let manager = builder.build().await.unwrap();
-        manager.get("TOKEN").await.unwrap();
-        manager.get("MISSING").await.unwrap_err();
-        manager.close_audit().unwrap();
-        let error = manager.get("TOKEN").await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-
-        let seen = keyfob_audit::verify(&log, &[key.public_key()], &[]).unwrap();
-        assert!(seen.is_intact(), "{seen:?}");
-        assert_eq!((seen.accesses, seen.unsigned), (2, 0));
-        let text = std::fs::read_to_string(log.join("audit-00000001.jsonl")).unwrap();
-        assert!(!text.contains(CANARY) && !text.contains("TOKEN"), "{text}");
-        assert!(text.contains(&names.mask("TOKEN")) && text.contains(&names.mask("MISSING")));
-    });
-}
-
-#[cfg(feature = "audit")]
-#[test]
-fn a_log_that_can_not_be_written_is_an_error_that_names_the_setting() {
+mod log {
     use std::os::unix::fs::PermissionsExt as _;
 
-    block_on(async {
-        let (directory, fake) = place();
-        let with = |set: fn(&mut AuditSettings)| {
+    use super::super::AuditSettings;
+    use super::*;
+    use crate::LayerSettings;
+
+    #[test]
+    fn the_log_of_a_manager_verifies_and_holds_no_value() {
+        block_on(async {
+            let (directory, fake) = place();
+            let (log, key_file) = (directory.path().join("audit"), directory.path().join("audit.key"));
+            let key = keyfob_audit::SigningKey::create_file(&key_file).unwrap();
+            let names = keyfob_audit::NameKey::create_file(directory.path().join("names.key")).unwrap();
             let mut layers = LayerSettings::default();
-            set(&mut layers.audit);
-            let builder = SecretManager::builder().environment(fake.clone().build()).layers(layers);
-            async move { builder.build().await.unwrap_err() }
-        };
-        let told = |error: &keyfob_core::Error| format!("{error} {}", error.hint().unwrap_or_default());
-        let error = with(|audit| audit.directory = Some("audit".into())).await;
-        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-        assert!(
-            told(&error).contains("audit.key_file") && told(&error).contains("keyfob audit init"),
-            "{error:?}"
-        );
-        let error = with(|audit| {
-            audit.memory = 1;
-            audit.name_key_file = Some(".env".into());
-        })
-        .await;
-        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-        assert!(told(&error).contains("audit.name_key_file"), "{error:?}");
-        keyfob_audit::SigningKey::create_file(directory.path().join("audit.key")).unwrap();
-        let log = directory.path().join("audit");
-        std::fs::create_dir(&log).unwrap();
-        std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o777)).unwrap();
-        let error = with(|audit| audit.directory = Some("audit".into())).await;
-        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
-        assert!(told(&error).contains("audit.directory"), "{error:?}");
-    });
+            layers.audit.directory = Some("audit".into());
+            layers.audit.durable = true;
+            layers.audit.name_key_file = Some("names.key".into());
+            let builder = SecretManager::builder().environment(fake.build()).layers(layers);
+            let manager = builder.build().await.unwrap();
+            manager.get("TOKEN").await.unwrap();
+            manager.get("MISSING").await.unwrap_err();
+            manager.close_audit().unwrap();
+            let error = manager.get("TOKEN").await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+
+            let seen = keyfob_audit::verify(&log, &[key.public_key()], &[]).unwrap();
+            assert!(seen.is_intact(), "{seen:?}");
+            assert_eq!((seen.accesses, seen.unsigned), (2, 0));
+            let text = std::fs::read_to_string(log.join("audit-00000001.jsonl")).unwrap();
+            assert!(!text.contains(CANARY) && !text.contains("TOKEN"), "{text}");
+            assert!(text.contains(&names.mask("TOKEN")) && text.contains(&names.mask("MISSING")));
+        });
+    }
+
+    #[test]
+    fn a_log_that_can_not_be_written_is_an_error_that_names_the_setting() {
+        block_on(async {
+            let (directory, fake) = place();
+            let with = |set: fn(&mut AuditSettings)| {
+                let mut layers = LayerSettings::default();
+                set(&mut layers.audit);
+                let builder = SecretManager::builder().environment(fake.clone().build()).layers(layers);
+                async move { builder.build().await.unwrap_err() }
+            };
+            let told = |error: &keyfob_core::Error| format!("{error} {}", error.hint().unwrap_or_default());
+            let error = with(|audit| audit.directory = Some("audit".into())).await;
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(
+                told(&error).contains("audit.key_file") && told(&error).contains("keyfob audit init"),
+                "{error:?}"
+            );
+            let error = with(|audit| {
+                audit.memory = 1;
+                audit.name_key_file = Some(".env".into());
+            })
+            .await;
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(told(&error).contains("audit.name_key_file"), "{error:?}");
+            keyfob_audit::SigningKey::create_file(directory.path().join("audit.key")).unwrap();
+            let log = directory.path().join("audit");
+            std::fs::create_dir(&log).unwrap();
+            std::fs::set_permissions(&log, std::fs::Permissions::from_mode(0o777)).unwrap();
+            let error = with(|audit| audit.directory = Some("audit".into())).await;
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(told(&error).contains("audit.directory"), "{error:?}");
+        });
+    }
 }

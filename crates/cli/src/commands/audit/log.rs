@@ -31,7 +31,7 @@ impl LogArgs {
     /// The directory.
     pub(super) fn directory(&self, context: &Context) -> Result<PathBuf, Failure> {
         if let Some(directory) = &self.directory {
-            return Ok(directory.clone());
+            return Ok(context.environment().absolute(directory));
         }
         let configured = settings(context)?.directory;
         configured.ok_or_else(|| {
@@ -50,10 +50,10 @@ impl KeyArgs {
             return Ok(self.public_key.iter().map(|file| public_key(file)).collect::<Result<_>>()?);
         }
         let mut settings = settings(context)?;
-        if let Some(directory) = &log.directory
-            && settings.directory.as_ref() != Some(directory)
-        {
-            settings.directory = Some(directory.clone());
+        let directory = log.directory(context)?;
+        // The key that is set is that of the log that is set.
+        if settings.directory.as_ref() != Some(&directory) {
+            settings.directory = Some(directory);
             settings.key_file = None;
         }
         let beside = settings.signing_key_file().map(|file| public_key_file(&file));
