@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{AuditReceipt, AuditRecord, AuditSink, Clock, Error, ErrorKind, Result, SystemClock};
+use keyfob_core::{AuditReceipt, AuditRecord, AuditSink, Clock, Result, SystemClock};
 
 use crate::keys::SigningKey;
 use crate::log::{Log, Rules};
-use crate::queue::{Keeper, Promise, Queue};
+use crate::queue::{Promise, Queue};
+use crate::writer::Writer;
 
 /// Keeps records in a tamper-evident log: files of JSON lines in a directory of its own. FORMAT.md describes them.
 ///
@@ -31,7 +32,7 @@ pub struct FileAudit {
 #[non_exhaustive]
 pub enum Durability {
     /// An access waits until its record is on the disk (`fdatasync`), and fails as
-    /// [`Unavailable`](ErrorKind::Unavailable) when it can't be brought there; so do all accesses while the log is known not
+    /// [`Unavailable`](keyfob_core::ErrorKind::Unavailable) when it can't be brought there; so do all accesses while the log is known not
     /// to be writable, until a record gets through again. Many records share one sync.
     Durable,
     /// An access never waits. Records that come faster than they can be written, and those that the disk does not take, are
@@ -158,13 +159,7 @@ impl FileAudit {
         };
         let log = Log::open(rules, options.clock.system_now())?;
         let is_durable = options.durability == Durability::Durable;
-        let writer = Writer {
-            log,
-            signed_at: options.clock.now(),
-            clock: options.clock,
-            interval: options.checkpoint_interval,
-            is_durable,
-        };
+        let writer = Writer::new(log, options.clock, options.checkpoint_interval, is_durable);
         let promise = Promise {
             is_durable,
             most: options.queue,
@@ -197,47 +192,4 @@ impl AuditSink for FileAudit {
     fn ready(&self) -> Result<()> {
         self.queue.ready()
     }
-}
-
-struct Writer {
-    log: Log,
-    clock: Arc<dyn Clock>,
-    interval: Duration,
-    /// When the last signature was made, as far as is known here.
-    signed_at: Duration,
-    is_durable: bool,
-}
-
-impl Keeper for Writer {
-    fn keep(&mut self, records: &[Arc<AuditRecord>], lost: u64) -> Result<()> {
-        let now = self.clock.system_now();
-        self.log.append(records, lost, now, self.is_durable).map_err(unavailable)
-    }
-
-    fn tick(&mut self) -> Result<()> {
-        let now = self.clock.now();
-        if self.log.unsigned() == 0 {
-            self.signed_at = now;
-        } else if now.saturating_sub(self.signed_at) >= self.interval {
-            // Also when it fails, so that it is not tried again with every batch.
-            self.signed_at = now;
-            self.log.checkpoint(self.clock.system_now())?;
-        }
-        Ok(())
-    }
-
-    fn close(&mut self) -> Result<()> {
-        self.log.checkpoint(self.clock.system_now())
-    }
-}
-
-/// Whatever is wrong with the log: to accesses it is not there.
-fn unavailable(error: Error) -> Error {
-    if error.kind() == ErrorKind::Unavailable {
-        return error;
-    }
-    let hint = error.hint().unwrap_or("see to the directory of the audit log").to_owned();
-    Error::new(ErrorKind::Unavailable, "the audit log can't be written to")
-        .with_hint(hint)
-        .with_source(error)
 }

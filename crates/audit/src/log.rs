@@ -11,10 +11,12 @@ use aws_lc_rs::digest::{SHA256, digest};
 use data_encoding::HEXLOWER;
 use keyfob_core::{AuditRecord, Result};
 
+use crate::chain::{Batch, Chain};
 use crate::keys::{SigningKey, log_id};
-use crate::line::{Access, Event, FORMAT, Hash, Line, body, seal, sign};
+use crate::line::{Access, Event, Hash, Line};
 use crate::permissions::{failed, prepare_directory};
 use crate::segment::{Found, Lock, beginning, damaged, ending, next_line, numbers, open_to_append, open_to_read, path_of};
+use crate::writer::Kept;
 
 /// How a log is kept.
 pub(crate) struct Rules {
@@ -40,25 +42,12 @@ pub(crate) struct Log {
 /// The last file, and where the chain ends.
 #[derive(Clone)]
 struct Tail {
-    log: Arc<str>,
     number: u64,
     file: Arc<File>,
     length: u64,
     began: SystemTime,
-    every: u64,
-    seq: u64,
-    hash: Hash,
-    /// Lines after the last signature.
-    unsigned: u64,
+    chain: Chain,
     is_end: bool,
-}
-
-/// Lines that are to be added.
-struct Batch<'l> {
-    key: &'l SigningKey,
-    now: SystemTime,
-    tail: Tail,
-    text: Vec<u8>,
 }
 
 impl Log {
@@ -81,45 +70,6 @@ impl Log {
         Ok(log)
     }
 
-    /// Adds a gap if records were lost, then the records, and with `sync` waits until the disk has them.
-    ///
-    /// If it fails, nothing was added.
-    pub(crate) fn append(&mut self, records: &[Arc<AuditRecord>], lost: u64, now: SystemTime, sync: bool) -> Result<()> {
-        self.locked(|log| {
-            let tail = log.tail_now(now)?;
-            let tail = log.rotate_if_due(tail, now)?;
-            let mut batch = log.batch(tail, now);
-            if lost > 0 {
-                batch.add(now, &Event::Gap { dropped: lost });
-            }
-            for record in records {
-                batch.add(record.time, &Event::Access(Box::new(Access::of(record))));
-            }
-            let (tail, text) = (batch.tail, batch.text);
-            log.tail = Some(log.write(tail, &text, sync)?);
-            Ok(())
-        })
-    }
-
-    /// Signs what was added since the last signature, if there is anything, and waits until the disk has it.
-    pub(crate) fn checkpoint(&mut self, now: SystemTime) -> Result<()> {
-        self.locked(|log| {
-            let tail = log.tail_now(now)?;
-            let mut batch = log.batch(tail, now);
-            if batch.tail.unsigned > 0 {
-                batch.checkpoint();
-            }
-            let (tail, text) = (batch.tail, batch.text);
-            log.tail = Some(log.write(tail, &text, true)?);
-            Ok(())
-        })
-    }
-
-    /// How many lines there are after the last signature.
-    pub(crate) fn unsigned(&self) -> u64 {
-        self.tail.as_ref().map_or(0, |tail| tail.unsigned)
-    }
-
     /// Does something while no other process touches the log. After a failure the end is looked for anew.
     fn locked(&mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let lock = self
@@ -129,26 +79,26 @@ impl Log {
         let _lock = Lock::take(&lock, false)?;
         let done = act(self);
         match &self.tail {
-            Some(tail) if done.is_ok() => self.known = (tail.seq, tail.hash),
+            Some(tail) if done.is_ok() => self.known = (tail.chain.seq, tail.chain.hash),
             _ => self.tail = None,
         }
         done
     }
 
-    fn batch(&self, tail: Tail, now: SystemTime) -> Batch<'_> {
+    fn batch(&self, tail: &Tail, now: SystemTime) -> Batch<'_> {
         Batch {
             key: &self.rules.key,
             now,
-            tail,
+            chain: tail.chain.clone(),
             text: Vec::new(),
         }
     }
 
-    /// Adds text to the last file. `tail` is the state after it.
-    fn write(&self, mut tail: Tail, text: &[u8], sync: bool) -> Result<Tail> {
+    /// Adds lines to the last file. `tail` is the state before.
+    fn write(&self, mut tail: Tail, batch: Batch<'_>, sync: bool) -> Result<Tail> {
         let before = tail.length;
         let write = || -> io::Result<()> {
-            (&*tail.file).write_all(text)?;
+            (&*tail.file).write_all(&batch.text)?;
             if sync {
                 tail.file.sync_data()?;
             }
@@ -162,7 +112,8 @@ impl Log {
             return Err(failed("write to the audit log", &path, source)
                 .with_hint("see to the disk: while the log can't be written, accesses that need a record fail"));
         }
-        tail.length += text.len() as u64;
+        tail.length += batch.text.len() as u64;
+        tail.chain = batch.chain;
         Ok(tail)
     }
 
@@ -174,7 +125,7 @@ impl Log {
         };
         if tail.is_end {
             // Whoever ended the file was killed before the next one began.
-            return self.begin_file(&tail.log, tail.number + 1, tail.seq, tail.hash, now);
+            return self.begin_file(tail.chain, tail.number + 1, now);
         }
         Ok(tail)
     }
@@ -186,7 +137,14 @@ impl Log {
             if self.known.0 > 0 {
                 return Err(damaged(directory, "all its files are gone"));
             }
-            return self.begin_file(&log_id()?.into(), 1, 0, Hash::NONE, now);
+            let chain = Chain {
+                log: log_id()?.into(),
+                every: self.rules.checkpoint_lines,
+                seq: 0,
+                hash: Hash::NONE,
+                unsigned: 0,
+            };
+            return self.begin_file(chain, 1, now);
         };
         let path = path_of(directory, number);
         let file = open_to_append(&path)?;
@@ -198,15 +156,17 @@ impl Log {
             return Err(damaged(&path, "records are gone that were there"));
         }
         let tail = Tail {
-            log: first.log.into(),
             number,
             file: Arc::new(file),
             length: end.whole,
             began: first.time,
-            every: first.every,
-            seq: end.seq,
-            hash: end.hash,
-            unsigned: end.unsigned.unwrap_or(first.every),
+            chain: Chain {
+                log: first.log.into(),
+                every: first.every,
+                seq: end.seq,
+                hash: end.hash,
+                unsigned: end.unsigned.unwrap_or(first.every),
+            },
             is_end: end.is_end,
         };
         self.mend(tail, &end.unfinished, now)
@@ -233,13 +193,14 @@ impl Log {
             match next_line(&mut reader, &mut left, &mut line).map_err(read)? {
                 Found::Line(length) => {
                     let parsed = Line::parse(&line).map_err(|problem| damaged(&path, problem))?;
-                    if parsed.seq != tail.seq + 1 || Hash::of(tail.hash, parsed.body) != parsed.hash {
+                    let chain = &mut tail.chain;
+                    if parsed.seq != chain.seq + 1 || Hash::of(chain.hash, parsed.body) != parsed.hash {
                         return Err(damaged(&path, "a new line does not continue the chain"));
                     }
-                    tail.seq = parsed.seq;
-                    tail.hash = parsed.hash;
+                    chain.seq = parsed.seq;
+                    chain.hash = parsed.hash;
                     tail.length += length;
-                    tail.unsigned = if parsed.signed.is_some() { 0 } else { tail.unsigned + 1 };
+                    chain.unsigned = if parsed.signed.is_some() { 0 } else { chain.unsigned + 1 };
                     tail.is_end = matches!(parsed.event, Event::End { .. });
                 }
                 Found::Nothing if tail.is_end => return self.find(now),
@@ -262,7 +223,7 @@ impl Log {
         if tail.is_end {
             return Ok(tail);
         }
-        let mut batch = self.batch(tail, now);
+        let mut batch = self.batch(&tail, now);
         batch.add(
             now,
             &Event::Repair {
@@ -270,8 +231,7 @@ impl Log {
                 sha256: HEXLOWER.encode(digest(&SHA256, unfinished).as_ref()).into(),
             },
         );
-        let (tail, text) = (batch.tail, batch.text);
-        self.write(tail, &text, true)
+        self.write(tail, batch, true)
     }
 
     fn rotate_if_due(&self, tail: Tail, now: SystemTime) -> Result<Tail> {
@@ -279,33 +239,28 @@ impl Log {
         if tail.length < self.rules.max_bytes && age < self.rules.max_age {
             return Ok(tail);
         }
-        let mut batch = self.batch(tail, now);
+        let mut batch = self.batch(&tail, now);
         batch.checkpoint();
-        let next = batch.tail.number + 1;
+        let next = tail.number + 1;
         batch.add(now, &Event::End { next });
-        let (tail, text) = (batch.tail, batch.text);
-        let tail = self.write(tail, &text, true)?;
-        let tail = self.begin_file(&tail.log, next, tail.seq, tail.hash, now)?;
+        let tail = self.write(tail, batch, true)?;
+        let tail = self.begin_file(tail.chain, next, now)?;
         self.expire(tail, now)
     }
 
     /// Makes a file that appears with its first line or not at all.
-    fn begin_file(&self, log: &Arc<str>, number: u64, seq: u64, head: Hash, now: SystemTime) -> Result<Tail> {
+    fn begin_file(&self, chain: Chain, number: u64, now: SystemTime) -> Result<Tail> {
         let path = path_of(&self.rules.directory, number);
-        let every = self.rules.checkpoint_lines;
-        let begin = Event::Begin {
-            format: FORMAT,
-            log: (&**log).into(),
-            file: number,
-            every,
-            head: head.to_hex().into(),
-            key: self.rules.key.public_key().id().into(),
+        let mut batch = Batch {
+            key: &self.rules.key,
+            now,
+            chain: Chain {
+                every: self.rules.checkpoint_lines,
+                ..chain
+            },
+            text: Vec::new(),
         };
-        let mut body = body(seq + 1, now, &begin);
-        let signature = self.rules.key.sign(&body);
-        sign(&mut body, &signature);
-        let mut text = Vec::new();
-        let hash = seal(head, body, &mut text);
+        batch.begin(number);
         let make = || -> io::Result<File> {
             let unborn = self.rules.directory.join(".audit-next");
             // Left over from a writer that was killed; the lock is ours.
@@ -319,7 +274,7 @@ impl Log {
                 .create_new(true)
                 .mode(0o600)
                 .open(&unborn)?;
-            file.write_all(&text)?;
+            file.write_all(&batch.text)?;
             file.sync_all()?;
             fs::rename(&unborn, &path)?;
             sync_directory(&self.rules.directory)?;
@@ -327,21 +282,17 @@ impl Log {
         };
         let file = make().map_err(|source| failed("begin a file of the audit log", &path, source))?;
         Ok(Tail {
-            log: Arc::clone(log),
             number,
             file: Arc::new(file),
-            length: text.len() as u64,
+            length: batch.text.len() as u64,
             began: now,
-            every,
-            seq: seq + 1,
-            hash,
-            unsigned: 0,
+            chain: batch.chain,
             is_end: false,
         })
     }
 
     /// Deletes the files whose last line is old enough, after the log says so.
-    fn expire(&self, mut tail: Tail, now: SystemTime) -> Result<Tail> {
+    fn expire(&self, tail: Tail, now: SystemTime) -> Result<Tail> {
         let Some(limit) = self.rules.keep.and_then(|keep| now.checked_sub(keep)) else {
             return Ok(tail);
         };
@@ -364,7 +315,7 @@ impl Log {
         let Some((number, end)) = last else {
             return Ok(tail);
         };
-        let mut batch = self.batch(tail, now);
+        let mut batch = self.batch(&tail, now);
         batch.add(
             now,
             &Event::Expired {
@@ -374,8 +325,7 @@ impl Log {
             },
         );
         batch.checkpoint();
-        let text = batch.text;
-        tail = self.write(batch.tail, &text, true)?;
+        let tail = self.write(tail, batch, true)?;
         for path in expired {
             fs::remove_file(&path).map_err(|source| failed("delete an old file of the audit log", &path, source))?;
         }
@@ -384,33 +334,37 @@ impl Log {
     }
 }
 
-impl Batch<'_> {
-    fn add(&mut self, time: SystemTime, event: &Event<'_>) {
-        if self.tail.unsigned >= self.tail.every {
-            self.checkpoint();
-        }
-        let body = body(self.tail.seq + 1, time, event);
-        self.seal(body);
-        self.tail.unsigned += 1;
-        self.tail.is_end = matches!(event, Event::End { .. });
+impl Kept for Log {
+    fn append(&mut self, records: &[Arc<AuditRecord>], lost: u64, now: SystemTime, sync: bool) -> Result<()> {
+        self.locked(|log| {
+            let tail = log.tail_now(now)?;
+            let tail = log.rotate_if_due(tail, now)?;
+            let mut batch = log.batch(&tail, now);
+            if lost > 0 {
+                batch.add(now, &Event::Gap { dropped: lost });
+            }
+            for record in records {
+                batch.add(record.time, &Event::Access(Box::new(Access::of(record))));
+            }
+            log.tail = Some(log.write(tail, batch, sync)?);
+            Ok(())
+        })
     }
 
-    fn checkpoint(&mut self) {
-        let event = Event::Checkpoint {
-            log: (&*self.tail.log).into(),
-            head: self.tail.hash.to_hex().into(),
-            key: self.key.public_key().id().into(),
-        };
-        let mut body = body(self.tail.seq + 1, self.now, &event);
-        let signature = self.key.sign(&body);
-        sign(&mut body, &signature);
-        self.seal(body);
-        self.tail.unsigned = 0;
+    fn checkpoint(&mut self, now: SystemTime) -> Result<()> {
+        self.locked(|log| {
+            let tail = log.tail_now(now)?;
+            let mut batch = log.batch(&tail, now);
+            if batch.chain.unsigned > 0 {
+                batch.checkpoint();
+            }
+            log.tail = Some(log.write(tail, batch, true)?);
+            Ok(())
+        })
     }
 
-    fn seal(&mut self, body: Vec<u8>) {
-        self.tail.hash = seal(self.tail.hash, body, &mut self.text);
-        self.tail.seq += 1;
+    fn unsigned(&self) -> u64 {
+        self.tail.as_ref().map_or(0, |tail| tail.chain.unsigned)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::keys::PublicKey;
 use crate::line::Line;
 use crate::permissions::failed;
 use crate::segment::{Found, is_signed, next_line, open_to_read, path_of, snapshot};
+use crate::table::LineTable;
 use prover::Prover;
 
 /// A signed line of a log, to be kept where the log's writer can't reach it: whatever comes before it in the log can't be
@@ -130,14 +131,28 @@ impl fmt::Display for Finding {
 /// `NotFound` when there is no log, `InvalidInput` without keys, and what the file system says. What is wrong with the log
 /// is no error but [`Verification::finding`].
 pub fn verify(directory: impl AsRef<Path>, keys: &[PublicKey], kept: &[Checkpoint]) -> Result<Verification> {
+    check_keys(keys)?;
+    let directory = directory.as_ref();
+    Prover::new(keys, kept).prove(directory, &snapshot(directory)?)
+}
+
+/// The same for a log in a table of a database.
+///
+/// # Errors
+/// `NotFound` when there is no log, `InvalidInput` without keys, and what the database says.
+pub fn verify_table(table: &mut dyn LineTable, keys: &[PublicKey], kept: &[Checkpoint]) -> Result<Verification> {
+    check_keys(keys)?;
+    Prover::new(keys, kept).prove_table(table)
+}
+
+fn check_keys(keys: &[PublicKey]) -> Result<()> {
     if keys.is_empty() {
         return Err(Error::new(
             ErrorKind::InvalidInput,
             "a log can't be verified without the public key of its writer",
         ));
     }
-    let directory = directory.as_ref();
-    Prover::new(keys, kept).prove(directory, &snapshot(directory)?)
+    Ok(())
 }
 
 /// The last signed line of the log in `directory`, to be kept elsewhere. Proves no more than that one of `keys` made the
@@ -158,20 +173,44 @@ pub fn checkpoint(directory: impl AsRef<Path>, keys: &[PublicKey]) -> Result<Che
                 last = Some(std::mem::take(&mut line));
             }
         }
-        let Some(last) = last else { continue };
-        let is_proven = Line::parse(&last)
-            .ok()
-            .and_then(|line| line.signed)
-            .is_some_and(|(body, signature)| keys.iter().any(|key| key.proves(body, signature)));
-        return match String::from_utf8(last) {
-            Ok(text) if is_proven => text.parse(),
-            _ => Err(Error::new(
-                ErrorKind::Corrupt,
-                "the last checkpoint of the audit log is not signed by a known key",
-            )
-            .with("file", path.display().to_string())
-            .with_hint("`keyfob audit verify` shows what is wrong")),
-        };
+        if let Some(last) = last {
+            return proven(last, keys, path.display().to_string());
+        }
     }
     Err(Error::new(ErrorKind::NotFound, "the audit log has no checkpoint"))
+}
+
+/// The last signed line of the log in a table, as [`checkpoint`] gives it.
+///
+/// # Errors
+/// `NotFound` when there is no log or no signature in it, `Corrupt` when the signature is none of `keys`, and what the database says.
+pub fn checkpoint_of_table(table: &mut dyn LineTable, keys: &[PublicKey]) -> Result<Checkpoint> {
+    const PORTION: u64 = 1000;
+    let mut end = table.last()?;
+    while end > 0 {
+        let first = end.saturating_sub(PORTION) + 1;
+        let lines = table.lines(first, end - first + 1)?;
+        if let Some((_, last)) = lines.into_iter().rfind(|(_, line)| is_signed(line.as_bytes())) {
+            return proven(last.into_bytes(), keys, table.place());
+        }
+        end = first - 1;
+    }
+    Err(Error::new(ErrorKind::NotFound, "the audit log has no checkpoint"))
+}
+
+/// A signed line as a checkpoint, if one of `keys` has signed it.
+fn proven(line: Vec<u8>, keys: &[PublicKey], place: String) -> Result<Checkpoint> {
+    let is_proven = Line::parse(&line)
+        .ok()
+        .and_then(|line| line.signed)
+        .is_some_and(|(body, signature)| keys.iter().any(|key| key.proves(body, signature)));
+    match String::from_utf8(line) {
+        Ok(text) if is_proven => text.parse(),
+        _ => Err(Error::new(
+            ErrorKind::Corrupt,
+            "the last checkpoint of the audit log is not signed by a known key",
+        )
+        .with("file", place)
+        .with_hint("`keyfob audit verify` shows what is wrong")),
+    }
 }

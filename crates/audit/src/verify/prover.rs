@@ -10,6 +10,7 @@ use crate::keys::PublicKey;
 use crate::line::{Event, FORMAT, Hash, Line};
 use crate::permissions::failed;
 use crate::segment::{Found, next_line, open_to_read, path_of};
+use crate::table::{LineTable, no_log_in};
 
 pub(super) struct Prover<'k> {
     keys: &'k [PublicKey],
@@ -27,6 +28,9 @@ pub(super) struct Prover<'k> {
     is_end: bool,
     at: Place,
 }
+
+/// How many lines of a table are read at once.
+const PORTION: u64 = 1000;
 
 struct Place {
     file: PathBuf,
@@ -89,6 +93,47 @@ impl<'k> Prover<'k> {
             self.seen.finding = Some(Finding {
                 file: self.at.file,
                 line: self.at.line,
+                seq,
+                problem,
+            });
+        }
+        Ok(self.seen)
+    }
+
+    /// Proves the lines of a table, which are those of one file.
+    pub(super) fn prove_table(mut self, table: &mut dyn LineTable) -> Result<Verification> {
+        let place = PathBuf::from(table.place());
+        let last = table.last()?;
+        if last == 0 {
+            return Err(no_log_in(table));
+        }
+        self.seen.files = 1;
+        let mut proven = Ok(());
+        while proven.is_ok() && self.seq < last {
+            let next = self.seq + 1;
+            let lines = table.lines(next, PORTION.min(last - self.seq))?;
+            if lines.is_empty() {
+                proven = Err("the record is gone, and later ones are not".to_owned());
+            }
+            for (number, line) in lines {
+                proven = if number == self.seq + 1 {
+                    self.line(line.as_bytes(), 1, number == 1)
+                } else {
+                    Err(format!("the record that stands there has the number {number}"))
+                };
+                if proven.is_err() {
+                    break;
+                }
+            }
+        }
+        if proven.is_ok() {
+            proven = self.nothing_is_cut_off();
+        }
+        let seq = self.seq + 1;
+        if let Err(problem) = proven {
+            self.seen.finding = Some(Finding {
+                file: place,
+                line: seq,
                 seq,
                 problem,
             });

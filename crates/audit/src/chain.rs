@@ -1,0 +1,77 @@
+//! What the next line of a log builds on, wherever the lines are kept.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use crate::keys::SigningKey;
+use crate::line::{Event, FORMAT, Hash, body, seal, sign};
+
+/// Where a log ends.
+#[derive(Clone)]
+pub(crate) struct Chain {
+    /// The log's random number.
+    pub(crate) log: Arc<str>,
+    /// At most this many lines come between two signatures.
+    pub(crate) every: u64,
+    /// The number and hash of the last line.
+    pub(crate) seq: u64,
+    pub(crate) hash: Hash,
+    /// Lines after the last signature.
+    pub(crate) unsigned: u64,
+}
+
+/// Lines that are to be added.
+pub(crate) struct Batch<'k> {
+    pub(crate) key: &'k SigningKey,
+    pub(crate) now: SystemTime,
+    /// What holds when they are.
+    pub(crate) chain: Chain,
+    pub(crate) text: Vec<u8>,
+}
+
+impl Batch<'_> {
+    /// The first line of a file.
+    pub(crate) fn begin(&mut self, file: u64) {
+        let log = Arc::clone(&self.chain.log);
+        let event = Event::Begin {
+            format: FORMAT,
+            log: (&*log).into(),
+            file,
+            every: self.chain.every,
+            head: self.chain.hash.to_hex().into(),
+            key: self.key.public_key().id().into(),
+        };
+        self.signed(&event);
+    }
+
+    pub(crate) fn add(&mut self, time: SystemTime, event: &Event<'_>) {
+        if self.chain.unsigned >= self.chain.every {
+            self.checkpoint();
+        }
+        self.seal(body(self.chain.seq + 1, time, event));
+        self.chain.unsigned += 1;
+    }
+
+    pub(crate) fn checkpoint(&mut self) {
+        let log = Arc::clone(&self.chain.log);
+        let event = Event::Checkpoint {
+            log: (&*log).into(),
+            head: self.chain.hash.to_hex().into(),
+            key: self.key.public_key().id().into(),
+        };
+        self.signed(&event);
+    }
+
+    fn signed(&mut self, event: &Event<'_>) {
+        let mut body = body(self.chain.seq + 1, self.now, event);
+        let signature = self.key.sign(&body);
+        sign(&mut body, &signature);
+        self.seal(body);
+        self.chain.unsigned = 0;
+    }
+
+    fn seal(&mut self, body: Vec<u8>) {
+        self.chain.hash = seal(self.chain.hash, body, &mut self.text);
+        self.chain.seq += 1;
+    }
+}
