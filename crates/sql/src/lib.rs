@@ -1,6 +1,8 @@
 #![cfg_attr(feature = "sqlite", doc = include_str!("../README.md"))]
 #![cfg_attr(not(feature = "sqlite"), doc = "keyfob's own encrypted secret store in a SQL database.")]
 
+#[cfg(all(feature = "audit", any(feature = "sqlite", feature = "postgres")))]
+mod audit_table;
 #[cfg(feature = "sqlite")]
 mod backup;
 mod blocking;
@@ -48,6 +50,8 @@ mod writing;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 use keyfob_core::{Backend, Connected};
 
+#[cfg(all(feature = "audit", any(feature = "sqlite", feature = "postgres")))]
+pub use audit_table::audit_table;
 #[cfg(feature = "sqlite")]
 pub use backup::BackupReport;
 #[cfg(feature = "sqlite")]

@@ -3,6 +3,8 @@
 //! The rows are those of every store of this crate. What authenticates them differs, so that writers don't queue behind
 //! one row: see [`record`].
 
+#[cfg(feature = "audit")]
+pub(crate) mod audit_table;
 mod check;
 mod columns;
 mod config;

@@ -1,5 +1,7 @@
 //! SQLite: one file, opened by several connections.
 
+#[cfg(feature = "audit")]
+pub(crate) mod audit_table;
 mod error;
 mod file_id;
 mod side_files;

@@ -1,0 +1,140 @@
+//! The table of an audit log in a SQLite file of its own.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use keyfob_audit::LineTable;
+use keyfob_core::{Environment, Error, ErrorKind, Result, StoreUrl};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
+
+use super::error::{from_io, from_sqlite};
+use super::{check_file, configure};
+
+/// In the header of the file: "keya".
+const APPLICATION_ID: i32 = 0x6b65_7961;
+
+pub(crate) struct SqliteTable {
+    path: PathBuf,
+    connection: Connection,
+}
+
+impl SqliteTable {
+    /// Opens the file, and makes it if it is missing.
+    pub(crate) fn open(url: &StoreUrl, environment: &Environment) -> Result<Self> {
+        let Some(path) = url.file_path(environment)? else {
+            return Err(
+                Error::new(ErrorKind::InvalidConfig, "the URL names no file for the audit log")
+                    .with_hint("for example `sqlite:audit.db`"),
+            );
+        };
+        let mut parameters = url.parameters();
+        let seconds = parameters.take_parsed::<u32>("busy-timeout", "a number of seconds from 0 to 3600")?;
+        parameters.finish()?;
+        let patience = Duration::from_secs(seconds.unwrap_or(10).min(3600).into());
+        // SQLite would make it with whatever the umask leaves.
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(from_io(error, "can't make the file of the audit log", &path)),
+        }
+        check_file(&path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags).map_err(from_sqlite);
+        let opened = connection.and_then(|mut connection| {
+            configure(&connection, patience).map_err(from_sqlite)?;
+            prepare(&mut connection)?;
+            Ok(connection)
+        });
+        let connection = opened.map_err(|error| error.with("store", path.display().to_string()))?;
+        Ok(Self { path, connection })
+    }
+
+    fn locate(&self, error: Error) -> Error {
+        error.with("store", self.path.display().to_string())
+    }
+}
+
+/// Makes the table in an empty file, and refuses a file that is something else.
+fn prepare(connection: &mut Connection) -> Result<()> {
+    let transaction = connection
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(from_sqlite)?;
+    let found: i32 = transaction
+        .pragma_query_value(None, "application_id", |row| row.get(0))
+        .map_err(from_sqlite)?;
+    if found == APPLICATION_ID {
+        return Ok(());
+    }
+    let tables: i64 = transaction
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(from_sqlite)?;
+    if found != 0 || tables != 0 {
+        return Err(
+            Error::new(ErrorKind::InvalidConfig, "the file is something else than an audit log")
+                .with_hint("give the audit log a file of its own"),
+        );
+    }
+    transaction
+        .execute_batch("CREATE TABLE audit_line (seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT")
+        .map_err(from_sqlite)?;
+    transaction
+        .pragma_update(None, "application_id", APPLICATION_ID)
+        .map_err(from_sqlite)?;
+    transaction.commit().map_err(from_sqlite)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(from_sqlite)
+}
+
+impl LineTable for SqliteTable {
+    fn place(&self) -> String {
+        format!("sqlite:{}", self.path.display())
+    }
+
+    fn last(&mut self) -> Result<u64> {
+        let last = self
+            .connection
+            .query_row("SELECT coalesce(max(seq), 0) FROM audit_line", [], |row| row.get::<_, i64>(0))
+            .map_err(|error| self.locate(from_sqlite(error)))?;
+        u64::try_from(last).map_err(|_| self.locate(Error::new(ErrorKind::Corrupt, "the audit log has a negative number")))
+    }
+
+    fn lines(&mut self, first: u64, most: u64) -> Result<Vec<(u64, String)>> {
+        let read = || {
+            let sql = "SELECT seq, line FROM audit_line WHERE seq >= ?1 ORDER BY seq LIMIT ?2";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let rows = statement.query_map(params![signed(first), signed(most)], |row| {
+                Ok((row.get::<_, i64>(0)?.cast_unsigned(), row.get(1)?))
+            })?;
+            rows.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|error| self.locate(from_sqlite(error)))
+    }
+
+    fn add(&mut self, first: u64, lines: &[&str]) -> Result<()> {
+        let place = self.path.display().to_string();
+        let mut add = || {
+            let transaction = self
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .map_err(from_sqlite)?;
+            let mut insert = transaction
+                .prepare_cached("INSERT INTO audit_line (seq, line) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
+                .map_err(from_sqlite)?;
+            for (number, line) in (signed(first)..).zip(lines) {
+                if insert.execute(params![number, line]).map_err(from_sqlite)? == 0 {
+                    return Err(Error::new(ErrorKind::Conflict, "another writer was faster"));
+                }
+            }
+            drop(insert);
+            transaction.commit().map_err(from_sqlite)
+        };
+        add().map_err(|error: Error| error.with("store", place))
+    }
+}
+
+/// There are fewer lines than that.
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
