@@ -2,8 +2,10 @@
 
 mod settings;
 mod sinks;
+mod store;
 #[cfg(test)]
 mod tests;
 
 pub use self::settings::AuditSettings;
 pub(crate) use self::sinks::Audit;
+pub use self::store::AuditStore;

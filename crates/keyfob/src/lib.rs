@@ -23,7 +23,7 @@ pub mod variables;
 mod watch;
 
 pub use assignments::Assignments;
-pub use audit::AuditSettings;
+pub use audit::{AuditSettings, AuditStore};
 pub use flatten::flatten;
 pub use layers::{CacheSettings, LayerSettings};
 pub use manager::{SecretManager, SecretManagerBuilder, parse_secret};

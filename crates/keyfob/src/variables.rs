@@ -185,7 +185,8 @@ variables! {
     SECRET_FAILOVER_LONGEST_OPEN: Global, false, "For how many milliseconds it is left alone at most.", "`longest_open` under `[failover]`, else `60000`";
     SECRET_WATCH_INTERVAL: Global, false, "How often a watched secret is read, in milliseconds, where the store does not tell of changes.", "`interval` under `[watch]`, else `60000` (1 minute)";
     SECRET_AUDIT_DIRECTORY: Global, false, "The directory of the audit log, in which every access is recorded. What `keyfob.toml` says below `[audit]`, a variable can't change.", "`directory` under `[audit]`, else no log";
-    SECRET_AUDIT_KEY_FILE: Global, false, "The key with which the audit log is signed, made by `keyfob audit init`.", "`key_file` under `[audit]`, else the name of the directory with `.key` behind it";
+    SECRET_AUDIT_STORE: Global, false, "The database that keeps the audit log: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE` with the parameters and variables of a store.", "`store` under `[audit]`, else no log in a database";
+    SECRET_AUDIT_KEY_FILE: Global, false, "The key with which the audit log is signed, made by `keyfob audit init`.", "`key_file` under `[audit]`, else the name of the log's directory with `.key` behind it";
     SECRET_AUDIT_DURABLE: Global, false, "`true` hands out a value only when its record is on the disk; `false` never waits, and counts the records that it loses.", "`durable` under `[audit]`, else `false`";
     SECRET_AUDIT_MAX_BYTES: Global, false, "After how many bytes the audit log begins a new file.", "`max_bytes` under `[audit]`, else `67108864` (64 MiB)";
     SECRET_AUDIT_MAX_AGE: Global, false, "After how many milliseconds the audit log begins a new file.", "`max_age` under `[audit]`, else `2678400000` (31 days)";

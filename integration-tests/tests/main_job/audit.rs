@@ -227,6 +227,48 @@ fn where_accesses_are_recorded_is_told() {
 }
 
 #[test]
+fn a_log_in_a_database_is_kept_proven_and_read() {
+    let world = World::new();
+    world.sh("keyfob audit init sqlite:audit.db").fails(2);
+    let err = world
+        .sh(&format!(
+            "keyfob audit init postgres://app:{}@127.0.0.1/logs --key-file k",
+            world.canary
+        ))
+        .fails(2);
+    assert_has(&err, &["PGPASSWORD"]);
+    world.sh("keyfob audit init -q sqlite:audit.db --key-file audit.key").ok();
+    assert_has(
+        &world.sandbox.read("keyfob.toml"),
+        &["store = \"sqlite:audit.db\"", "key_file = \"audit.key\""],
+    );
+    let toml = world.sandbox.read("keyfob.toml");
+    world.write("keyfob.toml", &format!("{toml}durable = true\n"));
+    world
+        .sh("mkdir deep && cd deep && keyfob get db/password --reason 'ticket 42' >/dev/null")
+        .ok();
+    world
+        .sh("for i in $(seq 12); do keyfob get db/nothing >/dev/null 2>&1 & done; wait")
+        .ok();
+    assert!(!world.exists("deep/audit.db"));
+    assert_eq!(world.mode("audit.db"), 0o600);
+    assert_eq!(world.accesses("--where error=not_found").len(), 12);
+    assert_has(&world.sh("keyfob audit tail -n 20").ok(), &["db/password", "ticket 42"]);
+    assert_has(&world.sh("keyfob explain").ok(), &["sqlite:audit.db", "durable"]);
+    world.sh("keyfob doctor >/dev/null").ok();
+    world.sh("keyfob audit checkpoint > kept.jsonl").ok();
+    world
+        .sh("keyfob audit verify sqlite:audit.db --public-key audit.pub --checkpoint kept.jsonl")
+        .ok();
+    world.sh("! grep -q \"$(keyfob get db/password)\" audit.db*").ok();
+    // The store of secrets is no log.
+    let err = world
+        .sh("keyfob audit verify sqlite:$HOME/.local/share/keyfob/secrets.db")
+        .fails(1);
+    assert_has(&err, &["something else than an audit log"]);
+}
+
+#[test]
 fn many_processes_write_one_log() {
     let world = audited("");
     world

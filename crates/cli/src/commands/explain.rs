@@ -28,7 +28,7 @@ Examples:
   keyfob explain --ask app.yaml              who answers now, without the values
 
 JSON: {store: {url, location, name, fallbacks, decided_by, reason, identity} | null, error,
-considered: [{source, decided, outcome}], environment, allowed_schemes, audit: {directory, durable,
+considered: [{source, decided, outcome}], environment, allowed_schemes, audit: {directory, store, durable,
 standard_error, reason_required, masks_names, decided_by} | null, references: [{reference, location,
 store, error, answer: {version, store, freshness, member, passed_over, replicas} | null}]}; `answer`
 with `--ask`, its fields as in `keyfob list --json`.")]

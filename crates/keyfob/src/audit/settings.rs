@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use keyfob_core::{Error, ErrorKind, Result};
 
-/// The settings of the audit layer. Without a sink (`directory`, `standard_error`, `memory`, or
+use super::AuditStore;
+
+/// The settings of the audit layer. Without a sink (`directory`, `store`, `standard_error`, `memory`, or
 /// [one of the application's own](crate::SecretManagerBuilder::audit_sink)) nothing is recorded.
 ///
 /// In paths a leading `~/` is the home directory. Relative ones stand below the current directory, those of `keyfob.toml` below the
@@ -16,16 +18,18 @@ use keyfob_core::{Error, ErrorKind, Result};
 pub struct AuditSettings {
     /// The directory of the audit log: JSON lines in a hash chain, with signed checkpoints. Default none.
     pub directory: Option<PathBuf>,
-    /// The key that signs the log. Default: the name of the directory with `.key` behind it.
+    /// The database that keeps an audit log. Default none.
+    pub store: Option<AuditStore>,
+    /// The key that signs the log, which one in a database needs to be told. Default: the name of the directory with `.key` behind it.
     pub key_file: Option<PathBuf>,
     /// Whether no value is handed out before its record is on the disk. Else an access never waits, and records that can't be
     /// kept are lost and counted. Default no.
     pub durable: bool,
-    /// After how many bytes the log begins a new file. Default 64 MiB.
+    /// After how many bytes the log in the directory begins a new file. Default 64 MiB.
     pub max_bytes: u64,
-    /// After which time the log begins a new file. Default 31 days.
+    /// After which time the log in the directory begins a new file. Default 31 days.
     pub max_age: Duration,
-    /// For how many years the log's files are kept. Default for ever.
+    /// For how many years the files in the directory are kept. Default for ever.
     pub keep_years: Option<u32>,
     /// Whether every access is written to standard error, as a line of JSON. Default no.
     pub standard_error: bool,
@@ -42,6 +46,7 @@ impl Default for AuditSettings {
     fn default() -> Self {
         Self {
             directory: None,
+            store: None,
             key_file: None,
             durable: false,
             max_bytes: 64 << 20,
@@ -56,7 +61,7 @@ impl Default for AuditSettings {
 }
 
 impl AuditSettings {
-    /// The file of the signing key: `key_file`, else the name of the directory with `.key` behind it. `None` without a log.
+    /// The file of the signing key: `key_file`, else the name of the directory with `.key` behind it. `None` without either.
     #[must_use]
     pub fn signing_key_file(&self) -> Option<PathBuf> {
         let beside = || self.directory.as_deref().map(|directory| with_ending(directory, ".key"));
@@ -81,12 +86,19 @@ impl AuditSettings {
         if self.keep_years == Some(0) {
             return wrong("audit.keep_years", "is zero: leave it out to keep the files for ever");
         }
+        if self.store.is_some() && self.signing_key_file().is_none() {
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "`audit.store` is set, and `audit.key_file` does not name the key that signs the log",
+            )
+            .with_hint("`keyfob audit init --key-file FILE URL` makes both"));
+        }
         if self.directory.is_some() {
             return Ok(());
         }
         let without_log = [
-            ("audit.key_file", self.key_file.is_some()),
-            ("audit.durable", self.durable),
+            ("audit.key_file", self.key_file.is_some() && self.store.is_none()),
+            ("audit.durable", self.durable && self.store.is_none()),
             ("audit.max_bytes", self.max_bytes != default.max_bytes),
             ("audit.max_age", self.max_age != default.max_age),
             ("audit.keep_years", self.keep_years.is_some()),
@@ -126,7 +138,9 @@ mod tests {
 
     #[test]
     fn what_does_not_go_together_is_named() {
-        let wrong: [(&str, fn(&mut AuditSettings)); 8] = [
+        type Set = fn(&mut AuditSettings);
+        let wrong: [(&str, Set); 9] = [
+            ("audit.key_file", |audit| audit.store = AuditStore::parse("sqlite:audit.db")),
             ("audit.key_file", |audit| audit.key_file = Some("k".into())),
             ("audit.durable", |audit| audit.durable = true),
             ("audit.max_bytes", |audit| audit.max_bytes = 8192),
@@ -149,5 +163,15 @@ mod tests {
         settings.durable = true;
         settings.keep_years = Some(7);
         settings.check().unwrap();
+        let settings = AuditSettings {
+            store: AuditStore::parse("postgres://audit@db.example/logs"),
+            key_file: Some("audit.key".into()),
+            durable: true,
+            ..AuditSettings::default()
+        };
+        settings.check().unwrap();
+        for wrong in ["audit", "env:", "postgres://audit:secret@db.example/logs", "dotenv:a"] {
+            assert_eq!(AuditStore::parse(wrong), None, "{wrong}");
+        }
     }
 }

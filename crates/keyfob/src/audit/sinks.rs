@@ -9,6 +9,8 @@ use keyfob_core::{
 };
 
 use super::AuditSettings;
+#[cfg(feature = "audit")]
+use super::AuditStore;
 
 /// The audit layer of a manager, and what it records to.
 pub(crate) struct Audit {
@@ -31,7 +33,8 @@ impl Audit {
         own: &[Arc<dyn AuditSink>],
         reason: Option<Reason>,
     ) -> Result<Option<Self>> {
-        let has_sink = settings.directory.is_some() || settings.standard_error || settings.memory > 0 || !own.is_empty();
+        let has_log = settings.directory.is_some() || settings.store.is_some();
+        let has_sink = has_log || settings.standard_error || settings.memory > 0 || !own.is_empty();
         if !has_sink && !settings.reason_required {
             return Ok(None);
         }
@@ -101,25 +104,37 @@ fn with_log(
 ) -> Result<AuditLayer> {
     use keyfob_audit::{Durability, FileAudit, FileAuditOptions, NameKey, SigningKey, StreamAudit};
 
+    let durability = match settings.durable {
+        true => Durability::Durable,
+        false => Durability::BestEffort,
+    };
+    let signing_key = || {
+        let path = settings.signing_key_file().unwrap_or_default();
+        let key = SigningKey::from_file(environment.absolute(&path));
+        key.map_err(|error| unusable("audit.key_file", "keyfob audit init", &path, error))
+    };
+
     if let Some(path) = &settings.name_key_file {
         let key = NameKey::from_file(environment.absolute(path));
         let key = key.map_err(|error| unusable("audit.name_key_file", "keyfob audit init --mask-names", path, error))?;
         layer = layer.mask_names(move |name| key.mask(name));
     }
-    if let (Some(directory), Some(path)) = (&settings.directory, settings.signing_key_file()) {
-        let key = SigningKey::from_file(environment.absolute(&path));
-        let key = key.map_err(|error| unusable("audit.key_file", "keyfob audit init", &path, error))?;
-        let mut options = FileAuditOptions::new(environment.absolute(directory), key)
+    if let Some(directory) = &settings.directory {
+        let mut options = FileAuditOptions::new(environment.absolute(directory), signing_key()?)
+            .durability(durability)
             .max_bytes(settings.max_bytes)
             .max_age(settings.max_age);
-        if settings.durable {
-            options = options.durability(Durability::Durable);
-        }
         if let Some(years) = settings.keep_years {
             options = options.keep_years(years);
         }
         let opened = FileAudit::open(options).map_err(|error| error.with("setting", "audit.directory"))?;
         let log = Arc::new(opened);
+        layer = layer.sink(log.clone());
+        closers.push(Box::new(move || (log.close(), log.lost())));
+    }
+    if let Some(store) = &settings.store {
+        let key = signing_key()?;
+        let log = Arc::new(table_log(store, environment, key, durability).map_err(|error| error.with("setting", "audit.store"))?);
         layer = layer.sink(log.clone());
         closers.push(Box::new(move || (log.close(), log.lost())));
     }
@@ -131,11 +146,37 @@ fn with_log(
     Ok(layer)
 }
 
+#[cfg(all(feature = "audit", any(feature = "sqlite", feature = "postgres")))]
+fn table_log(
+    store: &AuditStore,
+    environment: &Environment,
+    key: keyfob_audit::SigningKey,
+    durability: keyfob_audit::Durability,
+) -> Result<keyfob_audit::TableAudit> {
+    let table = keyfob_sql::audit_table(store.url(), environment)?;
+    keyfob_audit::TableAudit::open(table, key, durability)
+}
+
+#[cfg(all(feature = "audit", not(any(feature = "sqlite", feature = "postgres"))))]
+fn table_log(
+    _: &AuditStore,
+    _: &Environment,
+    _: keyfob_audit::SigningKey,
+    _: keyfob_audit::Durability,
+) -> Result<keyfob_audit::TableAudit> {
+    Err(Error::new(
+        ErrorKind::Unsupported,
+        "this build has no database that could keep an audit log",
+    )
+    .with_hint("the features `sqlite` and `postgres` of the crate `keyfob` add one"))
+}
+
 /// What this build can't do is an error, never left out.
 #[cfg(not(feature = "audit"))]
 fn with_log(layer: AuditLayer, _: &mut Vec<Closer>, settings: &AuditSettings, _: &Environment) -> Result<AuditLayer> {
     let wanted = [
         ("audit.directory", settings.directory.is_some()),
+        ("audit.store", settings.store.is_some()),
         ("audit.standard_error", settings.standard_error),
         ("audit.name_key_file", settings.name_key_file.is_some()),
     ];

@@ -108,6 +108,7 @@ rows! {
     failover.first_open: Time, SECRET_FAILOVER_FIRST_OPEN, |settings, value| settings.failover.breaker.first_open = value;
     failover.longest_open: Time, SECRET_FAILOVER_LONGEST_OPEN, |settings, value| settings.failover.breaker.longest_open = value;
     audit.directory: Path, SECRET_AUDIT_DIRECTORY, |settings, value| settings.audit.directory = Some(value);
+    audit.store: Store, SECRET_AUDIT_STORE, |settings, value| settings.audit.store = Some(value);
     audit.key_file: Path, SECRET_AUDIT_KEY_FILE, |settings, value| settings.audit.key_file = Some(value);
     audit.durable: Switch, SECRET_AUDIT_DURABLE, |settings, value| settings.audit.durable = value;
     audit.max_bytes: Count, SECRET_AUDIT_MAX_BYTES, |settings, value| settings.audit.max_bytes = value;

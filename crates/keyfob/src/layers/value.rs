@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::audit::AuditStore;
+
 /// What a setting is, and what it is set to.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Value {
@@ -13,6 +15,7 @@ pub(crate) enum Value {
     Path(PathBuf),
     Url(String),
     Word(String),
+    Store(AuditStore),
 }
 
 /// What kind of [`Value`] a setting takes.
@@ -26,6 +29,7 @@ pub(crate) enum Unit {
     /// Not of a store.
     Url,
     Word,
+    Store,
 }
 
 impl Unit {
@@ -38,6 +42,7 @@ impl Unit {
             Self::Switch => "true or false",
             Self::Path => "a path",
             Self::Url => "a URL without a password, which goes into `SECRET_CACHE_REDIS_PASSWORD`",
+            Self::Store => "`sqlite:FILE` or `postgres://USER@HOST/DATABASE`, without a password",
             Self::Word => "a word of letters, digits, `.`, `_`, `:` and `-`",
         }
     }
@@ -64,6 +69,7 @@ impl Unit {
             },
             Self::Path => (!text.is_empty()).then(|| Value::Path(text.into())),
             Self::Url => is_url_without_password(text).then(|| Value::Url(text.to_owned())),
+            Self::Store => AuditStore::parse(text).map(Value::Store),
             Self::Word => is_word(text).then(|| Value::Word(text.to_owned())),
         }
     }

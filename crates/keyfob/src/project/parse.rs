@@ -273,6 +273,10 @@ impl Source<'_> {
             (Unit::Path, DeValue::String(text)) if text.starts_with("~/") => unit.parse(text),
             (Unit::Path, DeValue::String(text)) if !text.is_empty() => Some(Value::Path(self.directory.join(&**text))),
             (Unit::Path, DeValue::String(_)) => None,
+            (Unit::Store, DeValue::String(text)) => match unit.parse(text) {
+                Some(Value::Store(store)) => Some(Value::Store(store.below(self.directory))),
+                _ => None,
+            },
             (Unit::Url | Unit::Word, DeValue::String(text)) => unit.parse(text),
             (Unit::Count | Unit::Share, DeValue::Integer(number)) if number.radix() == 10 => unit.parse(number.as_str()),
             (Unit::Share, DeValue::Float(number)) => unit.parse(number.as_str()),

@@ -1,7 +1,6 @@
 //! `keyfob audit checkpoint`
 
 use clap::Parser;
-use keyfob_audit::checkpoint;
 
 use super::log::{KeyArgs, LogArgs};
 use crate::context::Context;
@@ -26,10 +25,10 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
-        let directory = self.log.directory(context)?;
-        let keys = self.keys.keys(&self.log, context)?;
+        let log = self.log.log(context)?;
+        let keys = self.keys.keys(&log, context)?;
         // One of our own keys has signed it, and a JSON text has no control characters.
-        context.printer().line(checkpoint(directory, &keys)?)?;
+        context.printer().line(log.checkpoint(&keys, context)?)?;
         Ok(Exit::Success)
     }
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 #[derive(Debug, Serialize)]
 pub(in crate::commands) struct AuditJson {
     directory: Option<String>,
+    store: Option<String>,
     durable: bool,
     standard_error: bool,
     reason_required: bool,
@@ -31,6 +32,7 @@ impl AuditJson {
         decided_by.dedup();
         Some(Self {
             directory: audit.directory.as_ref().map(|directory| directory.display().to_string()),
+            store: audit.store.as_ref().map(|store| store.url().to_string()),
             durable: audit.durable,
             standard_error: audit.standard_error,
             reason_required: audit.reason_required,
@@ -42,8 +44,11 @@ impl AuditJson {
     /// One line.
     pub(in crate::commands) fn sentence(&self) -> String {
         let mut places = Vec::new();
+        let how = if self.durable { "durable" } else { "best effort" };
+        if let Some(store) = &self.store {
+            places.push(format!("in the audit log of the database `{store}` ({how})"));
+        }
         if let Some(directory) = &self.directory {
-            let how = if self.durable { "durable" } else { "best effort" };
             places.push(format!("in the audit log `{directory}` ({how})"));
         }
         if self.standard_error {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::Parser;
 use keyfob::Result;
-use keyfob_audit::{AuditReader, ExportFormat, export};
+use keyfob_audit::{ExportFormat, export};
 
 use super::filter::FilterArgs;
 use super::log::LogArgs;
@@ -37,7 +37,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let filter = self.filter.filter(context)?;
-        let mut reader = AuditReader::open(self.log.directory(context)?, filter)?;
+        let mut reader = self.log.log(context)?.reader(filter, context)?;
         let mut out = Out::new(context.printer(), self.format);
         match export(&mut reader, self.format, &mut out) {
             Ok(_) => Ok(Exit::Success),

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use keyfob::{AuditSettings, Error, ErrorKind, Project, Result, read_configuration};
-use keyfob_audit::{FileAudit, FileAuditOptions, NameKey, SigningKey};
+use keyfob_audit::{Durability, FileAudit, FileAuditOptions, NameKey, SigningKey, TableAudit};
+use keyfob_sql::audit_table;
 
-use super::log::{public_key_file, settings};
+use super::log::{Log, public_key_file, settings};
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::printer::Printer;
@@ -26,10 +27,12 @@ use crate::printer::Printer;
 #[command(after_help = "\
 Examples:
   keyfob audit init audit                  a log in this directory
-  keyfob audit init ~/audit --mask-names   without the names of secrets")]
+  keyfob audit init ~/audit --mask-names   without the names of secrets
+  keyfob audit init postgres://audit@db.example/logs --key-file audit.key    a log in a database")]
 pub(crate) struct Args {
-    /// The directory of the log. Without it, the one that is set
-    directory: Option<PathBuf>,
+    /// The directory of the log, or the database that is to keep it. Without it, the one that is set
+    #[arg(value_name = "DIRECTORY|URL")]
+    log: Option<String>,
 
     /// The file of the signing key. Without it, the one that is set, else the name of the directory with `.key` behind it
     #[arg(long, value_name = "FILE")]
@@ -45,10 +48,16 @@ impl Args {
         let printer = context.printer();
         let set = settings(context)?;
         let wanted = self.wanted(&set, context)?;
-        let (Some(directory), Some(key_file)) = (wanted.directory.clone(), wanted.signing_key_file()) else {
+        if wanted.directory.is_none() && wanted.store.is_none() {
             return Err(Failure::usage(
                 "it is not said where the log is to be kept",
                 "name a directory: `keyfob audit init DIRECTORY`",
+            ));
+        }
+        let Some(key_file) = wanted.signing_key_file() else {
+            return Err(Failure::usage(
+                "it is not said where the key of a log in a database is to be kept",
+                "add `--key-file FILE`",
             ));
         };
         let key = signing_key(&key_file, printer)?;
@@ -56,9 +65,16 @@ impl Args {
         if let Some(file) = &wanted.name_key_file {
             name_key(file, printer)?;
         }
-        // What is wrong with the directory is told now.
-        FileAudit::open(FileAuditOptions::new(&directory, key))?.close()?;
-        printer.note(format_args!("the audit log is in `{}`", directory.display()));
+        // What is wrong with the place is told now.
+        if let Some(store) = &wanted.store {
+            let table = audit_table(store.url(), context.environment())?;
+            TableAudit::open(table, SigningKey::from_file(&key_file)?, Durability::BestEffort)?.close()?;
+            printer.note(format_args!("the audit log is in `{}`", store.url()));
+        }
+        if let Some(directory) = &wanted.directory {
+            FileAudit::open(FileAuditOptions::new(directory, key))?.close()?;
+            printer.note(format_args!("the audit log is in `{}`", directory.display()));
+        }
         if wanted != set {
             use_here(&wanted, &set, context)?;
         }
@@ -69,8 +85,20 @@ impl Args {
     fn wanted(&self, set: &AuditSettings, context: &Context) -> Result<AuditSettings, Failure> {
         let environment = context.environment();
         let mut wanted = set.clone();
-        if let Some(directory) = &self.directory {
-            wanted.directory = Some(environment.absolute(directory));
+        let named = self.log.as_ref().map(|text| Log::named(text, context)).transpose()?;
+        // The key that is set is that of the log that is set.
+        let is_set = match &named {
+            Some(Log::Directory(directory)) => set.directory.as_ref() == Some(directory),
+            Some(Log::Database(store)) => set.store.as_ref() == Some(store),
+            None => true,
+        };
+        if !is_set {
+            (wanted.directory, wanted.store, wanted.key_file) = (None, None, None);
+            match named {
+                Some(Log::Directory(directory)) => wanted.directory = Some(directory),
+                Some(Log::Database(store)) => wanted.store = Some(store),
+                None => {}
+            }
         }
         if let Some(file) = &self.key_file {
             wanted.key_file = Some(environment.absolute(file));
@@ -131,7 +159,10 @@ fn use_here(wanted: &AuditSettings, set: &AuditSettings, context: &Context) -> R
     let printer = context.printer();
     let project = context.selection()?.project;
     let has_none = *set == AuditSettings::default();
-    if let Some(project) = project.filter(|_| has_none) {
+    // There a relative path would mean another file.
+    let base = wanted.store.as_ref().and_then(|store| store.url().base());
+    let means_the_same = |project: &Project| base.is_none_or(|base| project.path().parent() == Some(base));
+    if let Some(project) = project.filter(|project| has_none && means_the_same(project)) {
         add(&project, wanted)?;
         printer.note(format_args!(
             "wrote `[audit]` into `{}`: accesses are recorded from now on",
@@ -178,5 +209,9 @@ fn table(wanted: &AuditSettings, base: Option<&Path>) -> Vec<String> {
         // A JSON string is one of TOML.
         Some(format!("{key} = {}", serde_json::Value::from(path.to_string_lossy())))
     };
-    settings.into_iter().filter_map(line).collect()
+    let store = wanted
+        .store
+        .as_ref()
+        .map(|store| format!("store = {}", serde_json::Value::from(store.url().to_string())));
+    store.into_iter().chain(settings.into_iter().filter_map(line)).collect()
 }

@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use keyfob::{AuditSettings, Error, ErrorKind, Result, read_configuration};
-use keyfob_audit::PublicKey;
+use keyfob::{AuditFilter, AuditSettings, AuditStore, Error, ErrorKind, Result, read_configuration};
+use keyfob_audit::{AuditReader, Checkpoint, PublicKey, Verification, checkpoint, checkpoint_of_table, verify, verify_table};
+use keyfob_sql::audit_table;
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -12,8 +13,16 @@ use crate::exit::Failure;
 // The log on the command line. No documentation: the parser would take it for that of the command.
 #[derive(Debug, Clone, Args)]
 pub(super) struct LogArgs {
-    /// The directory of the log. Without it, the one in which accesses are recorded here
-    directory: Option<PathBuf>,
+    /// The directory of the log, or the database that keeps it. Without it, the one in which accesses are recorded here
+    #[arg(value_name = "DIRECTORY|URL")]
+    log: Option<String>,
+}
+
+/// A log.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Log {
+    Directory(PathBuf),
+    Database(AuditStore),
 }
 
 // The keys that prove it.
@@ -28,13 +37,14 @@ pub(super) struct KeyArgs {
 }
 
 impl LogArgs {
-    /// The directory.
-    pub(super) fn directory(&self, context: &Context) -> Result<PathBuf, Failure> {
-        if let Some(directory) = &self.directory {
-            return Ok(context.environment().absolute(directory));
+    /// The log that is meant.
+    pub(super) fn log(&self, context: &Context) -> Result<Log, Failure> {
+        if let Some(text) = &self.log {
+            return Log::named(text, context);
         }
-        let configured = settings(context)?.directory;
-        configured.ok_or_else(|| {
+        let settings = settings(context)?;
+        let directory = settings.directory.map(Log::Directory);
+        directory.or(settings.store.map(Log::Database)).ok_or_else(|| {
             Failure::usage(
                 "no audit log is named, and none is kept here",
                 "name its directory; `keyfob audit init DIRECTORY` makes one",
@@ -43,17 +53,56 @@ impl LogArgs {
     }
 }
 
+impl Log {
+    /// The log that `text` means.
+    pub(super) fn named(text: &str, context: &Context) -> Result<Self, Failure> {
+        let environment = context.environment();
+        match (AuditStore::parse(text), environment.current_dir()) {
+            (Some(store), Some(directory)) => Ok(Self::Database(store.below(directory))),
+            (Some(store), None) => Ok(Self::Database(store)),
+            // Not repeated: it may hold a password.
+            (None, _) if text.contains("://") => Err(Failure::usage(
+                "this URL is none of a database that can keep an audit log, or it holds a password",
+                "name `sqlite:FILE`, or `postgres://USER@HOST/DATABASE` with the password in `PGPASSWORD` or `~/.pgpass`",
+            )),
+            (None, _) => Ok(Self::Directory(environment.absolute(text))),
+        }
+    }
+
+    pub(super) fn reader(&self, filter: AuditFilter, context: &Context) -> Result<AuditReader> {
+        match self {
+            Self::Directory(directory) => AuditReader::open(directory, filter),
+            Self::Database(store) => AuditReader::of_table(audit_table(store.url(), context.environment())?, filter),
+        }
+    }
+
+    pub(super) fn verify(&self, keys: &[PublicKey], kept: &[Checkpoint], context: &Context) -> Result<Verification> {
+        match self {
+            Self::Directory(directory) => verify(directory, keys, kept),
+            Self::Database(store) => verify_table(&mut *audit_table(store.url(), context.environment())?, keys, kept),
+        }
+    }
+
+    pub(super) fn checkpoint(&self, keys: &[PublicKey], context: &Context) -> Result<Checkpoint> {
+        match self {
+            Self::Directory(directory) => checkpoint(directory, keys),
+            Self::Database(store) => checkpoint_of_table(&mut *audit_table(store.url(), context.environment())?, keys),
+        }
+    }
+}
+
 impl KeyArgs {
-    /// The keys.
-    pub(super) fn keys(&self, log: &LogArgs, context: &Context) -> Result<Vec<PublicKey>, Failure> {
+    /// The keys that prove `log`.
+    pub(super) fn keys(&self, log: &Log, context: &Context) -> Result<Vec<PublicKey>, Failure> {
         if !self.public_key.is_empty() {
             return Ok(self.public_key.iter().map(|file| public_key(file)).collect::<Result<_>>()?);
         }
         let mut settings = settings(context)?;
-        let directory = log.directory(context)?;
         // The key that is set is that of the log that is set.
-        if settings.directory.as_ref() != Some(&directory) {
-            settings.directory = Some(directory);
+        if let Log::Directory(directory) = log
+            && settings.directory.as_ref() != Some(directory)
+        {
+            settings.directory = Some(directory.clone());
             settings.key_file = None;
         }
         let beside = settings.signing_key_file().map(|file| public_key_file(&file));

@@ -52,7 +52,7 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
         let filter = self.filter.filter(context)?;
-        let mut reader = AuditReader::open(self.log.directory(context)?, filter)?;
+        let mut reader = self.log.log(context)?.reader(filter, context)?;
         let mut last = VecDeque::new();
         while let Some(logged) = next(&mut reader, printer)? {
             if last.len() == self.lines {
@@ -65,13 +65,15 @@ impl Args {
         for logged in last {
             self.show(printer, &logged)?;
         }
-        while self.follow {
+        if !self.follow {
+            return Ok(Exit::Success);
+        }
+        loop {
             match next(&mut reader, printer)? {
                 Some(logged) => self.show(printer, &logged)?,
                 None => thread::sleep(PAUSE),
             }
         }
-        Ok(Exit::Success)
     }
 
     fn show(&self, printer: &Printer, logged: &Logged) -> Result<(), OutputError> {

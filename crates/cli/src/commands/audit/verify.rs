@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use keyfob::Result;
-use keyfob_audit::{Checkpoint, Finding, Verification, verify};
+use keyfob_audit::{Checkpoint, Finding, Verification};
 use serde::Serialize;
 
 use super::log::{KeyArgs, LogArgs, lines};
@@ -46,9 +46,9 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
-        let directory = self.log.directory(context)?;
-        let keys = self.keys.keys(&self.log, context)?;
-        let seen = verify(directory, &keys, &self.kept()?)?;
+        let log = self.log.log(context)?;
+        let keys = self.keys.keys(&log, context)?;
+        let seen = log.verify(&keys, &self.kept()?, context)?;
         if self.json {
             printer.json(&VerificationJson::new(&seen))?;
         } else {
