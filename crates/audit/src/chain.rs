@@ -62,6 +62,20 @@ impl Batch<'_> {
         self.signed(&event);
     }
 
+    /// The files up to `file`, which ends with the line `last`, are being deleted.
+    pub(crate) fn expired(&mut self, file: u64, last: u64, last_hash: Hash) {
+        let log = Arc::clone(&self.chain.log);
+        let event = Event::Expired {
+            log: (&*log).into(),
+            file,
+            last,
+            last_hash: last_hash.to_hex().into(),
+            head: self.chain.hash.to_hex().into(),
+            key: self.key.public_key().id().into(),
+        };
+        self.signed(&event);
+    }
+
     fn signed(&mut self, event: &Event<'_>) {
         let mut body = body(self.chain.seq + 1, self.now, event);
         let signature = self.key.sign(&body);

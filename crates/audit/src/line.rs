@@ -75,8 +75,16 @@ pub(crate) enum Event<'a> {
     Gap { dropped: u64 },
     /// The bytes of an unfinished line were cut off here: whoever wrote them was killed.
     Repair { bytes: u64, sha256: Cow<'a, str> },
-    /// All files up to this one are old enough and are being deleted; it ended with this line and this hash.
-    Expired { file: u64, last: u64, head: Cow<'a, str> },
+    /// All files up to this one are old enough and are being deleted; it ended with this line and this hash. Signed: what is
+    /// missing is only lawfully so if the log's writer says it.
+    Expired {
+        log: Cow<'a, str>,
+        file: u64,
+        last: u64,
+        last_hash: Cow<'a, str>,
+        head: Cow<'a, str>,
+        key: Cow<'a, str>,
+    },
     /// The last line of a file: the next one goes on.
     End { next: u64 },
 }

@@ -316,15 +316,7 @@ impl Log {
             return Ok(tail);
         };
         let mut batch = self.batch(&tail, now);
-        batch.add(
-            now,
-            &Event::Expired {
-                file: number,
-                last: end.seq,
-                head: end.hash.to_hex().into(),
-            },
-        );
-        batch.checkpoint();
+        batch.expired(number, end.seq, end.hash);
         let tail = self.write(tail, batch, true)?;
         for path in expired {
             fs::remove_file(&path).map_err(|source| failed("delete an old file of the audit log", &path, source))?;

@@ -81,8 +81,10 @@ pub struct Verification {
     pub repairs: u64,
     /// How many accesses were not recorded, as the log's writers say themselves.
     pub lost: u64,
-    /// How many files were deleted because they were old enough.
+    /// How many files were deleted because they were old enough, as the log's writers say and have signed.
     pub expired: u64,
+    /// How many of the kept checkpoints were in such a file, and so prove nothing any more.
+    pub kept_expired: u64,
 }
 
 impl Verification {

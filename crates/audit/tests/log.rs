@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::{Bed, Day, give, record};
 use keyfob_audit::{
-    AuditReader, Durability, ExportFormat, FileAudit, NameKey, StreamAudit, checkpoint, export, format_line, verify,
+    AuditReader, Checkpoint, Durability, ExportFormat, FileAudit, NameKey, StreamAudit, checkpoint, export, format_line, verify,
 };
 use keyfob_core::{
     Actor, AuditFilter, AuditLayer, AuditReceipt, AuditSink, ErrorKind, GetOptions, GetRequest, Layer, MemoryAudit, MemoryStore,
@@ -222,6 +222,10 @@ fn old_files_are_deleted_lawfully_and_otherwise_missed() {
     let after = verify(bed.log(), &[bed.public_key], &[kept]).unwrap();
     assert_eq!(after.finding, None);
     assert_eq!((after.files, after.expired, after.accesses), (4, 1, 9));
+    assert_eq!(after.kept_expired, 0);
+    let of_the_first = String::from_utf8(first.clone()).unwrap();
+    let of_the_first: Checkpoint = of_the_first.lines().next().unwrap().parse().unwrap();
+    assert_eq!(verify(bed.log(), &[bed.public_key], &[of_the_first]).unwrap().kept_expired, 1);
 
     // One more, and nobody says that it was old enough.
     let second = fs::read(&files[0]).unwrap();

@@ -276,6 +276,56 @@ fn a_forger_with_the_key_is_found_by_a_kept_checkpoint_and_only_so() {
     assert!(verify(bed.log(), &[stolen], &[kept]).unwrap().finding.is_some());
 }
 
+/// The chain has no key: whoever can write to the files can go on with it, and say that the first ones were old.
+#[test]
+fn files_that_only_a_forger_calls_old_are_missed() {
+    let bed = Bed::new();
+    for part in 0..3 {
+        let sink = FileAudit::open(bed.options().max_bytes(1)).unwrap();
+        give(&sink, part * 3..part * 3 + 3);
+        sink.close().unwrap();
+    }
+    let mut log = Log::read(&bed.log());
+    let gone = log.files.len() - 2;
+    let last_of = |file: usize| {
+        let line = String::from_utf8(lines(&log.files[file].1).pop().unwrap()).unwrap();
+        let seq: u64 = line["{\"seq\":".len()..line.find(',').unwrap()].parse().unwrap();
+        let hash = line[line.len() - 67..line.len() - 3].to_owned();
+        (seq, hash)
+    };
+    let ((seq, hash), (last, last_hash)) = (last_of(log.files.len() - 1), last_of(gone - 1));
+    let signed = lines(&log.files[0].1).into_iter().next().unwrap();
+    let signed = String::from_utf8(signed).unwrap();
+    let field = |name: &str| {
+        let start = signed.find(&format!("\"{name}\":\"")).unwrap() + name.len() + 4;
+        &signed[start..start + signed[start..].find('"').unwrap()]
+    };
+    let old_signature = format!(",\"signature\":\"{}\"", field("signature"));
+    let time = "\"time\":\"2026-01-01T00:00:00.000000Z\"";
+    let forged = format!("{{\"seq\":{},{time},\"kind\":\"expired\"", seq + 1);
+    let of_old = format!("{forged},\"file\":{gone},\"last\":{last},\"head\":\"{last_hash}\"");
+    let of_now = format!(
+        "{forged},\"log\":\"{}\",\"file\":{gone},\"last\":{last},\"last_hash\":\"{last_hash}\",\"head\":\"{hash}\",\"key\":\"{}\"",
+        field("log"),
+        field("key")
+    );
+    log.files.drain(..gone);
+    let end = log.files.len() - 1;
+    let original = log.files[end].1.clone();
+    for body in [of_old, of_now.clone(), of_now + &old_signature] {
+        let mut context = Context::new(&SHA256);
+        context.update(&HEXLOWER.decode(hash.as_bytes()).unwrap());
+        context.update(body.as_bytes());
+        let line = format!("{body},\"hash\":\"{}\"}}\n", HEXLOWER.encode(context.finish().as_ref()));
+        log.files[end].1 = [&*original, line.as_bytes()].concat();
+        fs::remove_dir_all(bed.log()).unwrap();
+        fs::create_dir(bed.log()).unwrap();
+        log.write(&bed.log());
+        let finding = bed.verify().finding;
+        assert!(finding.is_some_and(|finding| finding.seq == seq + 1), "{line}");
+    }
+}
+
 #[test]
 fn signatures_that_are_missing_are_missed() {
     let bed = Bed::new();

@@ -259,6 +259,22 @@ impl<'k> Prover<'k> {
                 }
                 self.signed(line, head)
             }
+            Event::Expired {
+                log,
+                file,
+                last,
+                last_hash,
+                head,
+                ..
+            } => {
+                if self.log.as_deref() != Some(log) {
+                    return Err("it is of another log".to_owned());
+                }
+                self.signed(line, head)?;
+                let last_hash = Hash::from_hex(last_hash.as_bytes()).ok_or("it names no hash")?;
+                self.expired.push((*file, *last, last_hash));
+                Ok(())
+            }
             _ if line.signed.is_some() => Err("it is signed, and records of its kind are not".to_owned()),
             Event::Access(access) => {
                 if access.to_record(line.time).is_none() {
@@ -273,11 +289,6 @@ impl<'k> Prover<'k> {
             }
             Event::Repair { .. } => {
                 self.seen.repairs += 1;
-                Ok(())
-            }
-            Event::Expired { file, last, head } => {
-                let head = Hash::from_hex(head.as_bytes()).ok_or("it names no hash")?;
-                self.expired.push((*file, *last, head));
                 Ok(())
             }
             Event::End { next } => {
@@ -304,13 +315,17 @@ impl<'k> Prover<'k> {
     }
 
     fn nothing_is_missing_before(&mut self, first: u64) -> Proven {
-        let Some((seq, head)) = self.origin.filter(|_| first > 1) else {
+        let Some((seq, hash)) = self.origin.filter(|_| first > 1) else {
             return Ok(());
         };
-        if !self.expired.contains(&(first - 1, seq, head)) {
+        // A writer that is killed while it deletes leaves some of the files.
+        let is_lawful =
+            |&(file, last, last_hash): &(u64, u64, Hash)| file >= first || (file, last, last_hash) == (first - 1, seq, hash);
+        if !self.expired.iter().any(is_lawful) {
             return Err("the files before this one are missing, and the log does not say that they were old enough".to_owned());
         }
         self.seen.expired = first - 1;
+        self.seen.kept_expired = self.kept.iter().filter(|kept| kept.seq <= seq).count() as u64;
         Ok(())
     }
 
