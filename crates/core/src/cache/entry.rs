@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
 use crate::cache::table::Purpose;
-use crate::cache::timer::ROUGHLY;
+use crate::cache::timer::{ROUGHLY, nanoseconds};
 use crate::cache::times::CacheTimes;
 use crate::error::{Error, Result};
 use crate::options::GetOptions;
@@ -287,9 +287,4 @@ impl Rest {
         }
         nanoseconds(self.refresh_at.min(self.fresh_until).saturating_sub(ROUGHLY))
     }
-}
-
-/// Enough for almost six hundred years.
-fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -34,8 +34,8 @@ pub use times::{CacheNames, CacheTimes};
 ///
 /// - A hit says [`Freshness::Cache`](crate::Freshness::Cache) in its metadata, or
 ///   [`Freshness::Stale`](crate::Freshness::Stale) after its time to live; see [`CacheTimes`] for when that may be. The
-///   hard maximum age counts from the moment at which the store was asked and is never exceeded. Time in which the
-///   machine sleeps is not counted.
+///   hard maximum age counts from the moment at which the store was asked and is never exceeded. On Linux the
+///   time in which the machine was suspended counts too, at the latest a quarter of a second after it woke up.
 /// - [`GetOptions::max_age`](crate::GetOptions::max_age) shortens the time to live for one read; zero goes to the store
 ///   (and refreshes the entry).
 /// - One call to the store however many callers wait for the same answer, also when the first of them is cancelled.

@@ -1,6 +1,8 @@
 //! The moments between which now lies.
 
 use std::sync::Arc;
+#[cfg(target_os = "linux")]
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 #[cfg(target_os = "linux")]
@@ -11,14 +13,15 @@ use crate::clock::Clock;
 /// Tells the time for less than a look-up costs, where it need not be exact.
 ///
 /// The machine's precise clock would be a third of a hit, so a hit looks at the one that ticks every few milliseconds, and
-/// at the precise one only when it matters. The moment of asking is rounded down, so that an age is never taken for less
-/// than it is.
+/// at the precise one only when it matters.
+///
+/// On Linux the time in which the machine was suspended counts: what was fresh in the evening is not in the morning.
 ///
 /// Its moments begin with [`BEFORE`], so that what another machine was told before this one's clock began has one too.
 #[derive(Debug, Clone)]
 pub(super) enum Timer {
     #[cfg(target_os = "linux")]
-    Machine,
+    Machine(Suspended),
     Injected(Arc<dyn Clock>),
 }
 
@@ -29,16 +32,20 @@ impl Timer {
     /// The machine's clock.
     pub(super) fn machine() -> Self {
         #[cfg(target_os = "linux")]
-        return Self::Machine;
+        return Self::Machine(Suspended::default());
         #[cfg(not(target_os = "linux"))]
         return Self::Injected(Arc::new(crate::clock::SystemClock::new()));
     }
 
-    /// A moment that is not after now, and before it by less than [`ROUGHLY`].
+    /// A moment that is before now by less than [`ROUGHLY`]; by more for a quarter of a second after the machine was suspended.
     pub(super) fn roughly(&self) -> Duration {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Machine => read(ClockId::MonotonicCoarse),
+            Self::Machine(suspended) => {
+                let tick = read(ClockId::MonotonicCoarse);
+                let time = suspended.before(tick, || (read(ClockId::Monotonic), read(ClockId::Boottime)));
+                BEFORE.saturating_add(tick).saturating_add(time)
+            }
             Self::Injected(_) => self.now(),
         }
     }
@@ -47,7 +54,7 @@ impl Timer {
     pub(super) fn now(&self) -> Duration {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Machine => read(ClockId::Monotonic),
+            Self::Machine(_) => BEFORE.saturating_add(read(ClockId::Boottime)),
             Self::Injected(clock) => clock.now().saturating_add(BEFORE),
         }
     }
@@ -56,7 +63,7 @@ impl Timer {
     pub(super) fn of_day(&self) -> SystemTime {
         match self {
             #[cfg(target_os = "linux")]
-            Self::Machine => SystemTime::now(),
+            Self::Machine(_) => SystemTime::now(),
             Self::Injected(clock) => clock.system_now(),
         }
     }
@@ -65,11 +72,51 @@ impl Timer {
 /// A hundred years.
 const BEFORE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
-/// The time since the machine started, which is never negative.
+/// For how long the machine has been suspended. The clock that is cheap to read stands still meanwhile.
+#[cfg(target_os = "linux")]
+#[derive(Debug, Default)]
+pub(super) struct Suspended {
+    /// In nanoseconds.
+    time: AtomicU64,
+    /// The tick at which it was found out, in nanoseconds.
+    at: AtomicU64,
+}
+
+#[cfg(target_os = "linux")]
+impl Suspended {
+    /// The time before `tick`. Every quarter of a second it is found out anew, from a clock that stood still meanwhile and
+    /// one that did not.
+    fn before(&self, tick: Duration, clocks: impl FnOnce() -> (Duration, Duration)) -> Duration {
+        const AFTER: u64 = 250_000_000;
+        let tick = nanoseconds(tick);
+        if tick.wrapping_sub(self.at.load(Ordering::Relaxed)) >= AFTER {
+            let (standing, running) = clocks();
+            self.time
+                .store(nanoseconds(running.saturating_sub(standing)), Ordering::Relaxed);
+            self.at.store(tick, Ordering::Relaxed);
+        }
+        Duration::from_nanos(self.time.load(Ordering::Relaxed))
+    }
+}
+
+/// Each has found out nothing yet.
+#[cfg(target_os = "linux")]
+impl Clone for Suspended {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+/// Enough for almost six hundred years.
+pub(super) fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A time since the machine started, which is never negative.
 #[cfg(target_os = "linux")]
 fn read(clock: ClockId) -> Duration {
     let time = rustix::time::clock_gettime(clock);
-    BEFORE + Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -77,16 +124,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rough_time_is_never_ahead() {
+    fn time_goes_on() {
         let timer = Timer::machine();
         for round in 0..2_000_u64 {
-            let roughly = timer.roughly();
+            let before = timer.now();
             for _ in 0..round {
                 std::hint::spin_loop();
             }
-            let now = timer.now();
-            assert!(roughly <= now);
-            assert!(timer.now() >= now);
+            assert!(timer.now() >= before);
         }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn time_in_which_the_machine_was_suspended_counts() {
+        let suspended = Suspended::default();
+        let milliseconds = Duration::from_millis;
+        let [day, night] = [Duration::from_secs(1000), Duration::from_secs(30_000)];
+        assert_eq!(suspended.before(day, || (day, day + night)), night);
+        assert_eq!(suspended.before(day + milliseconds(249), || unreachable!("too early")), night);
+        let later = day + milliseconds(250);
+        assert_eq!(suspended.before(later, || (later, later + night * 2)), night * 2);
     }
 }
