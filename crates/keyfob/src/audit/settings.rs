@@ -170,6 +170,10 @@ mod tests {
             ..AuditSettings::default()
         };
         settings.check().unwrap();
+        // They differ in what is not shown.
+        let other = AuditStore::parse("postgres://other@db.example/logs");
+        assert_ne!(other, settings.store);
+        assert_eq!(other.unwrap().as_str(), "postgres://other@db.example/logs");
         for wrong in ["audit", "env:", "postgres://audit:secret@db.example/logs", "dotenv:a"] {
             assert_eq!(AuditStore::parse(wrong), None, "{wrong}");
         }

@@ -65,6 +65,6 @@ impl AuditJson {
         if self.reason_required {
             text.push_str(", a reason is required");
         }
-        format!("{text}: {} decides", self.decided_by.join(", "))
+        format!("{text} (set by {})", self.decided_by.join(", "))
     }
 }

@@ -212,6 +212,6 @@ fn table(wanted: &AuditSettings, base: Option<&Path>) -> Vec<String> {
     let store = wanted
         .store
         .as_ref()
-        .map(|store| format!("store = {}", serde_json::Value::from(store.url().to_string())));
+        .map(|store| format!("store = {}", serde_json::Value::from(store.as_str())));
     store.into_iter().chain(settings.into_iter().filter_map(line)).collect()
 }
