@@ -276,6 +276,37 @@ fn a_forger_with_the_key_is_found_by_a_kept_checkpoint_and_only_so() {
     assert!(verify(bed.log(), &[stolen], &[kept]).unwrap().finding.is_some());
 }
 
+/// The chain has no key: an end can be cut off and another one put in its place, which the next writer signs.
+#[test]
+fn an_end_that_was_replaced_is_found_by_a_kept_checkpoint_and_only_so() {
+    let bed = Bed::new();
+    let sink = FileAudit::open(bed.options()).unwrap();
+    give(&sink, 0..5);
+    sink.close().unwrap();
+    let kept = checkpoint(bed.log(), &[bed.public_key]).unwrap();
+    let mut log = Log::read(&bed.log());
+    // Without the checkpoint at the end nothing is signed but the beginning.
+    let without = lines(&log.files[0].1);
+    log.files[0].1 = without[..without.len() - 1].concat();
+    forge(&mut Random(1), &mut log, false);
+    log.write(&bed.log());
+    assert!(
+        verify(bed.log(), &[bed.public_key], std::slice::from_ref(&kept))
+            .unwrap()
+            .finding
+            .is_some()
+    );
+    let seen = bed.verify();
+    assert!(seen.is_intact() && seen.unsigned > 0, "{seen:?}");
+
+    let sink = FileAudit::open(bed.options()).unwrap();
+    give(&sink, 5..6);
+    sink.close().unwrap();
+    let seen = bed.verify();
+    assert!(seen.is_intact() && seen.unsigned == 0, "{seen:?}");
+    assert!(verify(bed.log(), &[bed.public_key], &[kept]).unwrap().finding.is_some());
+}
+
 /// The chain has no key: whoever can write to the files can go on with it, and say that the first ones were old.
 #[test]
 fn files_that_only_a_forger_calls_old_are_missed() {
