@@ -17,7 +17,8 @@ pub enum ExportFormat {
     JsonLines,
     /// RFC 4180 with a header line: `seq`, then the fields of a line in their order. An empty field is one that is not there.
     Csv,
-    /// ArcSight's Common Event Format, version 0: one line for an access, with the verb as event class.
+    /// ArcSight's Common Event Format, version 0: one line for an access, with the verb as event class. Scheme and location of the store are
+    /// one `destinationServiceName`.
     Cef,
 }
 
@@ -74,7 +75,8 @@ fn failed(source: io::Error) -> Error {
     Error::new(ErrorKind::Other, "can't write the export").with_source(source)
 }
 
-const CSV_HEADER: &str = "seq,time,user,process,pid,host,workload,verb,name,version,store,outcome,error,latency_us,from,reason";
+const CSV_HEADER: &str =
+    "seq,time,user,process,pid,host,workload,verb,name,version,store,scheme,location,outcome,error,latency_us,from,reason";
 
 fn csv(logged: &Logged) -> String {
     let record = &logged.record;
@@ -95,7 +97,9 @@ fn csv(logged: &Logged) -> String {
         record.verb.as_str(),
         record.name.as_deref().unwrap_or_default(),
         record.version.as_deref().unwrap_or_default(),
-        &*record.store,
+        &*record.store.name,
+        &*record.store.scheme,
+        &*record.store.location,
         record.outcome.as_str(),
         record.error.map_or("", ErrorKind::as_str),
         &*latency,
@@ -132,9 +136,13 @@ fn cef(logged: &Logged) -> String {
         ("shost", record.actor.host.clone()),
         ("act", verb.to_owned()),
         ("outcome", record.outcome.as_str().to_owned()),
+        (
+            "destinationServiceName",
+            format!("{}:{}", record.store.scheme, record.store.location),
+        ),
     ];
     let custom = [
-        ("cs1", "store", Some(record.store.to_string())),
+        ("cs1", "store", Some(record.store.name.clone())),
         ("cs2", "name", record.name.as_deref().map(str::to_owned)),
         ("cs3", "version", record.version.as_deref().map(str::to_owned)),
         ("cs4", "error", record.error.map(|kind| kind.as_str().to_owned())),

@@ -7,13 +7,14 @@ use std::time::{Duration, SystemTime};
 use aws_lc_rs::digest;
 use data_encoding::HEXLOWER;
 use jiff::Timestamp;
-use keyfob_core::{Actor, AuditOutcome, AuditRecord, ErrorKind, Freshness, Reason, Verb};
+use keyfob_core::{Actor, AuditOutcome, AuditRecord, AuditedStore, ErrorKind, Freshness, Reason, Verb};
 use serde::{Deserialize, Serialize};
 
 /// The version of the format.
 pub(crate) const FORMAT: u32 = 1;
 
-/// No line is longer, with its newline: a name and a reason of 512 bytes each are escaped to six times that at most.
+/// No line is longer, with its newline: a name and a reason of 512 bytes each, and of a store 2,048 of its name and as many of its
+/// place, are escaped to six times that at most.
 pub(crate) const MAX_LINE: usize = 64 * 1024;
 
 /// What a line is chained by.
@@ -110,6 +111,10 @@ pub(crate) struct Access<'a> {
     #[serde(borrow)]
     store: Cow<'a, str>,
     #[serde(borrow)]
+    scheme: Cow<'a, str>,
+    #[serde(borrow)]
+    location: Cow<'a, str>,
+    #[serde(borrow)]
     outcome: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     error: Option<Cow<'a, str>>,
@@ -131,7 +136,9 @@ impl<'a> Access<'a> {
             verb: record.verb.as_str().into(),
             name: record.name.as_deref().map(Cow::Borrowed),
             version: record.version.as_deref().map(Cow::Borrowed),
-            store: (&*record.store).into(),
+            store: record.store.name.as_str().into(),
+            scheme: record.store.scheme.as_str().into(),
+            location: record.store.location.as_str().into(),
             outcome: record.outcome.as_str().into(),
             error: record.error.map(|kind| kind.as_str().into()),
             latency_us: record.latency.as_micros().try_into().unwrap_or(u64::MAX),
@@ -148,7 +155,8 @@ impl<'a> Access<'a> {
         actor.pid = self.pid;
         actor.host = self.host.clone().into_owned();
         actor.workload = self.workload.as_deref().map(str::to_owned);
-        let mut record = AuditRecord::new(time, Arc::new(actor), Verb::from_token(&self.verb)?, &*self.store);
+        let store = AuditedStore::new(&*self.store, &*self.scheme, &*self.location);
+        let mut record = AuditRecord::new(time, Arc::new(actor), Verb::from_token(&self.verb)?, Arc::new(store));
         record.name = self.name.as_deref().map(Arc::from);
         record.version = self.version.as_deref().map(Arc::from);
         record.outcome = AuditOutcome::from_token(&self.outcome)?;
@@ -296,7 +304,8 @@ mod tests {
     fn a_record_is_read_back_as_it_was_written() {
         let actor = Actor::default().workload("role \"a\"\\");
         let time = SystemTime::UNIX_EPOCH + Duration::from_micros(1_700_000_000_123_456);
-        let mut record = AuditRecord::new(time, Arc::new(actor), Verb::Get, "vault");
+        let store = AuditedStore::new("prod", "vault", "https://vault.example:8200/\"a\"");
+        let mut record = AuditRecord::new(time, Arc::new(actor), Verb::Get, Arc::new(store));
         record.name = Some("täglich/\"kind\":\"checkpoint\"".into());
         record.version = Some("7".into());
         record.error = Some(ErrorKind::NotFound);

@@ -290,8 +290,8 @@ fn exports_are_what_other_programs_read() {
     };
     assert_eq!(
         with("outcome=failed", ExportFormat::Csv).1,
-        "seq,time,user,process,pid,host,workload,verb,name,version,store,outcome,error,latency_us,from,reason\n\
-         2,2023-11-14T22:13:21.000000Z,jo,,0,web1,,get,\"a=b|c\\d,\"\"e\"\"\",,vault,failed,permission_denied,0,,ticket 42\n"
+        "seq,time,user,process,pid,host,workload,verb,name,version,store,scheme,location,outcome,error,latency_us,from,reason\n\
+         2,2023-11-14T22:13:21.000000Z,jo,,0,web1,,get,\"a=b|c\\d,\"\"e\"\"\",,prod,vault,https://vault.example:8200,failed,permission_denied,0,,ticket 42\n"
     );
     let (_, cef) = with("outcome=failed", ExportFormat::Cef);
     assert!(
@@ -300,6 +300,11 @@ fn exports_are_what_other_programs_read() {
     );
     assert!(cef.contains(r#" cs2=a\=b|c\\d,"e" "#), "{cef}");
     assert!(cef.contains(" reason=ticket 42 "), "{cef}");
+    assert!(
+        cef.contains(" destinationServiceName=vault:https://vault.example:8200 "),
+        "{cef}"
+    );
+    assert!(cef.contains(" cs1Label=store cs1=prod "), "{cef}");
     let (count, lines) = with("prefix=team/", ExportFormat::JsonLines);
     assert_eq!(count, 2);
     let log = fs::read_to_string(&bed.files()[0]).unwrap();
@@ -323,7 +328,8 @@ fn a_stream_gets_a_line_for_each_record() {
     assert_eq!(
         first,
         "{\"time\":\"2023-11-14T22:13:20.000000Z\",\"kind\":\"access\",\"user\":\"jo\",\"process\":\"\",\"pid\":0,\"host\":\"web1\",\
-         \"verb\":\"get\",\"name\":\"team/secret-0\",\"store\":\"vault\",\"outcome\":\"ok\",\"latency_us\":0}"
+         \"verb\":\"get\",\"name\":\"team/secret-0\",\"store\":\"prod\",\"scheme\":\"vault\",\
+         \"location\":\"https://vault.example:8200\",\"outcome\":\"ok\",\"latency_us\":0}"
     );
     assert_eq!(text.lines().count(), 3);
 }

@@ -13,7 +13,7 @@ use metrics::Counter;
 
 pub use filter::AuditFilter;
 pub use memory::MemoryAudit;
-pub use record::{Actor, AuditOutcome, AuditRecord, Reason, with_reason};
+pub use record::{Actor, AuditOutcome, AuditRecord, AuditedStore, Reason, with_reason};
 pub use sink::{AuditReceipt, AuditSink};
 
 use crate::clock::{Clock, SystemClock};
@@ -135,12 +135,12 @@ impl AuditLayer {
         access::admit(self, access::reason(self).as_ref())
     }
 
-    /// Records that `store` (its scheme) could not be opened, so that nothing could be asked of it: a log-in that was refused, a
+    /// Records that `store` could not be opened, so that nothing could be asked of it: a log-in that was refused, a
     /// key that does not fit. The verb of the record is `health`, and it has no name.
     ///
     /// Gives `error` back once the record is kept, or the error of the sink that can't keep it.
-    pub async fn opening_failed(&self, store: &str, error: Error) -> Error {
-        access::opening_failed(self, store.into(), error).await
+    pub async fn opening_failed(&self, store: AuditedStore, error: Error) -> Error {
+        access::opening_failed(self, store, error).await
     }
 }
 

@@ -154,7 +154,7 @@ fn close(line: &str, close: u8) -> Option<usize> {
     Some(first)
 }
 
-fn floor_char_boundary(text: &str, at: usize) -> usize {
+pub(crate) fn floor_char_boundary(text: &str, at: usize) -> usize {
     if at >= text.len() {
         return text.len();
     }

@@ -137,6 +137,8 @@ pub struct StoreInfo {
     pub capabilities: Capabilities,
     /// Whether a write goes to several stores, so that reading it back proves nothing about all of them.
     pub replicates: bool,
+    /// Of a failover list its stores, in its order, each with its label in the list; else empty.
+    pub members: Vec<Self>,
 }
 
 impl StoreInfo {
@@ -150,6 +152,7 @@ impl StoreInfo {
             location: location.into(),
             capabilities,
             replicates: false,
+            members: Vec::new(),
         }
     }
 }

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use keyfob_core::{
-    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, CacheLayer, Clock, DeleteOptions, Error,
-    ErrorKind, Freshness, GetOptions, GetRequest, Health, Layer, ListOptions, MemoryAudit, MemoryStore, Metadata, Page,
-    PageRequest, PutMode, PutRequest, Reason, Result, Secret, SecretName, SecretStore, StoreInfo, Verb, Version, VersionInfo,
-    VersionSelector, VirtualClock, async_trait, stack, with_reason,
+    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditedStore, CacheLayer, Clock,
+    DeleteOptions, Error, ErrorKind, Failover, FailoverOptions, Freshness, GetOptions, GetRequest, Health, Layer, ListOptions,
+    MemoryAudit, MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason, Result, Secret, SecretName,
+    SecretStore, StoreInfo, Verb, Version, VersionInfo, VersionSelector, VirtualClock, async_trait, stack, with_reason,
 };
 
 fn name(text: &str) -> SecretName {
@@ -110,8 +110,37 @@ async fn every_verb_makes_one_record_with_its_outcome() {
     assert!(
         bed.records()
             .iter()
-            .all(|record| record.actor.user == "jo" && &*record.store == "memory")
+            .all(|record| record.actor.user == "jo" && record.store.name == "memory")
     );
+}
+
+#[tokio::test]
+async fn of_a_list_the_store_that_answered_is_recorded() {
+    let bed = Bed::new();
+    let at = |label: &str| MetricsLayer::of_store(label).layer(Arc::new(MemoryStore::new()));
+    let far = at("far");
+    far.put(&name("b"), PutRequest::new("v")).await.unwrap();
+    let options = FailoverOptions {
+        not_found_falls_through: true,
+        ..FailoverOptions::default()
+    };
+    let list = Failover::new(options).over([("near", at("near")), ("far", far)]).unwrap();
+    let location = list.info().members[1].location.clone();
+    // The layer has no need to be right over the list.
+    let store = stack(
+        Arc::new(list),
+        [&CacheLayer::new(Duration::from_secs(60)) as &dyn Layer, &bed.layer],
+    );
+    store.put(&name("a"), PutRequest::new("v")).await.unwrap();
+    for _ in 0..2 {
+        store.get(&name("b"), &GetOptions::default()).await.unwrap();
+    }
+    store.list(&ListOptions::default()).await.unwrap();
+    store.get(&name("c"), &GetOptions::default()).await.unwrap_err();
+    let records = bed.records();
+    let names: Vec<&str> = records.iter().map(|record| &*record.store.name).collect();
+    assert_eq!(names, ["near", "far", "far", "near", "near,far"]);
+    assert_eq!(*records[1].store, AuditedStore::new("far", "memory", location));
 }
 
 #[tokio::test]
@@ -385,12 +414,13 @@ async fn a_store_that_can_not_be_opened_leaves_a_record_and_its_error() {
     let bed = Bed::new();
     let error = Error::new(ErrorKind::Unauthenticated, "kfcanary-audit0009");
     let reason = Reason::new("ticket 42").unwrap();
-    let told = with_reason(reason, bed.layer.opening_failed("vault", error)).await;
+    let store = AuditedStore::new("prod", "vault", "https://vault.example:8200");
+    let told = with_reason(reason, bed.layer.opening_failed(store, error)).await;
     assert_eq!(told.kind(), ErrorKind::Unauthenticated);
     let record = bed.only();
     assert_eq!(
-        (record.verb, &*record.store, record.name.as_deref()),
-        (Verb::Health, "vault", None)
+        (record.verb, &*record.store.name, record.name.as_deref()),
+        (Verb::Health, "prod", None)
     );
     assert_eq!(
         (record.outcome, record.error),

@@ -10,9 +10,9 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use keyfob_core::{
-    AllowedSchemes, AuditFilter, AuditRecord, AuditSink, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions, Environment,
-    Error, ErrorKind, FailoverStore, Fallback, GetOptions, Health, ListOptions, MemberStatus, Metadata, Occurrence, Page,
-    PageRequest, PutRequest, Reason, Reference, Result, Secret, SecretName, SecretRef, SecretStore, StoreUrl, Stores,
+    AllowedSchemes, AuditFilter, AuditRecord, AuditSink, AuditedStore, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions,
+    Environment, Error, ErrorKind, FailoverStore, Fallback, GetOptions, Health, ListOptions, MemberStatus, Metadata, Occurrence,
+    Page, PageRequest, PutRequest, Reason, Reference, Result, Secret, SecretName, SecretRef, SecretStore, StoreUrl, Stores,
     SystemClock, Target, TraceLayer, VersionInfo, async_trait,
 };
 use tokio::sync::OnceCell;
@@ -85,18 +85,6 @@ enum Opening {
     List(Vec<Member>),
     /// There is none, for this reason.
     Never(Error),
-}
-
-impl Opening {
-    /// What an audit record says of the store when it can't be opened.
-    fn scheme(&self) -> &str {
-        match self {
-            Self::Given(store) => &store.info().scheme,
-            Self::One(member) => member.url.scheme(),
-            Self::List(members) => members.first().map_or(DEFAULT_SCHEME, |member| member.url.scheme()),
-            Self::Never(_) => DEFAULT_SCHEME,
-        }
-    }
 }
 
 impl SecretManager {
@@ -270,7 +258,11 @@ impl SecretManager {
     /// # Errors
     /// `InvalidConfig` when the scheme means nothing, or why the store can't be chosen.
     pub fn location_of(&self, scheme: &str) -> Result<String> {
-        match &self.slot(scheme)?.opening {
+        self.location(&self.slot(scheme)?.opening)
+    }
+
+    fn location(&self, opening: &Opening) -> Result<String> {
+        match opening {
             Opening::Given(store) => Ok(format!("{} ({})", store.info().scheme, store.info().location)),
             Opening::One(member) => self.place(&member.url),
             Opening::List(members) => self.places(members),
@@ -421,8 +413,22 @@ impl SecretManager {
                 store: audit.over(opened.store, self.identity_at(opening).ok().flatten()),
                 ..opened
             }),
-            Err(error) => Err(audit.layer().opening_failed(opening.scheme(), error).await),
+            Err(error) => Err(audit.layer().opening_failed(self.not_opened(opening), error).await),
         }
+    }
+
+    /// What an audit record says of a store that can't be opened.
+    fn not_opened(&self, opening: &Opening) -> AuditedStore {
+        let members = match opening {
+            Opening::Given(store) => return AuditedStore::of(store.info()),
+            Opening::One(member) => std::slice::from_ref(member),
+            Opening::List(members) => members,
+            // Which one it would be is what can't be said.
+            Opening::Never(_) => return AuditedStore::new(DEFAULT_SCHEME, DEFAULT_SCHEME, ""),
+        };
+        let labels: Vec<&str> = members.iter().map(|member| &*member.label).collect();
+        let scheme = members.first().map_or(DEFAULT_SCHEME, |member| member.url.scheme());
+        AuditedStore::new(labels.join(","), scheme, self.location(opening).unwrap_or_default())
     }
 
     async fn open_unaudited(&self, opening: &Opening) -> Result<Opened> {

@@ -6,7 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use keyfob_audit::{AuditReader, Durability, SigningKey, TableAudit, checkpoint_of_table, verify_table};
-use keyfob_core::{Actor, AuditFilter, AuditReceipt, AuditRecord, AuditSink, Environment, ErrorKind, StoreUrl, Verb};
+use keyfob_core::{
+    Actor, AuditFilter, AuditReceipt, AuditRecord, AuditSink, AuditedStore, Environment, ErrorKind, StoreUrl, Verb,
+};
 use keyfob_sql::audit_table;
 use tempfile::TempDir;
 
@@ -87,7 +89,8 @@ impl Bed {
 
 fn record(name: &str) -> Arc<AuditRecord> {
     let actor = Arc::new(Actor::default());
-    let mut record = AuditRecord::new(std::time::SystemTime::now(), actor, Verb::Get, "vault");
+    let store = AuditedStore::new("prod", "vault", "https://vault.example:8200");
+    let mut record = AuditRecord::new(std::time::SystemTime::now(), actor, Verb::Get, Arc::new(store));
     record.name = Some(name.into());
     Arc::new(record)
 }

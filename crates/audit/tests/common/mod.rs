@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use keyfob_audit::{FileAudit, FileAuditOptions, PublicKey, SigningKey, Verification, verify};
-use keyfob_core::{Actor, AuditReceipt, AuditRecord, AuditSink, BoxFuture, Clock, Verb};
+use keyfob_core::{Actor, AuditReceipt, AuditRecord, AuditSink, AuditedStore, BoxFuture, Clock, Verb};
 
 /// A directory with a key and a log.
 pub(crate) struct Bed {
@@ -60,7 +60,8 @@ pub(crate) fn record(number: u64) -> Arc<AuditRecord> {
     actor.user = "jo".into();
     actor.host = "web1".into();
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000 + number);
-    let mut record = AuditRecord::new(time, Arc::new(actor), Verb::Get, "vault");
+    let store = AuditedStore::new("prod", "vault", "https://vault.example:8200");
+    let mut record = AuditRecord::new(time, Arc::new(actor), Verb::Get, store.into());
     record.name = Some(format!("team/secret-{number}").into());
     Arc::new(record)
 }

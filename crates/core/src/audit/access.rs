@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::AuditLayer;
-use super::record::{AuditOutcome, AuditRecord, Reason, reason_here};
+use super::record::{AuditOutcome, AuditRecord, AuditedStore, Reason, reason_here};
 use super::sink::AuditReceipt;
 use crate::backend::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,17 +16,27 @@ use crate::name::SecretName;
 use crate::options::{
     DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutMode, PutRequest, VersionSelector,
 };
-use crate::secret::{Metadata, Secret, VersionInfo};
+use crate::secret::{Metadata, Origin, Secret, VersionInfo};
 use crate::store::{Health, SecretStore, StoreInfo};
 use crate::verb::Verb;
 
 pub(super) fn audited(layer: AuditLayer, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
-    Arc::new(Audited { layer, inner })
+    let info = inner.info();
+    let described = |info| Arc::new(AuditedStore::of(info));
+    Arc::new(Audited {
+        layer,
+        asked: described(info),
+        members: info.members.iter().map(described).collect(),
+        inner,
+    })
 }
 
 struct Audited {
     layer: AuditLayer,
     inner: Arc<dyn SecretStore>,
+    asked: Arc<AuditedStore>,
+    /// The stores of a list, any of which may answer.
+    members: Vec<Arc<AuditedStore>>,
 }
 
 impl fmt::Debug for Audited {
@@ -65,8 +75,13 @@ pub(super) fn reason(layer: &AuditLayer) -> Option<Reason> {
 }
 
 /// Records that a store could not be opened.
-pub(super) async fn opening_failed(layer: &AuditLayer, store: Arc<str>, error: Error) -> Error {
-    let record = AuditRecord::new(layer.clock.system_now(), Arc::clone(&layer.actor), Verb::Health, store);
+pub(super) async fn opening_failed(layer: &AuditLayer, store: AuditedStore, error: Error) -> Error {
+    let record = AuditRecord::new(
+        layer.clock.system_now(),
+        Arc::clone(&layer.actor),
+        Verb::Health,
+        Arc::new(store),
+    );
     let access = Access::begin(layer, record);
     let Err(error) = access.end(Err(error), |_, never: &Infallible| match *never {}).await;
     error
@@ -79,7 +94,7 @@ impl Audited {
             layer.clock.system_now(),
             Arc::clone(&layer.actor),
             verb,
-            Arc::clone(&self.inner.info().scheme),
+            Arc::clone(&self.asked),
         );
         record.name = match &layer.mask {
             Some(mask) => name.map(|name| mask(&name).into()),
@@ -87,6 +102,25 @@ impl Audited {
         };
         record.version = version;
         Access::begin(layer, record)
+    }
+
+    fn describe_secret(&self, record: &mut AuditRecord, secret: &Secret) {
+        self.describe_metadata(record, &secret.metadata);
+        record.freshness = Some(secret.metadata.origin.freshness);
+    }
+
+    fn describe_metadata(&self, record: &mut AuditRecord, metadata: &Metadata) {
+        if let Some(version) = &metadata.version {
+            record.version = Some(version.shared());
+        }
+        self.describe_origin(record, &metadata.origin);
+    }
+
+    fn describe_origin(&self, record: &mut AuditRecord, origin: &Origin) {
+        let Some(label) = &origin.member else { return };
+        if let Some(member) = self.members.iter().find(|member| *member.name == **label) {
+            record.store = Arc::clone(member);
+        }
     }
 }
 
@@ -205,18 +239,6 @@ fn asked(version: &VersionSelector) -> Option<Arc<str>> {
     }
 }
 
-fn describe_secret(record: &mut AuditRecord, secret: &Secret) {
-    describe_metadata(record, &secret.metadata);
-    record.freshness = Some(secret.metadata.origin.freshness);
-}
-
-fn describe_metadata(record: &mut AuditRecord, metadata: &Metadata) {
-    if let Some(version) = &metadata.version {
-        record.version = Some(version.shared());
-    }
-    record.store = Arc::clone(&metadata.origin.store);
-}
-
 #[async_trait]
 impl SecretStore for Audited {
     fn info(&self) -> &StoreInfo {
@@ -229,7 +251,9 @@ impl SecretStore for Audited {
             Ok(()) => self.inner.get(name, options).await,
             Err(refusal) => Err(refusal),
         };
-        access.end(answer, describe_secret).await
+        access
+            .end(answer, |record, secret| self.describe_secret(record, secret))
+            .await
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
@@ -248,7 +272,10 @@ impl SecretStore for Audited {
         let recorded: Vec<(Receipts, Result<Secret>)> = accesses
             .into_iter()
             .zip(answers)
-            .map(|(access, answer)| (access.finish(&answer, describe_secret), answer))
+            .map(|(access, answer)| {
+                let receipts = access.finish(&answer, |record, secret| self.describe_secret(record, secret));
+                (receipts, answer)
+            })
             .collect();
         let mut settled = Vec::with_capacity(recorded.len());
         for (receipts, answer) in recorded {
@@ -267,7 +294,9 @@ impl SecretStore for Audited {
             Ok(()) => self.inner.put(name, request).await,
             Err(refusal) => Err(refusal),
         };
-        access.end(answer, describe_metadata).await
+        access
+            .end(answer, |record, metadata| self.describe_metadata(record, metadata))
+            .await
     }
 
     async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
@@ -285,7 +314,9 @@ impl SecretStore for Audited {
             Ok(()) => self.inner.restore(name).await,
             Err(refusal) => Err(refusal),
         };
-        access.end(answer, describe_metadata).await
+        access
+            .end(answer, |record, metadata| self.describe_metadata(record, metadata))
+            .await
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
@@ -295,7 +326,13 @@ impl SecretStore for Audited {
             Ok(()) => self.inner.list(options).await,
             Err(refusal) => Err(refusal),
         };
-        access.end(answer, |_, _| ()).await
+        let describe = |record: &mut AuditRecord, page: &Page<Metadata>| {
+            // A page is of one store.
+            if let Some(metadata) = page.items.first() {
+                self.describe_origin(record, &metadata.origin);
+            }
+        };
+        access.end(answer, describe).await
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {

@@ -23,8 +23,12 @@ pub struct AuditFilter {
     pub name: Option<String>,
     /// Of a name that begins so.
     pub prefix: Option<String>,
-    /// Of this store.
+    /// Of the store of this [name](super::AuditedStore::name); also of a list in which it is and that does not say who answered.
     pub store: Option<String>,
+    /// Of a store of this scheme.
+    pub scheme: Option<String>,
+    /// Of a store in this place.
+    pub location: Option<String>,
     /// Ended so.
     pub outcome: Option<AuditOutcome>,
     /// Failed with an error of this kind.
@@ -35,11 +39,13 @@ pub struct AuditFilter {
     pub host: Option<String>,
 }
 
-const KEYS: [&str; 8] = ["verb", "name", "prefix", "store", "outcome", "error", "user", "host"];
+const KEYS: [&str; 10] = [
+    "verb", "name", "prefix", "store", "scheme", "location", "outcome", "error", "user", "host",
+];
 
 impl AuditFilter {
-    /// Adds a condition as people write it: `verb=get`, `name=db/password`, `prefix=db/`, `store=vault`, `outcome=failed`,
-    /// `error=permission_denied`, `user=jo`, `host=web1`.
+    /// Adds a condition as people write it: `verb=get`, `name=db/password`, `prefix=db/`, `store=prod`, `scheme=vault`,
+    /// `location=https://vault.example:8200`, `outcome=failed`, `error=permission_denied`, `user=jo`, `host=web1`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for another key, for a verb, an outcome or a kind that there is not, and for a key that
@@ -66,6 +72,8 @@ impl AuditFilter {
             "name" => once(&mut self.name, key, value.to_owned()),
             "prefix" => once(&mut self.prefix, key, value.to_owned()),
             "store" => once(&mut self.store, key, value.to_owned()),
+            "scheme" => once(&mut self.scheme, key, value.to_owned()),
+            "location" => once(&mut self.location, key, value.to_owned()),
             "user" => once(&mut self.user, key, value.to_owned()),
             "host" => once(&mut self.host, key, value.to_owned()),
             _ => {
@@ -87,12 +95,22 @@ impl AuditFilter {
             && self.verb.is_none_or(|verb| record.verb == verb)
             && self.name.as_ref().is_none_or(|wanted| name == wanted)
             && self.prefix.as_ref().is_none_or(|prefix| name.starts_with(prefix))
-            && self.store.as_ref().is_none_or(|store| *record.store == **store)
+            && self.store.as_ref().is_none_or(|store| is_or_has(&record.store.name, store))
+            && self.scheme.as_ref().is_none_or(|scheme| record.store.scheme == *scheme)
+            && self
+                .location
+                .as_ref()
+                .is_none_or(|location| record.store.location == *location)
             && self.outcome.is_none_or(|outcome| record.outcome == outcome)
             && self.error.is_none_or(|error| record.error == Some(error))
             && self.user.as_ref().is_none_or(|user| record.actor.user == *user)
             && self.host.as_ref().is_none_or(|host| record.actor.host == *host)
     }
+}
+
+/// Whether this is the name of the store, or of a list that has it.
+fn is_or_has(name: &str, store: &str) -> bool {
+    name == store || name.split(',').any(|member| member == store)
 }
 
 fn once<T>(condition: &mut Option<T>, key: &str, value: T) -> Result<()> {
@@ -119,7 +137,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::audit::record::Actor;
+    use crate::audit::record::{Actor, AuditedStore};
 
     #[test]
     fn every_condition_has_to_hold() {
@@ -129,7 +147,8 @@ mod tests {
             host: "web1".into(),
             ..Actor::default()
         };
-        let mut record = AuditRecord::new(time, Arc::new(actor), Verb::Put, "vault");
+        let store = AuditedStore::new("near,far", "vault", "https://near.example");
+        let mut record = AuditRecord::new(time, Arc::new(actor), Verb::Put, Arc::new(store));
         record.name = Some("db/password".into());
         record.outcome = AuditOutcome::Failed;
         record.error = Some(ErrorKind::Conflict);
@@ -137,7 +156,9 @@ mod tests {
             ("verb=put", "verb=get"),
             ("name=db/password", "name=db"),
             ("prefix=db", "prefix=mail"),
-            ("store=vault", "store=aws"),
+            ("store=far", "store=vault"),
+            ("scheme=vault", "scheme=far"),
+            ("location=https://near.example", "location=https://near"),
             ("outcome=failed", "outcome=ok"),
             ("error=conflict", "error=other"),
             ("user=jo", "user=j"),

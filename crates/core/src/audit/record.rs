@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::environment::Environment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::scanner::floor_char_boundary;
 use crate::secret::Freshness;
+use crate::store::StoreInfo;
 use crate::verb::Verb;
 
 /// One access: who, what, when, and what came of it. Never a value.
@@ -27,8 +29,8 @@ pub struct AuditRecord {
     /// The version that was handed out or written; where there is none, the one that was asked for (`previous` or the store's
     /// token). `None` where nothing but the current one was asked for.
     pub version: Option<Arc<str>>,
-    /// The scheme of the store that answered, or of the one that was asked.
-    pub store: Arc<str>,
+    /// The store that answered, or the one that was asked.
+    pub store: Arc<AuditedStore>,
     /// What came of it.
     pub outcome: AuditOutcome,
     /// The kind of the error, if there was one.
@@ -44,20 +46,58 @@ pub struct AuditRecord {
 impl AuditRecord {
     /// A successful access by `actor` with nothing else known: for sinks that read back what they kept.
     #[must_use]
-    pub fn new(time: SystemTime, actor: Arc<Actor>, verb: Verb, store: impl Into<Arc<str>>) -> Self {
+    pub fn new(time: SystemTime, actor: Arc<Actor>, verb: Verb, store: Arc<AuditedStore>) -> Self {
         Self {
             time,
             actor,
             verb,
             name: None,
             version: None,
-            store: store.into(),
+            store,
             outcome: AuditOutcome::Ok,
             error: None,
             latency: Duration::ZERO,
             freshness: None,
             reason: None,
         }
+    }
+}
+
+/// Which store was accessed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AuditedStore {
+    /// What [metrics call it](StoreInfo::label): its name in `keyfob.toml`, else its scheme. Of a failover list this is the store that
+    /// answered; where none did, or its answer does not say which (a deletion, a list of versions), all of them with commas.
+    pub name: String,
+    /// The scheme of its URL, for example `sqlite`; of a list, of its first store.
+    pub scheme: String,
+    /// Where it is, safe to show. It tells stores apart that have no name.
+    pub location: String,
+}
+
+impl AuditedStore {
+    /// The longest name and the longest location, in bytes, so that a record's length has a bound. What is longer is cut off.
+    pub const MAX_BYTES: usize = 2048;
+
+    /// A store with this name and scheme, in this place.
+    #[must_use]
+    pub fn new(name: impl Into<String>, scheme: impl Into<String>, location: impl Into<String>) -> Self {
+        let short = |mut text: String| {
+            text.truncate(floor_char_boundary(&text, Self::MAX_BYTES));
+            text
+        };
+        Self {
+            name: short(name.into()),
+            scheme: scheme.into(),
+            location: short(location.into()),
+        }
+    }
+
+    /// A store as it describes itself.
+    #[must_use]
+    pub fn of(info: &StoreInfo) -> Self {
+        Self::new(&*info.label, &*info.scheme, &*info.location)
     }
 }
 
@@ -224,6 +264,14 @@ mod tests {
         for text in ["", " \t ", "a\nb", &"x".repeat(513)] {
             assert_eq!(Reason::new(text).unwrap_err().kind(), ErrorKind::InvalidInput, "{text:?}");
         }
+    }
+
+    #[test]
+    fn what_is_said_of_a_store_has_a_bound() {
+        let place = "ä".repeat(1500);
+        let store = AuditedStore::new("a,b", "dotenv", &*place);
+        assert_eq!((&*store.name, store.location.len()), ("a,b", AuditedStore::MAX_BYTES));
+        assert!(place.starts_with(&store.location));
     }
 
     #[test]

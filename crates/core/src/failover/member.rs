@@ -264,6 +264,13 @@ pub(super) fn info(label: Arc<str>, members: &[Member], writes: FailoverWrites) 
         FailoverWrites::Replicate => members,
     };
     info.replicates = written.len() > 1 || written.iter().any(|member| member.store.info().replicates);
+    info.members = members
+        .iter()
+        .map(|member| StoreInfo {
+            label: Arc::clone(&member.label),
+            ..member.store.info().clone()
+        })
+        .collect();
     info
 }
 

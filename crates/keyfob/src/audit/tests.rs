@@ -1,7 +1,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use keyfob_core::{AuditFilter, AuditOutcome, Environment, ErrorKind, Freshness, PutRequest, Reason, Verb, with_reason};
+use keyfob_core::{
+    AuditFilter, AuditOutcome, AuditedStore, Environment, ErrorKind, Freshness, PutRequest, Reason, Verb, with_reason,
+};
 use tempfile::TempDir;
 
 use crate::{SecretManager, SelectOptions, Selection};
@@ -66,7 +68,40 @@ fn a_list_of_stores_records_the_one_that_answered() {
             .var("SECRET_FAILOVER_NOT_FOUND_FALLS_THROUGH", "true");
         let manager = with_memory(fake);
         manager.get("TOKEN").await.unwrap();
-        assert_eq!(&*records(&manager)[0].store, "dotenv");
+        assert_eq!(records(&manager)[0].store.name, "dotenv");
+    });
+}
+
+#[test]
+fn two_stores_of_a_kind_are_told_apart() {
+    block_on(async {
+        let (directory, _) = place();
+        let path = |name: &str| directory.path().join(name).display().to_string();
+        std::fs::write(path("dev.env"), "TOKEN=kfcanary-audit0011\n").unwrap();
+        let toml = format!(
+            "default = \"prod\"\n[stores.prod]\nurl = \"dotenv:{}\"\n[stores.dev]\nurl = \"dotenv:{}\"\n\
+             [stores.gone]\nurl = \"vault://127.0.0.1:1/kv\"\n",
+            path(".env"),
+            path("dev.env"),
+        );
+        std::fs::write(path("keyfob.toml"), toml).unwrap();
+        let fake = Environment::fake().host_files();
+        let manager = with_memory(fake.current_dir(directory.path()).home(directory.path()));
+        for reference in ["TOKEN", "${dev:TOKEN}", "${dotenv:TOKEN}"] {
+            manager.get(reference).await.unwrap();
+        }
+        manager.get("${gone:TOKEN}").await.unwrap_err();
+        let stores: Vec<_> = records(&manager).iter().map(|record| record.store.as_ref().clone()).collect();
+        let expected = [
+            AuditedStore::new("prod", "dotenv", path(".env")),
+            AuditedStore::new("dev", "dotenv", path("dev.env")),
+        ];
+        assert_eq!(stores[..2], expected);
+        assert_eq!((&*stores[3].name, &*stores[3].scheme), ("gone", "vault"), "{stores:?}");
+        assert!(stores[3].location.contains("127.0.0.1:1"), "{stores:?}");
+        let mut of_dev = AuditFilter::default();
+        of_dev.require("store=dev").unwrap();
+        assert_eq!(manager.audit_records(&of_dev).len(), 1);
     });
 }
 

@@ -115,7 +115,7 @@ fn subject(record: &AuditRecord) -> String {
         .as_ref()
         .map(|version| format!("@{version}"))
         .unwrap_or_default();
-    format!("{}:{name}{version}", record.store)
+    format!("{}:{name}{version}", record.store.name)
 }
 
 fn circumstances(record: &AuditRecord) -> String {
