@@ -128,16 +128,16 @@ pub(crate) struct Access<'a> {
 impl<'a> Access<'a> {
     pub(crate) fn of(record: &'a AuditRecord) -> Self {
         Self {
-            user: record.actor.user.as_str().into(),
-            process: record.actor.process.as_str().into(),
+            user: cut(&record.actor.user),
+            process: cut(&record.actor.process),
             pid: record.actor.pid,
-            host: record.actor.host.as_str().into(),
-            workload: record.actor.workload.as_deref().map(Cow::Borrowed),
+            host: cut(&record.actor.host),
+            workload: record.actor.workload.as_deref().map(cut),
             verb: record.verb.as_str().into(),
-            name: record.name.as_deref().map(Cow::Borrowed),
-            version: record.version.as_deref().map(Cow::Borrowed),
+            name: record.name.as_deref().map(cut),
+            version: record.version.as_deref().map(cut),
             store: record.store.name.as_str().into(),
-            scheme: record.store.scheme.as_str().into(),
+            scheme: cut(&record.store.scheme),
             location: record.store.location.as_str().into(),
             outcome: record.outcome.as_str().into(),
             error: record.error.map(|kind| kind.as_str().into()),
@@ -178,6 +178,21 @@ impl<'a> Access<'a> {
         };
         Some(record)
     }
+}
+
+/// The longest text that is written as it is, in bytes: a secret's name fits. What an environment or a store says can be longer,
+/// and a line has a limit.
+const MOST_TEXT: usize = 512;
+
+fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= MOST_TEXT {
+        return text.into();
+    }
+    let end = (0..=MOST_TEXT)
+        .rev()
+        .find(|&end| text.is_char_boundary(end))
+        .unwrap_or_default();
+    format!("{}…", &text[..end]).into()
 }
 
 /// The token of how fresh an answer was.
@@ -324,6 +339,31 @@ mod tests {
             panic!("{:?}", line.event)
         };
         assert_eq!(access.to_record(line.time).unwrap(), record);
+    }
+
+    #[test]
+    fn the_longest_record_has_its_place_in_a_line() {
+        let long = "\u{1}".repeat(100_000);
+        let mut actor = Actor::default();
+        actor.user.clone_from(&long);
+        actor.process.clone_from(&long);
+        actor.host.clone_from(&long);
+        actor.workload = Some(long.clone());
+        actor.pid = u32::MAX;
+        let store = AuditedStore::new(&*long, &*long, &*long);
+        let mut record = AuditRecord::new(SystemTime::UNIX_EPOCH, Arc::new(actor), Verb::GetMany, Arc::new(store));
+        record.name = Some(Arc::from(&*long));
+        record.version = Some(Arc::from(&*long));
+        record.outcome = AuditOutcome::Failed;
+        record.error = Some(ErrorKind::PermissionDenied);
+        record.latency = Duration::MAX;
+        record.freshness = Some(Freshness::Stale);
+        record.reason = Some(Reason::new(&"\"".repeat(Reason::MAX_BYTES)).unwrap());
+        let mut out = Vec::new();
+        let event = Event::Access(Box::new(Access::of(&record)));
+        seal(Hash::NONE, body(u64::MAX, record.time, &event), &mut out);
+        assert!(out.len() <= MAX_LINE, "{}", out.len());
+        assert!(Line::parse(out.strip_suffix(b"\n").unwrap()).is_ok());
     }
 
     #[test]

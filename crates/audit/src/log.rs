@@ -15,7 +15,9 @@ use crate::chain::{Batch, Chain};
 use crate::keys::{SigningKey, log_id};
 use crate::line::{Access, Event, Hash, Line};
 use crate::permissions::{failed, prepare_directory};
-use crate::segment::{Found, Lock, beginning, damaged, ending, next_line, numbers, open_to_append, open_to_read, path_of};
+use crate::segment::{
+    Found, Lock, beginning, damaged, ending, next_line, numbers, open_to_append, open_to_read, path_of, predecessor,
+};
 use crate::writer::Kept;
 
 /// How a log is kept.
@@ -291,34 +293,35 @@ impl Log {
         })
     }
 
-    /// Deletes the files whose last line is old enough, after the log says so.
+    /// Deletes the files that had ended long enough ago, after the log says so. How long ago that was is what the next file
+    /// says under our own signature: no other time would hold against whoever can write to the files.
     fn expire(&self, tail: Tail, now: SystemTime) -> Result<Tail> {
         let Some(limit) = self.rules.keep.and_then(|keep| now.checked_sub(keep)) else {
             return Ok(tail);
         };
         let directory = &self.rules.directory;
-        let old: Vec<u64> = numbers(directory)?
-            .into_iter()
-            .take_while(|&number| number < tail.number)
-            .collect();
-        let mut expired = Vec::new();
+        let mut old = Vec::new();
         let mut last = None;
-        for number in old {
-            let path = path_of(directory, number);
-            let end = ending(&open_to_read(&path)?, &path)?;
-            if end.time > limit {
+        for pair in numbers(directory)?.windows(2) {
+            let &[number, next] = pair else { break };
+            if next != number + 1 || next > tail.number {
                 break;
             }
-            expired.push(path);
-            last = Some((number, end));
+            let path = path_of(directory, next);
+            let key = self.rules.key.public_key();
+            match predecessor(&open_to_read(&path)?, &path, next, &tail.chain.log, key)? {
+                Some(before) if before.ended <= limit => last = Some((number, before)),
+                _ => break,
+            }
+            old.push(path_of(directory, number));
         }
-        let Some((number, end)) = last else {
+        let Some((number, before)) = last else {
             return Ok(tail);
         };
         let mut batch = self.batch(&tail, now);
-        batch.expired(number, end.seq, end.hash);
+        batch.expired(number, before.last, before.last_hash);
         let tail = self.write(tail, batch, true)?;
-        for path in expired {
+        for path in old {
             fs::remove_file(&path).map_err(|source| failed("delete an old file of the audit log", &path, source))?;
         }
         sync_directory(directory).map_err(|source| failed("delete old files of the audit log", directory, source))?;

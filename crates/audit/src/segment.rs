@@ -11,6 +11,7 @@ use keyfob_core::{Error, ErrorKind, Result};
 use memchr::memmem;
 use rustix::fs::{FlockOperation, OFlags, flock};
 
+use crate::keys::PublicKey;
 use crate::line::{Event, Hash, Line, MAX_LINE};
 use crate::permissions::{check_file, failed};
 
@@ -145,12 +146,45 @@ pub(crate) struct Beginning {
     pub(crate) time: SystemTime,
 }
 
-/// Reads the first line of a file.
-pub(crate) fn beginning(file: &File, path: &Path) -> Result<Beginning> {
+fn first_line(file: &File, path: &Path) -> Result<Vec<u8>> {
     let mut start = vec![0; MAX_LINE];
     let length = read_at_most(file, &mut start, 0).map_err(|source| failed("read the audit log", path, source))?;
-    let line = start[..length].split(|&byte| byte == b'\n').next().unwrap_or_default();
-    let parsed = Line::parse(line).map_err(|problem| damaged(path, format!("its first line is damaged: {problem}")))?;
+    start.truncate(start[..length].iter().position(|&byte| byte == b'\n').unwrap_or(length));
+    Ok(start)
+}
+
+/// What the writer of a file signed about the one before it.
+pub(crate) struct Predecessor {
+    /// The number and hash of its last line.
+    pub(crate) last: u64,
+    pub(crate) last_hash: Hash,
+    /// When it had ended.
+    pub(crate) ended: SystemTime,
+}
+
+/// What file `number` of `log` says of the one before it; `None` unless it says so under a signature of `key`: all else can
+/// be changed by whoever can write to the files.
+pub(crate) fn predecessor(file: &File, path: &Path, number: u64, log: &str, key: PublicKey) -> Result<Option<Predecessor>> {
+    let line = first_line(file, path)?;
+    let Ok(line) = Line::parse(&line) else { return Ok(None) };
+    let is_signed = line.signed.is_some_and(|(body, signature)| key.proves(body, signature));
+    Ok(match &line.event {
+        Event::Begin { log: of, file, head, .. } if is_signed && of == log && *file == number => {
+            let last = line.seq.checked_sub(1).zip(Hash::from_hex(head.as_bytes()));
+            last.map(|(last, last_hash)| Predecessor {
+                last,
+                last_hash,
+                ended: line.time,
+            })
+        }
+        _ => None,
+    })
+}
+
+/// Reads the first line of a file.
+pub(crate) fn beginning(file: &File, path: &Path) -> Result<Beginning> {
+    let line = first_line(file, path)?;
+    let parsed = Line::parse(&line).map_err(|problem| damaged(path, format!("its first line is damaged: {problem}")))?;
     match parsed.event {
         Event::Begin { log, format, every, .. } if format == crate::line::FORMAT => Ok(Beginning {
             log: log.into_owned(),
@@ -174,7 +208,6 @@ pub(crate) struct Ending {
     /// The number and hash of the last whole line.
     pub(crate) seq: u64,
     pub(crate) hash: Hash,
-    pub(crate) time: SystemTime,
     pub(crate) is_end: bool,
     /// Where the last whole line ends.
     pub(crate) whole: u64,
@@ -201,11 +234,12 @@ pub(crate) fn ending(file: &File, path: &Path) -> Result<Ending> {
     let mut lines = window.rsplit(|&byte| byte == b'\n');
     let last = lines.next().unwrap_or_default();
     let parsed = Line::parse(last).map_err(|problem| damaged(path, format!("its last line is damaged: {problem}")))?;
-    if let Some(before) = lines.clone().next()
-        && let Ok(before) = Line::parse(before)
-        && Hash::of(before.hash, parsed.body) != parsed.hash
-    {
-        return Err(damaged(path, "its last line does not have the hash that it should"));
+    if let Some(before) = lines.clone().next() {
+        let before =
+            Line::parse(before).map_err(|problem| damaged(path, format!("the line before its last is damaged: {problem}")))?;
+        if Hash::of(before.hash, parsed.body) != parsed.hash {
+            return Err(damaged(path, "its last line does not have the hash that it should"));
+        }
     }
     let unsigned = std::iter::once(last)
         .chain(lines)
@@ -214,7 +248,6 @@ pub(crate) fn ending(file: &File, path: &Path) -> Result<Ending> {
     Ok(Ending {
         seq: parsed.seq,
         hash: parsed.hash,
-        time: parsed.time,
         is_end: matches!(parsed.event, Event::End { .. }),
         whole: start + whole as u64,
         unfinished,

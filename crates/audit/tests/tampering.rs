@@ -276,6 +276,36 @@ fn a_forger_with_the_key_is_found_by_a_kept_checkpoint_and_only_so() {
     assert!(verify(bed.log(), &[stolen], &[kept]).unwrap().finding.is_some());
 }
 
+/// A file's last line is not signed, so what it says of its age is worth nothing.
+#[test]
+fn who_makes_files_look_old_does_not_have_them_deleted() {
+    let bed = Bed::new();
+    let write = |part: u64| {
+        let options = bed.options().max_bytes(1).keep_years(1);
+        let sink = FileAudit::open(options).unwrap();
+        give(&sink, part * 3..part * 3 + 3);
+        sink.close().unwrap();
+    };
+    (0..3).for_each(write);
+    let mut log = Log::read(&bed.log());
+    let finished = log.files.len() - 1;
+    for (_, text) in &mut log.files[..finished] {
+        let mut all = lines(text);
+        let (end, before) = (all.len() - 1, all.len() - 2);
+        let last = String::from_utf8(all[end].clone()).unwrap();
+        let year = last.find("\"time\":\"").unwrap() + 8;
+        all[end] = format!("{}2015{}", &last[..year], &last[year + 4..]).into_bytes();
+        all[before] = b"{\"x\n".to_vec();
+        *text = all.concat();
+    }
+    log.write(&bed.log());
+    write(3);
+    let files = Log::read(&bed.log()).files;
+    assert!(files.len() > finished + 1);
+    assert!(log.files[..finished].iter().zip(&files).all(|(before, now)| before == now));
+    assert!(bed.verify().finding.is_some());
+}
+
 /// The chain has no key: an end can be cut off and another one put in its place, which the next writer signs.
 #[test]
 fn an_end_that_was_replaced_is_found_by_a_kept_checkpoint_and_only_so() {
