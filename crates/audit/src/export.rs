@@ -16,6 +16,10 @@ pub enum ExportFormat {
     /// The lines of the log, as they are.
     JsonLines,
     /// RFC 4180 with a header line: `seq`, then the fields of a line in their order. An empty field is one that is not there.
+    ///
+    /// Whoever is audited chooses some of the text, and spreadsheets take text for a formula that begins with `=`, `+`, `-`, `@`, a tab or
+    /// the end of a line. So a `'` stands before such a character, and before a `'`, where it begins a field or follows a `;` or a tab
+    /// (which some take for the end of a field): whoever takes these `'` off again has the text as it was.
     Csv,
     /// ArcSight's Common Event Format, version 0: one line for an access, with the verb as event class. Scheme and location of the store are
     /// one `destinationServiceName`.
@@ -106,15 +110,31 @@ fn csv(logged: &Logged) -> String {
         record.freshness.and_then(origin).unwrap_or_default(),
         record.reason.as_ref().map_or("", |reason| reason.as_str()),
     ];
-    fields.map(quoted).join(",")
+    fields.map(cell).join(",")
 }
 
-fn quoted(field: &str) -> String {
-    if field.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", field.replace('"', "\"\""))
+fn cell(field: &str) -> String {
+    let text = no_formula(field);
+    if text.contains([',', '"', '\n', '\r', ';', '\t']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
     } else {
-        field.to_owned()
+        text
     }
+}
+
+/// Puts a `'` before what would make a spreadsheet calculate.
+fn no_formula(field: &str) -> String {
+    let mut text = String::with_capacity(field.len() + 1);
+    let mut is_start = true;
+    for character in field.chars() {
+        // Some of them take wide characters for the others.
+        if is_start && "=+-@\t\r\n'＝＋－＠".contains(character) {
+            text.push('\'');
+        }
+        text.push(character);
+        is_start = matches!(character, ';' | '\t');
+    }
+    text
 }
 
 fn cef(logged: &Logged) -> String {
@@ -186,4 +206,48 @@ fn extension(text: &str) -> String {
         .replace('=', "\\=")
         .replace('\n', "\\n")
         .replace('\r', "\\r")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_cell_is_a_formula_and_the_text_is_found_again() {
+        for (text, expected) in [
+            ("ticket 42 = done", "ticket 42 = done"),
+            ("", ""),
+            ("=1+1", "'=1+1"),
+            ("@a", "'@a"),
+            ("-1", "'-1"),
+            ("+1", "'+1"),
+            ("\t=a", "\"'\t'=a\""),
+            ("\ra", "\"'\ra\""),
+            ("'=a", "''=a"),
+            ("\u{ff1d}a", "'\u{ff1d}a"),
+            ("x;=cmd|' /C calc'!A0", "\"x;'=cmd|' /C calc'!A0\""),
+            (
+                "=HYPERLINK(\"http://x\",\"a\")",
+                "\"'=HYPERLINK(\"\"http://x\"\",\"\"a\"\")\"",
+            ),
+        ] {
+            assert_eq!(cell(text), expected);
+            assert_eq!(as_it_was(&no_formula(text)), text);
+        }
+    }
+
+    /// What a reader of the table does.
+    fn as_it_was(cell: &str) -> String {
+        let (mut text, mut is_start, mut is_taken) = (String::new(), true, false);
+        for character in cell.chars() {
+            if is_start && !is_taken && character == '\'' {
+                is_taken = true;
+                continue;
+            }
+            text.push(character);
+            is_start = matches!(character, ';' | '\t');
+            is_taken = false;
+        }
+        text
+    }
 }
