@@ -16,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::args::GlobalArgs;
 use crate::embedded;
 use crate::printer::Printer;
+use crate::warnings::Warnings;
 
 /// The options that hold for every command, and what follows from them. Nothing is looked at before it is needed.
 pub(crate) struct Context {
@@ -29,8 +30,9 @@ pub(crate) struct Context {
 impl Context {
     pub(crate) fn new(options: GlobalArgs) -> Self {
         let printer = Printer::new(options.color, options.quiet);
-        if options.verbose > 0 {
-            tell_what_is_done(options.verbose);
+        match options.verbose {
+            0 => tell_warnings(printer.clone()),
+            verbose => tell_what_is_done(verbose),
         }
         Self {
             options,
@@ -178,6 +180,11 @@ impl Context {
         runtime.shutdown_timeout(Duration::from_millis(500));
         done
     }
+}
+
+fn tell_warnings(printer: Printer) {
+    let own = Targets::new().with_target("keyfob", LevelFilter::WARN);
+    let _ = tracing_subscriber::registry().with(Warnings(printer)).with(own).try_init();
 }
 
 /// Only what keyfob's own crates say: other crates may log what they send and receive.

@@ -29,7 +29,7 @@ pub(crate) const FAINT: Style = Style::new().dimmed();
 /// Decides what goes to standard output, what to standard error, and in which colours.
 ///
 /// Standard output carries what was asked for, standard error everything that is said about it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Printer {
     color: ColorChoice,
     quiet: bool,

@@ -94,6 +94,20 @@ fn quiet_leaves_answers_and_errors() {
 }
 
 #[test]
+fn what_goes_wrong_beside_a_command_is_told_as_a_warning() {
+    let sandbox = Sandbox::with_store();
+    let key = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
+    let redis = format!("SECRET_CACHE_REDIS=redis://127.0.0.1:1 SECRET_CACHE_REDIS_KEY={key}");
+    let answer = sandbox.shell(&format!("printf v | {redis} $K -q set a")).succeeds();
+    assert!(
+        answer.err.starts_with("warning: the shared cache in Redis is skipped") && answer.err.lines().count() == 1,
+        "{}",
+        answer.err
+    );
+    assert_eq!(sandbox.run(&["get", "a"]).out, "v");
+}
+
+#[test]
 fn verbose_tells_no_value() {
     let sandbox = Sandbox::with_store();
     for arguments in [
@@ -106,7 +120,7 @@ fn verbose_tells_no_value() {
         let shows_value = answer.err.contains("canary") || answer.out.contains("canary");
         assert!(!shows_value, "{arguments:?} shows the value");
         assert!(
-            answer.err.contains("DEBUG keyfob") && answer.err.contains("store=\"sqlite\""),
+            answer.err.contains("DEBUG keyfob") && answer.err.contains("store=\"local\""),
             "{arguments:?} tells nothing"
         );
     }

@@ -201,6 +201,26 @@ impl StoreUrl {
         Parameters::new(self)
     }
 
+    /// The same with one more parameter.
+    #[must_use]
+    pub fn with_parameter(mut self, name: &str, value: impl Into<SecretValue>) -> Self {
+        self.parameters.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// The text that gives this URL again, for a file; `None` when it [holds a secret](Self::holds_secret). Not for people to
+    /// see: [`Display`](fmt::Display) hides a user without a password, which can be a token.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let mut text = self.url.to_string();
+        for (index, (name, value)) in self.parameters.iter().enumerate() {
+            let separator = if index == 0 { '?' } else { '&' };
+            let (name, value) = (encode(name.as_bytes()), encode(value.expose_secret()));
+            text += &format!("{separator}{name}={value}");
+        }
+        (!self.holds_secret()).then_some(text)
+    }
+
     /// Whether it carries something that [`Display`](fmt::Display) hides, such as a password.
     #[must_use]
     pub fn holds_secret(&self) -> bool {

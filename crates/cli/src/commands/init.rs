@@ -99,17 +99,7 @@ impl Args {
                 ));
             }
         }
-        let text = url.to_string();
-        let separator = if text.contains('?') { '&' } else { '?' };
-        let text = format!(
-            "{text}{separator}key-source={}",
-            project_file::encoded(source.as_bytes(), b"/._-~:@")
-        );
-        let with_source = StoreUrl::parse(&text)?;
-        Ok(match url.base() {
-            Some(base) => with_source.with_base(base),
-            None => with_source,
-        })
+        Ok(url.with_parameter("key-source", source.as_str()))
     }
 
     /// Makes the store with what it needs. False, and nothing was made or asked, when there is one.
@@ -156,11 +146,16 @@ impl Args {
             return Ok(());
         }
         let wants_none = environment.var("KEYFOB_CONFIG")?.is_some();
-        if url.password().is_some() {
+        let text = url.text();
+        if text.is_none() {
             printer
                 .hint("no `keyfob.toml` was written, because the URL holds a password: put it into `PGPASSWORD`, or `~/.pgpass`");
-        } else if selection.project.is_none() && !self.no_project && !wants_none {
-            match project_file::write(environment, url) {
+        } else if let Some(text) = text
+            && selection.project.is_none()
+            && !self.no_project
+            && !wants_none
+        {
+            match project_file::write(environment, &text) {
                 Ok(path) => printer.note(format_args!("wrote `{}`: commands here use that store", path.display())),
                 Err(error) => {
                     printer.warning(&format!("no `keyfob.toml` was written: {error}"));
@@ -186,10 +181,9 @@ fn say_how_to_use(printer: &Printer, url: &StoreUrl, selection: &Selection) {
         Err(_) => "commands here have no store".to_owned(),
     };
     // What is shown of such a URL can't be used.
-    let how = if url.holds_secret() {
-        "give its whole URL as `--store` or in `SECRET_PROVIDER`; `PGPASSFILE` keeps the password out of it".to_owned()
-    } else {
-        format!("give `--store {url}`, or set `SECRET_PROVIDER={url}`")
+    let how = match url.text() {
+        None => "give its whole URL as `--store` or in `SECRET_PROVIDER`; `PGPASSFILE` keeps the password out of it".to_owned(),
+        Some(url) => format!("give `--store {url}`, or set `SECRET_PROVIDER={url}`"),
     };
     printer.hint(&format!("{instead}; for the new store {how}"));
 }

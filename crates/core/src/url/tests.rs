@@ -6,6 +6,31 @@ fn parse(text: &str) -> StoreUrl {
 }
 
 #[test]
+fn the_text_for_a_file_gives_the_same_url_or_there_is_none() {
+    for text in [
+        "postgres://app@host/db?sslmode=require",
+        "sqlite:my%20secrets.db?key-file=/etc/k",
+        "aws://eu-west-1",
+        "env:",
+    ] {
+        let url = parse(text);
+        let again = parse(&url.text().unwrap());
+        assert_eq!(
+            (again.user(), again.host(), again.path().unwrap()),
+            (url.user(), url.host(), url.path().unwrap())
+        );
+        let with = parse(&url.with_parameter("key-source", "a b:c").text().unwrap());
+        assert_eq!(with.parameters().take("key-source").as_deref(), Some("a b:c"), "{text}");
+    }
+    for text in [
+        "postgres://app:kfcanary-password1@host/db",
+        "postgres://host/db?password=kfcanary-password1",
+    ] {
+        assert_eq!(parse(text).text(), None);
+    }
+}
+
+#[test]
 fn the_shapes_of_the_documentation_are_understood() {
     let env = Environment::fake().build();
     let file = |text: &str| parse(text).file_path(&env).unwrap();

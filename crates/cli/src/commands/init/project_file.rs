@@ -7,13 +7,13 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use keyfob::project::FILE_NAME;
-use keyfob::{Environment, Error, ErrorKind, Project, Result, StoreUrl};
+use keyfob::{Environment, Error, ErrorKind, Project, Result};
 
 /// Writes a `keyfob.toml` into the current directory that makes `url` the default store.
 ///
 /// # Errors
 /// `AlreadyExists`, those of the file system, and why the file would not be believed there; then it is gone again.
-pub(super) fn write(environment: &Environment, url: &StoreUrl) -> Result<PathBuf> {
+pub(super) fn write(environment: &Environment, url: &str) -> Result<PathBuf> {
     let path = environment.absolute(FILE_NAME);
     let text = format!(
         "# Which store keyfob uses in this directory and below. It holds no secrets and may be committed.\n\
@@ -46,14 +46,14 @@ pub(super) fn url_of_file(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     // Two slashes would begin a host.
     let leading = bytes.iter().take_while(|byte| **byte == b'/').count();
-    format!("sqlite:{}", encoded(&bytes[leading.saturating_sub(1)..], b"/._-~"))
+    format!("sqlite:{}", encoded(&bytes[leading.saturating_sub(1)..]))
 }
 
-/// Percent-encodes all but letters, digits and `kept`.
-pub(super) fn encoded(bytes: &[u8], kept: &[u8]) -> String {
+/// Percent-encodes all but letters, digits and what paths often have.
+fn encoded(bytes: &[u8]) -> String {
     let mut text = String::new();
     for byte in bytes {
-        if byte.is_ascii_alphanumeric() || kept.contains(byte) {
+        if byte.is_ascii_alphanumeric() || b"/._-~".contains(byte) {
             text.push(char::from(*byte));
         } else {
             text.push_str(&format!("%{byte:02X}"));
@@ -64,6 +64,8 @@ pub(super) fn encoded(bytes: &[u8], kept: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use keyfob::StoreUrl;
+
     use super::*;
 
     #[test]
