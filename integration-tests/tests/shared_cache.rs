@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use keyfob::{Environment, ErrorKind, Freshness, SecretManager};
+use keyfob::{Environment, ErrorKind, Freshness, SecretManager, SecretManagerBuilder};
 use keyfob_integration_tests::sandbox::{Sandbox, said};
 
 const KEY: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
@@ -14,16 +14,16 @@ const NEW: &str = "kfcanary-sharedvalue2";
 
 /// An application with its own memory, over the `.env` file at `path`.
 async fn application(path: &Path, variables: &[(&str, &str)]) -> keyfob::Result<SecretManager> {
+    builder(path, variables).build().await
+}
+
+fn builder(path: &Path, variables: &[(&str, &str)]) -> SecretManagerBuilder {
     let mut environment = Environment::fake().host_files();
     for (name, value) in variables {
         environment = environment.var(*name, *value);
     }
     let store = format!("dotenv:{}", path.display());
-    SecretManager::builder()
-        .environment(environment.build())
-        .store(store)
-        .build()
-        .await
+    SecretManager::builder().environment(environment.build()).store(store)
 }
 
 async fn read(manager: &SecretManager) -> (String, Freshness) {
@@ -68,6 +68,37 @@ async fn what_one_application_has_read_another_finds_until_the_command_writes() 
     assert_eq!(read(&third).await, (NEW.to_owned(), Freshness::Store));
     let fourth = application(&path, &variables).await.unwrap();
     assert_eq!(read(&fourth).await, (NEW.to_owned(), Freshness::Cache));
+}
+
+#[tokio::test]
+async fn what_one_application_clears_no_other_finds() {
+    let test = "what_one_application_clears_no_other_finds";
+    let Some(redis) = keyfob_testkit::server(test, "KEYFOB_TEST_REDIS_URL") else {
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let path = sandbox.work().join("app.env");
+    let prefix = format!("kf-clear-{}", std::process::id());
+    let variables = [
+        ("SECRET_CACHE_REDIS", redis.as_str()),
+        ("SECRET_CACHE_REDIS_KEY", KEY),
+        ("SECRET_CACHE_REDIS_PREFIX", prefix.as_str()),
+        ("SECRET_CACHE_REDIS_TIMEOUT", "2000"),
+    ];
+    sandbox.write("app.env", format!("DB={OLD}\n"));
+    let one = application(&path, &variables).await.unwrap();
+    assert_eq!(read(&one).await, (OLD.to_owned(), Freshness::Store));
+    // Somebody changes it who has no keyfob, and an application that has not read it itself hears of that.
+    sandbox.write("app.env", format!("DB={NEW}\n"));
+    let other = builder(&path, &variables).build_lazily().unwrap();
+    assert!(other.cache().clear("DB").await.unwrap());
+    assert_eq!(read(&other).await, (NEW.to_owned(), Freshness::Store));
+    let third = application(&path, &variables).await.unwrap();
+    assert_eq!(read(&third).await.0, NEW);
+    // What lies in the memory of another process lives on for its time.
+    assert_eq!(read(&one).await, (OLD.to_owned(), Freshness::Cache));
+    one.cache().clear_all();
+    assert_eq!(read(&one).await.0, NEW);
 }
 
 #[tokio::test]

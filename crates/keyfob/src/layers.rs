@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyfob_core::{
-    CacheLayer, CacheNames, CacheTimes, Connected, Environment, FailoverOptions, Layer, LimitLayer, LimitOptions, MetricsLayer,
-    Result, RetryLayer, RetryOptions, SecretStore, SharedCache, TraceLayer, stack,
+    CacheLayer, CacheNames, CacheTimes, CachedStore, Connected, Environment, FailoverOptions, Layer, LimitLayer, LimitOptions,
+    MetricsLayer, Result, RetryLayer, RetryOptions, SecretStore, SharedCache, TraceLayer, stack,
 };
 
 pub(crate) use self::table::{ROWS, Row, tables};
@@ -76,6 +76,11 @@ pub struct CacheSettings {
     pub max_bytes: usize,
     /// Other times for some names.
     pub rules: Vec<(CacheNames, CacheTimes)>,
+    /// What is read when a manager is built, so that it is at hand: references as [`Caches`](crate::Caches) has them, for
+    /// example `db/password` or `vault:db/password`. [`build`](crate::SecretManagerBuilder::build) waits for it, with all stores
+    /// asked at once and each once. What can't be read is an event (a warning), and no error: it is read when it is needed.
+    /// A reference that is wrong is an error. Default none.
+    pub warm: Vec<String>,
     /// A second level that the machines of a fleet share.
     pub redis: RedisSettings,
 }
@@ -92,6 +97,7 @@ impl Default for CacheSettings {
             max_entries: 10_000,
             max_bytes: 64 << 20,
             rules: Vec::new(),
+            warm: Vec::new(),
             redis: RedisSettings::default(),
         }
     }
@@ -107,19 +113,22 @@ impl LayerSettings {
     }
 
     /// Lays the other layers over a store, or over a list of stores. Outermost are the events, so that they tell what was asked and not what a cache let
-    /// through; then metrics, cache, retries.
+    /// through; then metrics, cache, retries. `keep` gets the cache, if there is one.
     pub(crate) fn over(
         &self,
         connected: &Connected,
         shared: Option<Arc<dyn SharedCache>>,
         trace: TraceLayer,
+        keep: impl FnOnce(Arc<CachedStore>),
     ) -> Result<Arc<dyn SecretStore>> {
         let mut store = RetryLayer::new(self.retry.clone())?.layer(connected.store.clone());
         if let Some(mut cache) = self.cache.layer(shared) {
             if let Some(changes) = &connected.changes {
                 cache = cache.follow(changes.clone());
             }
-            store = cache.layer(store);
+            let cached = cache.build(store);
+            keep(cached.clone());
+            store = cached;
         }
         store = MetricsLayer::default().layer(store);
         Ok(trace.layer(store))
@@ -129,7 +138,7 @@ impl LayerSettings {
 impl CacheSettings {
     /// The layer, if there is one. A second level has to hear of writes even where nothing is cached.
     pub(crate) fn layer(&self, shared: Option<Arc<dyn SharedCache>>) -> Option<CacheLayer> {
-        if self.ttl.is_zero() && self.rules.is_empty() && shared.is_none() {
+        if !self.keeps_values() && shared.is_none() {
             return None;
         }
         let mut layer = CacheLayer::new(self.times())
@@ -142,6 +151,11 @@ impl CacheSettings {
         }
         let with_rules = |layer: CacheLayer, (names, times): &(CacheNames, CacheTimes)| layer.rule(names.clone(), *times);
         Some(self.rules.iter().fold(layer, with_rules))
+    }
+
+    /// Whether there are names whose values are kept at all.
+    pub(crate) fn keeps_values(&self) -> bool {
+        !self.ttl.is_zero() || !self.rules.is_empty()
     }
 
     fn times(&self) -> CacheTimes {

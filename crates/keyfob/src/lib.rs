@@ -26,7 +26,7 @@ pub use assignments::Assignments;
 pub use audit::{AuditSettings, AuditStore};
 pub use flatten::flatten;
 pub use layers::{CacheSettings, LayerSettings};
-pub use manager::{SecretManager, SecretManagerBuilder, parse_secret};
+pub use manager::{Caches, SecretManager, SecretManagerBuilder, parse_secret};
 pub use project::Project;
 pub use resolve::{MAX_CONFIGURATION_BYTES, load, read_configuration};
 pub use select::{SelectOptions, Selection};

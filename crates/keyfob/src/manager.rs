@@ -1,6 +1,7 @@
 //! The handle that applications hold.
 
 mod builder;
+mod cache;
 mod failover;
 #[cfg(test)]
 mod tests;
@@ -18,6 +19,7 @@ use keyfob_core::{
 use tokio::sync::OnceCell;
 
 pub use self::builder::SecretManagerBuilder;
+pub use self::cache::Caches;
 use crate::audit::Audit;
 use crate::backends;
 use crate::layers::LayerSettings;
@@ -66,6 +68,7 @@ struct Inner {
 struct Slot {
     opening: Opening,
     opened: OnceCell<Opened>,
+    cache: cache::Handle,
 }
 
 /// A store with its layers.
@@ -233,7 +236,7 @@ impl SecretManager {
         let mut streams = Vec::new();
         for (slot, names) in names {
             let slot = &self.0.slots[slot];
-            let opened = slot.opened.get_or_try_init(|| self.open_slot(&slot.opening)).await;
+            let opened = self.opened_at(slot).await;
             if let Some(changes) = opened.ok().and_then(|opened| opened.changes.as_ref()) {
                 streams.push(watch::only_of(changes.changes(), names));
             }
@@ -243,13 +246,19 @@ impl SecretManager {
     }
 
     async fn opened(&self, scheme: &str) -> Result<&Opened> {
-        let slot = self.slot(scheme)?;
-        slot.opened.get_or_try_init(|| self.open_slot(&slot.opening)).await
+        self.opened_at(self.slot(scheme)?).await
+    }
+
+    async fn opened_at<'a>(&self, slot: &'a Slot) -> Result<&'a Opened> {
+        slot.opened.get_or_try_init(|| self.open_slot(slot)).await
     }
 
     fn slot(&self, scheme: &str) -> Result<&Slot> {
-        let slot = self.0.schemes.get(scheme).and_then(|index| self.0.slots.get(*index));
-        slot.ok_or_else(|| self.unknown(scheme))
+        Ok(&self.0.slots[self.index(scheme)?])
+    }
+
+    fn index(&self, scheme: &str) -> Result<usize> {
+        self.0.schemes.get(scheme).copied().ok_or_else(|| self.unknown(scheme))
     }
 
     /// Where the store of `scheme` is, safe to show, without connecting it: its URL, and in parentheses what the
@@ -396,16 +405,17 @@ impl SecretManager {
     }
 
     /// Opens a store for an access. That this fails is recorded, since then the access itself can't be.
-    async fn open_slot(&self, opening: &Opening) -> Result<Opened> {
+    async fn open_slot(&self, slot: &Slot) -> Result<Opened> {
+        let opening = &slot.opening;
         let audit = match opening {
             Opening::Given(_) => None,
             _ => self.audit().await?,
         };
         let Some(audit) = audit else {
-            return self.open_unaudited(opening).await;
+            return self.open_unaudited(slot).await;
         };
         let opened = match audit.layer().admit() {
-            Ok(()) => self.open_unaudited(opening).await,
+            Ok(()) => self.open_unaudited(slot).await,
             Err(refusal) => Err(refusal),
         };
         match opened {
@@ -431,12 +441,13 @@ impl SecretManager {
         AuditedStore::new(labels.join(","), scheme, self.location(opening).unwrap_or_default())
     }
 
-    async fn open_unaudited(&self, opening: &Opening) -> Result<Opened> {
+    async fn open_unaudited(&self, slot: &Slot) -> Result<Opened> {
         let layers = &self.0.selection.layers;
         let trace = TraceLayer {
             names: self.0.trace_names,
         };
-        match opening {
+        let keep = |cache| slot.cache.set(cache);
+        match &slot.opening {
             Opening::Given(store) => Ok(Opened {
                 store: store.clone(),
                 changes: None,
@@ -449,7 +460,7 @@ impl SecretManager {
                 let info = connected.store.info();
                 let shared = shared.map(|shared| shared.of_store(&format!("{}:{}", info.scheme, info.location)));
                 Ok(Opened {
-                    store: layers.over(&connected, shared, trace)?,
+                    store: layers.over(&connected, shared, trace, keep)?,
                     changes: connected.changes,
                     failover: None,
                 })
@@ -460,7 +471,7 @@ impl SecretManager {
                 let shared = shared.map(|shared| self.places(members).map(|places| shared.of_store(&places)));
                 let (connected, failover) = failover::connect(members, &self.0.environment, layers, trace).await?;
                 Ok(Opened {
-                    store: layers.over(&connected, shared.transpose()?, trace)?,
+                    store: layers.over(&connected, shared.transpose()?, trace, keep)?,
                     changes: connected.changes,
                     failover: Some(failover),
                 })

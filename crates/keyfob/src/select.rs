@@ -193,6 +193,7 @@ impl Selection {
             layers.cache.ttl = ttl;
             if ttl.is_zero() {
                 layers.cache.rules.clear();
+                layers.cache.warm.clear();
             }
             layer_sources.retain(|(setting, _)| setting != "cache.ttl");
         }

@@ -159,6 +159,7 @@ variables! {
     SECRET_CACHE_REFRESH_AHEAD: Global, false, "After which share of the time to live a value that is used is read again in the background, 0 to 1; `1` turns it off.", "`refresh_ahead` under `[cache]`, else `0.8`";
     SECRET_CACHE_MAX_ENTRIES: Global, false, "How many values the cache of a store keeps.", "`max_entries` under `[cache]`, else `10000`";
     SECRET_CACHE_MAX_BYTES: Global, false, "How many bytes the cache of a store keeps.", "`max_bytes` under `[cache]`, else `67108864` (64 MiB)";
+    SECRET_CACHE_WARM: Global, false, "What an application reads into the cache when it starts: references with commas between them, such as `db/password,vault:db/password`. The command `keyfob` has no cache and warms nothing.", "`warm` under `[cache]`, else nothing";
     SECRET_CACHE_REDIS: Global, false, "A Redis that the caches of a fleet share as their second level: `redis://HOST:PORT/DATABASE`, or `rediss://` for TLS. Without a password.", "`redis` under `[cache]`, else none";
     SECRET_CACHE_REDIS_KEY: Global, true, "The key that encrypts what is in Redis, the same on every machine: 32 random bytes as 64 hexadecimal digits or 44 characters of base64.", "what `SECRET_CACHE_REDIS_KEY_FILE` holds";
     SECRET_CACHE_REDIS_KEY_FILE: Global, false, "The path of the file that holds that key.", "`redis_key_file` under `[cache]`, else none";

@@ -70,6 +70,12 @@ impl CachedStore {
         answers.into_iter().map(|answer| answer.map(drop)).collect()
     }
 
+    /// Whether values of this name are kept at all, for however short a time.
+    #[must_use]
+    pub fn keeps(&self, name: &SecretName) -> bool {
+        self.table.times(name).keeps()
+    }
+
     /// How much is kept.
     #[must_use]
     pub fn usage(&self) -> CacheUsage {

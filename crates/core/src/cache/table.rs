@@ -76,7 +76,7 @@ struct Ledger {
 }
 
 /// How much a cache holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheUsage {
     /// Secrets.

@@ -85,6 +85,7 @@ rows! {
     cache.refresh_ahead: Share, SECRET_CACHE_REFRESH_AHEAD, |settings, value| settings.cache.refresh_ahead = value;
     cache.max_entries: Count, SECRET_CACHE_MAX_ENTRIES, |settings, value| settings.cache.max_entries = size(value);
     cache.max_bytes: Count, SECRET_CACHE_MAX_BYTES, |settings, value| settings.cache.max_bytes = size(value);
+    cache.warm: References, SECRET_CACHE_WARM, |settings, value| settings.cache.warm = value;
     cache.redis: Url, SECRET_CACHE_REDIS, |settings, value| settings.cache.redis.url = Some(value);
     cache.redis_key_file: Path, SECRET_CACHE_REDIS_KEY_FILE, |settings, value| settings.cache.redis.key_file = Some(value);
     cache.redis_ca_file: Path, SECRET_CACHE_REDIS_CA_FILE, |settings, value| settings.cache.redis.authority_file = Some(value);

@@ -16,6 +16,7 @@ pub(crate) enum Value {
     Url(String),
     Word(String),
     Store(AuditStore),
+    References(Vec<String>),
 }
 
 /// What kind of [`Value`] a setting takes.
@@ -30,6 +31,8 @@ pub(crate) enum Unit {
     Url,
     Word,
     Store,
+    /// Of secrets. Which stores they may mean is known when the manager is made.
+    References,
 }
 
 impl Unit {
@@ -43,6 +46,7 @@ impl Unit {
             Self::Path => "a path",
             Self::Url => "a URL without a password, which goes into `SECRET_CACHE_REDIS_PASSWORD`",
             Self::Store => "`sqlite:FILE` or `postgres://USER@HOST/DATABASE`, without a password",
+            Self::References => "an array of references, for example [\"db/password\", \"vault:db/password\"]",
             Self::Word => "a word of letters, digits, `.`, `_`, `:` and `-`",
         }
     }
@@ -51,6 +55,7 @@ impl Unit {
     pub(crate) const fn expected_of_variable(self) -> &'static str {
         match self {
             Self::Time => "a whole number of milliseconds",
+            Self::References => "references with commas between them, for example `db/password,vault:db/password`",
             other => other.expected(),
         }
     }
@@ -70,6 +75,11 @@ impl Unit {
             Self::Path => (!text.is_empty()).then(|| Value::Path(text.into())),
             Self::Url => is_url_without_password(text).then(|| Value::Url(text.to_owned())),
             Self::Store => AuditStore::parse(text).map(Value::Store),
+            Self::References => {
+                let references: Vec<&str> = text.split(',').map(str::trim).collect();
+                let is_whole = references.iter().all(|reference| !reference.is_empty());
+                is_whole.then(|| Value::References(references.into_iter().map(str::to_owned).collect()))
+            }
             Self::Word => is_word(text).then(|| Value::Word(text.to_owned())),
         }
     }

@@ -10,7 +10,7 @@ use keyfob_core::{
 };
 use tokio::sync::OnceCell;
 
-use super::{Inner, Opening, SecretManager, Slot};
+use super::{Inner, Opening, SecretManager, Slot, cache};
 use crate::backends;
 use crate::layers::LayerSettings;
 use crate::manager::failover::{Member, members};
@@ -96,21 +96,24 @@ impl SecretManagerBuilder {
         self
     }
 
-    /// Makes the manager and connects the default store, for which no other reason is needed: nothing is accessed yet.
+    /// Makes the manager and connects the default store, for which no other reason is needed: nothing is accessed yet. Then
+    /// reads what is to be [warm](crate::CacheSettings::warm) from the start.
     ///
     /// # Errors
-    /// See [`SecretManager::from_env`].
+    /// See [`SecretManager::from_env`]. A secret that can't be read yet is none.
     pub async fn build(self) -> Result<SecretManager> {
         let manager = self.build_lazily()?;
         with_reason(Reason::new("the application starts")?, manager.store()).await?;
+        manager.warm_at_start().await?;
         Ok(manager)
     }
 
-    /// Makes the manager and connects nothing. A default store that can't be chosen or connected is an error when it
-    /// is first asked for: what refers to other stores only works without it.
+    /// Makes the manager, connects nothing and warms nothing. A default store that can't be chosen or connected is an error
+    /// when it is first asked for: what refers to other stores only works without it.
     ///
     /// # Errors
-    /// `InvalidConfig` when a variable or `keyfob.toml` is wrong or not believed, or a scheme given here can't be one.
+    /// `InvalidConfig` when a variable or `keyfob.toml` is wrong or not believed, a scheme given here can't be one, or what
+    /// is to be warm can't be the reference of a secret.
     pub fn build_lazily(self) -> Result<SecretManager> {
         if let Some(scheme) = self.stores.keys().find(|scheme| !is_scheme(scheme) || *scheme == FILE_SCHEME) {
             let problem = format!("`{}` can't be the scheme of a store", scheme.escape_debug());
@@ -126,7 +129,7 @@ impl SecretManagerBuilder {
         table.add_selected(&selection);
         table.add_given(&selection, self.stores);
         table.add_aliases(&selection);
-        Ok(SecretManager(Arc::new(Inner {
+        let manager = SecretManager(Arc::new(Inner {
             environment,
             trace_names: self.trace_names,
             audit_sinks: self.audit_sinks,
@@ -136,7 +139,9 @@ impl SecretManagerBuilder {
             selection,
             slots: table.slots,
             schemes: table.schemes,
-        })))
+        }));
+        manager.warmed_at_start()?;
+        Ok(manager)
     }
 }
 
@@ -151,6 +156,7 @@ impl Table {
         self.slots.push(Slot {
             opening,
             opened: OnceCell::new(),
+            cache: cache::Handle::default(),
         });
         self.slots.len() - 1
     }

@@ -278,6 +278,10 @@ impl Source<'_> {
                 _ => None,
             },
             (Unit::Url | Unit::Word, DeValue::String(text)) => unit.parse(text),
+            (Unit::References, DeValue::Array(references)) => {
+                let texts = references.iter().map(|text| self.text_of(text, key).map(str::to_owned));
+                Some(Value::References(texts.collect::<Result<_>>()?))
+            }
             (Unit::Count | Unit::Share, DeValue::Integer(number)) if number.radix() == 10 => unit.parse(number.as_str()),
             (Unit::Share, DeValue::Float(number)) => unit.parse(number.as_str()),
             _ => return Err(self.wrong_type(value, key, expected)),
