@@ -61,9 +61,11 @@ fn every_access_is_recorded_however_it_ends_and_never_a_value() {
     let first = &world.accesses("")[0];
     assert_eq!(first["reason"], "ticket 42");
     assert_eq!(
-        (&first["store"], &first["process"], &first["from"]),
-        (&"sqlite".into(), &"keyfob".into(), &"store".into())
+        (&first["store"], &first["scheme"], &first["process"], &first["from"]),
+        (&"local".into(), &"sqlite".into(), &"keyfob".into(), &"store".into())
     );
+    assert!(first["location"].as_str().unwrap().ends_with("secrets.db"), "{first}");
+    assert_eq!(of("--where store=local --where scheme=sqlite"), of(""));
     assert_eq!(world.accesses("--where verb=put")[0]["reason"], "ticket 43");
     assert!(!world.log().contains(&world.canary));
 
@@ -82,7 +84,7 @@ fn every_access_is_recorded_however_it_ends_and_never_a_value() {
         .sh("keyfob audit export --format csv | head -n 1 >/dev/null; exit ${PIPESTATUS[0]}")
         .ok();
     let tail = world.sh("keyfob audit tail -n 1 --where outcome=ok --where verb=put").ok();
-    assert_has(&tail, &["put sqlite:other", "ok", "ticket 43"]);
+    assert_has(&tail, &["put local:other", "ok", "ticket 43"]);
     world.sh("keyfob audit export --where nam=x").fails(2);
 }
 
@@ -266,6 +268,83 @@ fn a_log_in_a_database_is_kept_proven_and_read() {
         .sh("keyfob audit verify sqlite:$HOME/.local/share/keyfob/secrets.db")
         .fails(1);
     assert_has(&err, &["something else than an audit log"]);
+}
+
+#[test]
+fn two_stores_of_a_kind_are_told_apart() {
+    let world = audited("[stores.prod]\nurl = \"dotenv:prod.env\"\n[stores.dev]\nurl = \"dotenv:dev.env\"");
+    world.write("prod.env", "T=1\n");
+    world.write("dev.env", "T=2\n");
+    world.write("app.conf", "${prod:T} ${dev:T}\n");
+    world.sh("keyfob resolve app.conf >/dev/null").ok();
+    world.sh("keyfob --store dev get T >/dev/null").ok();
+    world.sh("keyfob --store dotenv:dev.env get T >/dev/null").ok();
+    world
+        .sh("SECRET_FAILOVER_NOT_FOUND_FALLS_THROUGH=true keyfob --store prod,local get db/password >/dev/null")
+        .ok();
+    let stores: Vec<[String; 3]> = world
+        .accesses("--where outcome=ok")
+        .iter()
+        .map(|access| ["store", "scheme", "location"].map(|field| access[field].as_str().unwrap().to_owned()))
+        .map(|[store, scheme, location]| [store, scheme, location.rsplit('/').next().unwrap().to_owned()])
+        .collect();
+    let mut told: Vec<String> = stores.iter().map(|store| store.join(" ")).collect();
+    // Those of one round come in any order.
+    told[..2].sort();
+    assert_eq!(
+        told,
+        [
+            "dev dotenv dev.env",
+            "prod dotenv prod.env",
+            "dev dotenv dev.env",
+            "dotenv dotenv dev.env",
+            "local sqlite secrets.db"
+        ]
+    );
+    assert_eq!(world.accesses("--where store=prod").len(), 1);
+}
+
+#[test]
+fn of_two_logs_both_are_proven() {
+    let world = audited("store = \"sqlite:audit.db\"");
+    world.sh("keyfob get db/password --reason '=1+1' >/dev/null").ok();
+    let answer = world.sh("keyfob audit verify");
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+    assert_has(&answer.out, &["/audit:", "audit.db:"]);
+    assert_eq!(answer.out.matches("intact").count(), 2);
+    let answer = world.sh("keyfob audit verify --json | jq -r '[.log, .intact, .kept_expired] | @csv' | sed 's|.*/||'");
+    assert_eq!(answer.out, "audit\",true,0\n\"sqlite:audit.db\",true,0\n");
+    // The others say of which log they are.
+    for command in ["tail", "export", "checkpoint"] {
+        assert_has(
+            &world.sh(&format!("keyfob audit {command}")).err,
+            &["/audit`", "audit.db` too"],
+        );
+        let named = world.sh(&format!("keyfob audit {command} sqlite:audit.db"));
+        assert_eq!((named.code, &*named.err), (Some(0), ""));
+    }
+    assert_has(&world.sh("keyfob audit export --format csv").ok(), &[",'=1+1\n"]);
+    world.sh("keyfob audit checkpoint sqlite:audit.db > kept.jsonl").ok();
+    let err = world.sh("keyfob audit verify --checkpoint kept.jsonl").fails(2);
+    assert_has(&err, &["name the log"]);
+    world.sh("keyfob audit verify sqlite:audit.db --checkpoint kept.jsonl").ok();
+
+    // Either of them alone.
+    let log = world.log();
+    world.write("audit/audit-00000001.jsonl", &log.replacen("=1+1", "=1+2", 1));
+    let answer = world.sh("keyfob audit verify");
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_has(&answer.out, &["changed", "intact"]);
+    world.write("audit/audit-00000001.jsonl", &log);
+    world.sh("keyfob audit verify >/dev/null").ok();
+    world.sh("mv audit.db away").ok();
+    let answer = world.sh("keyfob audit verify");
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_has(&answer.out, &["intact"]);
+    world.sh("mv away audit.db && rm -r audit").ok();
+    let answer = world.sh("keyfob audit verify");
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_has(&answer.out, &["intact"]);
 }
 
 #[test]

@@ -15,7 +15,8 @@ use crate::text::{escape_json, escape_untrusted};
 
 /// Print accesses for another program
 ///
-/// `jsonl` gives the lines of the log as they are, `csv` a table with a heading (RFC 4180), `cef` ArcSight's Common Event Format.
+/// `jsonl` gives the lines of the log as they are, `csv` a table with a heading (RFC 4180), `cef` ArcSight's Common Event Format. In the
+/// table a `'` stands before text that a spreadsheet would take for a formula.
 /// Nothing is proven: that is up to `keyfob audit verify`.
 #[derive(Debug, Parser)]
 #[command(after_help = "\

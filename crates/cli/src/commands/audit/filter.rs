@@ -26,8 +26,8 @@ pub(super) struct FilterArgs {
 
     /// Only accesses of which this holds; can be given several times
     ///
-    /// `KEY` is `verb`, `name`, `prefix` (the beginning of a name), `store`, `outcome` (`ok`, `failed`, `cancelled`, `unknown`),
-    /// `error` (a kind of error), `user` or `host`
+    /// `KEY` is `verb`, `name`, `prefix` (the beginning of a name), `store` (its name in `keyfob.toml`, else its scheme), `scheme`,
+    /// `location`, `outcome` (`ok`, `failed`, `cancelled`, `unknown`), `error` (a kind of error), `user` or `host`
     #[arg(long = "where", value_name = "KEY=VALUE")]
     conditions: Vec<String>,
 }

@@ -1,5 +1,6 @@
 //! Which log is meant, and which keys prove it.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -13,7 +14,8 @@ use crate::exit::Failure;
 // The log on the command line. No documentation: the parser would take it for that of the command.
 #[derive(Debug, Clone, Args)]
 pub(super) struct LogArgs {
-    /// The directory of the log, or the database that keeps it. Without it, the one in which accesses are recorded here
+    /// The directory of the log, or the database that keeps it. Without it, the one in which accesses are recorded here; where they
+    /// are recorded in both, `verify` proves both, and other commands take the directory and say so
     #[arg(value_name = "DIRECTORY|URL")]
     log: Option<String>,
 }
@@ -37,19 +39,42 @@ pub(super) struct KeyArgs {
 }
 
 impl LogArgs {
-    /// The log that is meant.
-    pub(super) fn log(&self, context: &Context) -> Result<Log, Failure> {
+    /// The log that is named, else all that are kept here: at least one.
+    pub(super) fn logs(&self, context: &Context) -> Result<Vec<Log>, Failure> {
         if let Some(text) = &self.log {
-            return Log::named(text, context);
+            return Ok(vec![Log::named(text, context)?]);
         }
         let settings = settings(context)?;
         let directory = settings.directory.map(Log::Directory);
-        directory.or(settings.store.map(Log::Database)).ok_or_else(|| {
-            Failure::usage(
+        let logs: Vec<Log> = directory.into_iter().chain(settings.store.map(Log::Database)).collect();
+        if logs.is_empty() {
+            return Err(Failure::usage(
                 "no audit log is named, and none is kept here",
                 "name its directory; `keyfob audit init DIRECTORY` makes one",
-            )
-        })
+            ));
+        }
+        Ok(logs)
+    }
+
+    /// The one log that is meant. Of several that have the same records the first, and the others are told.
+    pub(super) fn log(&self, context: &Context) -> Result<Log, Failure> {
+        let mut logs = self.logs(context)?;
+        let log = logs.remove(0);
+        for other in logs {
+            let note = format!("this is of the log in `{log}`; accesses are recorded in `{other}` too: name it to see that one");
+            context.printer().note(note);
+        }
+        Ok(log)
+    }
+}
+
+/// Where it is.
+impl fmt::Display for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.display().fmt(f),
+            Self::Database(store) => store.url().fmt(f),
+        }
     }
 }
 

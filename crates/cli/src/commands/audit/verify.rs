@@ -7,9 +7,9 @@ use keyfob::Result;
 use keyfob_audit::{Checkpoint, Finding, Verification};
 use serde::Serialize;
 
-use super::log::{KeyArgs, LogArgs, lines};
+use super::log::{KeyArgs, Log, LogArgs, lines};
 use crate::context::Context;
-use crate::exit::{Exit, Outcome, OutputError};
+use crate::exit::{Exit, Failure, Outcome, OutputError};
 use crate::printer::{BAD, FAINT, GOOD, Printer};
 use crate::text::escape_untrusted;
 
@@ -19,14 +19,18 @@ use crate::text::escape_untrusted;
 ///
 /// Records that were cut off at the end of the log are only missed with a checkpoint that was kept elsewhere. Those after the last
 /// signature can be changed by whoever can write to the log's files.
+///
+/// Where accesses are recorded in a directory and in a database, both logs are proven, one after the other.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
   keyfob audit verify                                   the log of this directory
   keyfob audit verify /backup/audit --public-key audit.pub --checkpoint kept.jsonl
 
-JSON: {intact, finding: {file, line, record, problem} | null, files, lines, accesses, checkpoint,
-unsigned, unfinished, repairs, lost, expired}; `checkpoint` is the number of the last signed record.")]
+JSON, for each log: {log, intact, finding: {file, line, record, problem} | null, files, lines, accesses,
+checkpoint, unsigned, unfinished, repairs, lost, expired, kept_expired}; `checkpoint` is the number of the
+last signed record, `kept_expired` how many checkpoints that were kept are of files that were old enough
+and deleted.")]
 pub(crate) struct Args {
     #[command(flatten)]
     log: LogArgs,
@@ -46,15 +50,49 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
-        let log = self.log.log(context)?;
-        let keys = self.keys.keys(&log, context)?;
-        let seen = log.verify(&keys, &self.kept()?, context)?;
+        let logs = self.log.logs(context)?;
+        let kept = self.kept()?;
+        if let [_, other, ..] = &logs[..]
+            && !kept.is_empty()
+        {
+            return Err(Failure::usage(
+                "it is not said of which log the checkpoints are: accesses are recorded in two here",
+                format!("name the log, for example `{other}`"),
+            ));
+        }
+        let (mut is_intact, mut failure) = (true, None::<Failure>);
+        for log in &logs {
+            if logs.len() > 1 && !self.json {
+                printer.line(format_args!("{}:", escape_untrusted(&log.to_string())))?;
+            }
+            match self.prove(log, &kept, context) {
+                Ok(found) => is_intact &= found,
+                // The other one is looked at all the same.
+                Err(error) => {
+                    if let Some(before) = failure.replace(error) {
+                        before.report(printer);
+                    }
+                }
+            }
+        }
+        match failure {
+            Some(failure) => Err(failure),
+            None if is_intact => Ok(Exit::Success),
+            None => Ok(Exit::Failure),
+        }
+    }
+
+    /// Tells how a log is, and says whether it is intact.
+    fn prove(&self, log: &Log, kept: &[Checkpoint], context: &Context) -> Result<bool, Failure> {
+        let printer = context.printer();
+        let keys = self.keys.keys(log, context)?;
+        let seen = log.verify(&keys, kept, context)?;
         if self.json {
-            printer.json(&VerificationJson::new(&seen))?;
+            printer.json(&VerificationJson::new(log, &seen))?;
         } else {
             tell(printer, &seen)?;
         }
-        Ok(if seen.is_intact() { Exit::Success } else { Exit::Failure })
+        Ok(seen.is_intact())
     }
 
     fn kept(&self) -> Result<Vec<Checkpoint>> {
@@ -101,6 +139,10 @@ fn tell(printer: &Printer, seen: &Verification) -> Result<(), OutputError> {
             "bytes of an unfinished record stand at the end: its writer was killed or is still at it",
         ),
         (seen.expired, "files were old enough and deleted"),
+        (
+            seen.kept_expired,
+            "of the checkpoints that were kept are of such files, and prove nothing any more",
+        ),
     ];
     for (count, what) in further.into_iter().filter(|(count, _)| *count > 0) {
         printer.line(format_args!("  {count} {what}"))?;
@@ -110,6 +152,7 @@ fn tell(printer: &Printer, seen: &Verification) -> Result<(), OutputError> {
 
 #[derive(Serialize)]
 struct VerificationJson<'a> {
+    log: String,
     intact: bool,
     finding: Option<FindingJson<'a>>,
     files: u64,
@@ -121,6 +164,7 @@ struct VerificationJson<'a> {
     repairs: u64,
     lost: u64,
     expired: u64,
+    kept_expired: u64,
 }
 
 #[derive(Serialize)]
@@ -132,7 +176,7 @@ struct FindingJson<'a> {
 }
 
 impl<'a> VerificationJson<'a> {
-    fn new(seen: &'a Verification) -> Self {
+    fn new(log: &Log, seen: &'a Verification) -> Self {
         let finding = |finding: &'a Finding| FindingJson {
             file: finding.file.display().to_string(),
             line: finding.line,
@@ -140,6 +184,7 @@ impl<'a> VerificationJson<'a> {
             problem: &finding.problem,
         };
         Self {
+            log: log.to_string(),
             intact: seen.is_intact(),
             finding: seen.finding.as_ref().map(finding),
             files: seen.files,
@@ -151,6 +196,7 @@ impl<'a> VerificationJson<'a> {
             repairs: seen.repairs,
             lost: seen.lost,
             expired: seen.expired,
+            kept_expired: seen.kept_expired,
         }
     }
 }
