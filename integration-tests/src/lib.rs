@@ -15,6 +15,4 @@ mod pages {
     struct Readme;
     #[doc = include_str!("../../docs/src/library.md")]
     struct Library;
-    #[doc = include_str!("../../docs/src/layers.md")]
-    struct Layers;
 }

@@ -92,9 +92,9 @@ async fn what_one_application_clears_no_other_finds() {
     sandbox.write("app.env", format!("DB={NEW}\n"));
     let other = builder(&path, &variables).build_lazily().unwrap();
     assert!(other.cache().clear("DB").await.unwrap());
-    assert_eq!(read(&other).await, (NEW.to_owned(), Freshness::Store));
     let third = application(&path, &variables).await.unwrap();
-    assert_eq!(read(&third).await.0, NEW);
+    assert_eq!(read(&third).await, (NEW.to_owned(), Freshness::Store));
+    assert_eq!(read(&other).await.0, NEW);
     // What lies in the memory of another process lives on for its time.
     assert_eq!(read(&one).await, (OLD.to_owned(), Freshness::Cache));
     one.cache().clear_all();

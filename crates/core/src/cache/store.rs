@@ -52,6 +52,14 @@ impl CachedStore {
         }
     }
 
+    /// The same, and returns when the second level has forgotten it as well, or can't now.
+    pub async fn clear_everywhere(&self, name: &SecretName) {
+        self.table.forget(name);
+        if let Some(level) = self.table.level() {
+            level.cache.forget(name).await;
+        }
+    }
+
     /// Forgets every secret whose name begins with this text.
     pub fn clear_prefix(&self, prefix: &str) {
         self.table.forget_where(|name| name.as_str().starts_with(prefix));

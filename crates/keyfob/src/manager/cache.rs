@@ -66,9 +66,8 @@ impl Caches<'_> {
             Ok(Some(_)) => self.0.opened_at(slot).await.map(drop),
             Err(error) => Err(error),
         };
-        for slot in self.0.slots_about(slot) {
-            slot.cache.forget(|store| store.clear(&secret.name));
-        }
+        let stores: Vec<_> = self.0.slots_about(slot).filter_map(|slot| slot.cache.to_forget()).collect();
+        join_all(stores.iter().map(|store| store.clear_everywhere(&secret.name))).await;
         opened.map(|()| true)
     }
 
@@ -84,8 +83,8 @@ impl Caches<'_> {
         if !self.0.is_cached(slot) {
             return Ok(false);
         }
-        for slot in self.0.slots_about(slot) {
-            slot.cache.forget(|store| store.clear_prefix(prefix));
+        for store in self.0.slots_about(slot).filter_map(|slot| slot.cache.to_forget()) {
+            store.clear_prefix(prefix);
         }
         Ok(true)
     }
@@ -96,7 +95,9 @@ impl Caches<'_> {
         let mut is_cached = false;
         for slot in self.0.0.slots.iter().filter(|slot| self.0.is_cached(slot)) {
             is_cached = true;
-            slot.cache.forget(CachedStore::clear_all);
+            if let Some(store) = slot.cache.to_forget() {
+                store.clear_all();
+            }
         }
         is_cached
     }
@@ -297,12 +298,11 @@ impl Handle {
         self.state().store.clone()
     }
 
-    fn forget(&self, forget: impl FnOnce(&CachedStore)) {
+    /// What has to forget something. Where the store isn't open yet, it will believe nothing from before when it is.
+    fn to_forget(&self) -> Option<Arc<CachedStore>> {
         let mut state = self.state();
-        match &state.store {
-            Some(store) => forget(store),
-            None => state.is_forgotten = true,
-        }
+        state.is_forgotten |= state.store.is_none();
+        state.store.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
