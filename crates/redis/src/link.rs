@@ -249,7 +249,7 @@ impl Link {
                 target: "keyfob",
                 redis = &*self.address,
                 %problem,
-                "the shared cache in Redis is skipped until it is well again"
+                "the shared cache in Redis is skipped until it is well again; what is written meanwhile others may read there as it was, while that is fresh"
             );
         }
         self.recover(&mut state);
