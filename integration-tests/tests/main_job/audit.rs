@@ -108,6 +108,11 @@ fn the_files_of_a_log_are_the_owners_and_init_twice_changes_nothing() {
     world.sh("mv audit.key away").ok();
     let err = world.sh("keyfob get db/password").fails(1);
     assert_has(&err, &["audit.key_file", "keyfob audit init"]);
+    // Another key would sign what the public one does not prove.
+    let err = world.sh("keyfob audit init").fails(1);
+    assert_has(&err, &["audit.pub", "bring the signing key back"]);
+    assert!(!world.exists("audit.key"));
+    world.sh("keyfob audit init ''").fails(2);
 }
 
 #[test]

@@ -60,8 +60,18 @@ impl Args {
                 "add `--key-file FILE`",
             ));
         };
+        let public_key_file = public_key_file(&key_file);
+        if public_key_file.exists() && !key_file.exists() {
+            // What a new key signs that one would not prove, and an intact log would pass for a changed one.
+            let problem = "the signing key is gone, and its public key is still there";
+            return Err(Failure::Error(
+                Error::new(ErrorKind::AlreadyExists, problem)
+                    .with("file", public_key_file.display().to_string())
+                    .with_hint("bring the signing key back, or make another log with another key"),
+            ));
+        }
         let key = signing_key(&key_file, printer)?;
-        publish(&key, &public_key_file(&key_file), printer)?;
+        publish(&key, &public_key_file, printer)?;
         if let Some(file) = &wanted.name_key_file {
             name_key(file, printer)?;
         }

@@ -82,6 +82,9 @@ impl Log {
     /// The log that `text` means.
     pub(super) fn named(text: &str, context: &Context) -> Result<Self, Failure> {
         let environment = context.environment();
+        if text.is_empty() {
+            return Err(Failure::usage("the name of the log is empty", "name its directory"));
+        }
         match (AuditStore::parse(text), environment.current_dir()) {
             (Some(store), Some(directory)) => Ok(Self::Database(store.below(directory))),
             (Some(store), None) => Ok(Self::Database(store)),
