@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 
@@ -16,7 +16,7 @@ use crate::name::SecretName;
 use crate::options::{
     DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutMode, PutRequest, VersionSelector,
 };
-use crate::secret::{Metadata, Origin, Secret, VersionInfo};
+use crate::secret::{Freshness, Metadata, Origin, Secret, Version, VersionInfo};
 use crate::store::{Health, SecretStore, StoreInfo};
 use crate::verb::Verb;
 
@@ -46,11 +46,30 @@ impl fmt::Debug for Audited {
 }
 
 /// An access under way. If it goes before it was [finished](Self::finish), its caller went away.
+///
+/// Only what the record can't be made without later is held: the record itself is made once, at the end.
 struct Access<'a> {
     layer: &'a AuditLayer,
-    /// `None` once it was recorded.
-    record: Option<AuditRecord>,
+    verb: Verb,
+    /// The store that is asked.
+    store: &'a Arc<AuditedStore>,
+    /// The stores of a list, any of which may answer.
+    members: &'a [Arc<AuditedStore>],
+    name: Option<Arc<str>>,
+    /// The version that is asked for.
+    version: Option<Arc<str>>,
+    reason: Option<Reason>,
+    time: SystemTime,
     started: Duration,
+    is_recorded: bool,
+}
+
+/// What an answer says of itself.
+#[derive(Default)]
+struct Told<'a> {
+    origin: Option<&'a Origin>,
+    version: Option<&'a Version>,
+    freshness: Option<Freshness>,
 }
 
 /// What the sinks that have to be waited for said of one record.
@@ -76,100 +95,92 @@ pub(super) fn reason(layer: &AuditLayer) -> Option<Reason> {
 
 /// Records that a store could not be opened.
 pub(super) async fn opening_failed(layer: &AuditLayer, store: AuditedStore, error: Error) -> Error {
-    let record = AuditRecord::new(
-        layer.clock.system_now(),
-        Arc::clone(&layer.actor),
-        Verb::Health,
-        Arc::new(store),
-    );
-    let access = Access::begin(layer, record);
-    let Err(error) = access.end(Err(error), |_, never: &Infallible| match *never {}).await;
+    let store = Arc::new(store);
+    let mut access = Access::begin(layer, &store, &[], Verb::Health);
+    let Err(error) = access.end(Err(error), |never: &Infallible| match *never {}).await;
     error
 }
 
 impl Audited {
     fn begin(&self, verb: Verb, name: Option<Arc<str>>, version: Option<Arc<str>>) -> Access<'_> {
-        let layer = &self.layer;
-        let mut record = AuditRecord::new(
-            layer.clock.system_now(),
-            Arc::clone(&layer.actor),
-            verb,
-            Arc::clone(&self.asked),
-        );
-        record.name = match &layer.mask {
+        let name = match &self.layer.mask {
             Some(mask) => name.map(|name| mask(&name).into()),
             None => name,
         };
-        record.version = version;
-        Access::begin(layer, record)
-    }
-
-    fn describe_secret(&self, record: &mut AuditRecord, secret: &Secret) {
-        self.describe_metadata(record, &secret.metadata);
-        record.freshness = Some(secret.metadata.origin.freshness);
-    }
-
-    fn describe_metadata(&self, record: &mut AuditRecord, metadata: &Metadata) {
-        if let Some(version) = &metadata.version {
-            record.version = Some(version.shared());
-        }
-        self.describe_origin(record, &metadata.origin);
-    }
-
-    fn describe_origin(&self, record: &mut AuditRecord, origin: &Origin) {
-        let Some(label) = &origin.member else { return };
-        if let Some(member) = self.members.iter().find(|member| *member.name == **label) {
-            record.store = Arc::clone(member);
-        }
+        let mut access = Access::begin(&self.layer, &self.asked, &self.members, verb);
+        access.name = name;
+        access.version = version;
+        access
     }
 }
 
 impl<'a> Access<'a> {
-    fn begin(layer: &'a AuditLayer, mut record: AuditRecord) -> Self {
-        record.reason = reason(layer);
+    fn begin(layer: &'a AuditLayer, store: &'a Arc<AuditedStore>, members: &'a [Arc<AuditedStore>], verb: Verb) -> Self {
         Self {
             layer,
-            record: Some(record),
+            verb,
+            store,
+            members,
+            name: None,
+            version: None,
+            reason: reason(layer),
+            time: layer.clock.system_now(),
             started: layer.clock.now(),
+            is_recorded: false,
         }
     }
 
     /// Says why the store must not be asked, if that is so.
     fn check(&self) -> Result<()> {
-        admit(self.layer, self.record.as_ref().and_then(|record| record.reason.as_ref()))
+        admit(self.layer, self.reason.as_ref())
     }
 
     /// Records how the access ended.
-    fn finish<T>(mut self, answer: &Result<T>, describe: impl FnOnce(&mut AuditRecord, &T)) -> Receipts {
-        let Some(mut record) = self.record.take() else {
-            return Receipts::new();
-        };
+    fn finish<T>(&mut self, answer: &Result<T>, tell: impl FnOnce(&T) -> Told<'_>) -> Receipts {
         match answer {
-            Ok(answer) => describe(&mut record, answer),
+            Ok(answer) => self.record(AuditOutcome::Ok, None, &tell(answer)),
             Err(error) => {
-                let is_unknown = record.verb.is_write() && error.kind() == ErrorKind::Timeout;
-                record.outcome = if is_unknown {
+                let is_unknown = self.verb.is_write() && error.kind() == ErrorKind::Timeout;
+                let outcome = if is_unknown {
                     AuditOutcome::Unknown
                 } else {
                     AuditOutcome::Failed
                 };
-                record.error = Some(error.kind());
+                self.record(outcome, Some(error.kind()), &Told::default())
             }
         }
-        self.submit(record)
     }
 
     /// The same, and waits for the sinks that promise to keep records for good.
-    async fn end<T>(self, answer: Result<T>, describe: impl FnOnce(&mut AuditRecord, &T)) -> Result<T> {
-        let is_write = self.record.as_ref().is_some_and(|record| record.verb.is_write());
-        let layer = self.layer;
-        let receipts = self.finish(&answer, describe);
-        settle(layer, receipts, answer, is_write).await
+    async fn end<T>(&mut self, answer: Result<T>, tell: impl FnOnce(&T) -> Told<'_>) -> Result<T> {
+        let (layer, is_write) = (self.layer, self.verb.is_write());
+        let receipts = self.finish(&answer, tell);
+        if receipts.is_empty() {
+            return answer;
+        }
+        // In a box of its own, so that the future of an access that need not wait is small.
+        Box::pin(settle(layer, receipts, answer, is_write)).await
     }
 
-    fn submit(&self, mut record: AuditRecord) -> Receipts {
-        record.latency = self.layer.clock.now().saturating_sub(self.started);
-        let record = Arc::new(record);
+    /// Gives every sink the one record of this access.
+    fn record(&mut self, outcome: AuditOutcome, error: Option<ErrorKind>, told: &Told<'_>) -> Receipts {
+        self.is_recorded = true;
+        let asked = self.version.take();
+        let member = told.origin.and_then(|origin| origin.member.as_ref());
+        let answered = member.and_then(|label| self.members.iter().find(|member| *member.name == **label));
+        let record = Arc::new(AuditRecord {
+            time: self.time,
+            actor: Arc::clone(&self.layer.actor),
+            verb: self.verb,
+            name: self.name.take(),
+            version: told.version.map(Version::shared).or(asked),
+            store: Arc::clone(answered.unwrap_or(self.store)),
+            outcome,
+            error,
+            latency: self.layer.clock.now().saturating_sub(self.started),
+            freshness: told.freshness,
+            reason: self.reason.take(),
+        });
         let mut receipts = Receipts::new();
         for sink in &self.layer.sinks {
             if let AuditReceipt::Pending(receipt) = sink.record(&record) {
@@ -182,19 +193,17 @@ impl<'a> Access<'a> {
 
 impl Drop for Access<'_> {
     fn drop(&mut self) {
-        let Some(mut record) = self.record.take() else {
+        if self.is_recorded {
             return;
-        };
-        if std::thread::panicking() {
-            record.error = Some(ErrorKind::Other);
         }
-        record.outcome = match record.error {
-            _ if record.verb.is_write() => AuditOutcome::Unknown,
+        let error = std::thread::panicking().then_some(ErrorKind::Other);
+        let outcome = match error {
+            _ if self.verb.is_write() => AuditOutcome::Unknown,
             Some(_) => AuditOutcome::Failed,
             None => AuditOutcome::Cancelled,
         };
         // Nobody is left to wait.
-        drop(self.submit(record));
+        drop(self.record(outcome, error, &Told::default()));
     }
 }
 
@@ -239,6 +248,29 @@ fn asked(version: &VersionSelector) -> Option<Arc<str>> {
     }
 }
 
+fn of_secret(secret: &Secret) -> Told<'_> {
+    Told {
+        freshness: Some(secret.metadata.origin.freshness),
+        ..of_metadata(&secret.metadata)
+    }
+}
+
+fn of_metadata(metadata: &Metadata) -> Told<'_> {
+    Told {
+        origin: Some(&metadata.origin),
+        version: metadata.version.as_ref(),
+        freshness: None,
+    }
+}
+
+/// A page is of one store.
+fn of_page(page: &Page<Metadata>) -> Told<'_> {
+    Told {
+        origin: page.items.first().map(|metadata| &metadata.origin),
+        ..Told::default()
+    }
+}
+
 #[async_trait]
 impl SecretStore for Audited {
     fn info(&self) -> &StoreInfo {
@@ -246,14 +278,12 @@ impl SecretStore for Audited {
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
-        let access = self.begin(Verb::Get, Some(name.shared()), asked(&options.version));
+        let mut access = self.begin(Verb::Get, Some(name.shared()), asked(&options.version));
         let answer = match access.check() {
             Ok(()) => self.inner.get(name, options).await,
             Err(refusal) => Err(refusal),
         };
-        access
-            .end(answer, |record, secret| self.describe_secret(record, secret))
-            .await
+        access.end(answer, of_secret).await
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
@@ -272,10 +302,7 @@ impl SecretStore for Audited {
         let recorded: Vec<(Receipts, Result<Secret>)> = accesses
             .into_iter()
             .zip(answers)
-            .map(|(access, answer)| {
-                let receipts = access.finish(&answer, |record, secret| self.describe_secret(record, secret));
-                (receipts, answer)
-            })
+            .map(|(mut access, answer)| (access.finish(&answer, of_secret), answer))
             .collect();
         let mut settled = Vec::with_capacity(recorded.len());
         for (receipts, answer) in recorded {
@@ -289,59 +316,49 @@ impl SecretStore for Audited {
             PutMode::Match(version) => Some(version.shared()),
             PutMode::Upsert | PutMode::Create => None,
         };
-        let access = self.begin(Verb::Put, Some(name.shared()), version);
+        let mut access = self.begin(Verb::Put, Some(name.shared()), version);
         let answer = match access.check() {
             Ok(()) => self.inner.put(name, request).await,
             Err(refusal) => Err(refusal),
         };
-        access
-            .end(answer, |record, metadata| self.describe_metadata(record, metadata))
-            .await
+        access.end(answer, of_metadata).await
     }
 
     async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
-        let access = self.begin(Verb::Delete, Some(name.shared()), None);
+        let mut access = self.begin(Verb::Delete, Some(name.shared()), None);
         let answer = match access.check() {
             Ok(()) => self.inner.delete(name, options).await,
             Err(refusal) => Err(refusal),
         };
-        access.end(answer, |_, ()| ()).await
+        access.end(answer, |()| Told::default()).await
     }
 
     async fn restore(&self, name: &SecretName) -> Result<Metadata> {
-        let access = self.begin(Verb::Restore, Some(name.shared()), None);
+        let mut access = self.begin(Verb::Restore, Some(name.shared()), None);
         let answer = match access.check() {
             Ok(()) => self.inner.restore(name).await,
             Err(refusal) => Err(refusal),
         };
-        access
-            .end(answer, |record, metadata| self.describe_metadata(record, metadata))
-            .await
+        access.end(answer, of_metadata).await
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
         let prefix = (!options.prefix.is_empty()).then(|| options.prefix.as_str().into());
-        let access = self.begin(Verb::List, prefix, None);
+        let mut access = self.begin(Verb::List, prefix, None);
         let answer = match access.check() {
             Ok(()) => self.inner.list(options).await,
             Err(refusal) => Err(refusal),
         };
-        let describe = |record: &mut AuditRecord, page: &Page<Metadata>| {
-            // A page is of one store.
-            if let Some(metadata) = page.items.first() {
-                self.describe_origin(record, &metadata.origin);
-            }
-        };
-        access.end(answer, describe).await
+        access.end(answer, of_page).await
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
-        let access = self.begin(Verb::Versions, Some(name.shared()), None);
+        let mut access = self.begin(Verb::Versions, Some(name.shared()), None);
         let answer = match access.check() {
             Ok(()) => self.inner.versions(name, page).await,
             Err(refusal) => Err(refusal),
         };
-        access.end(answer, |_, _| ()).await
+        access.end(answer, |_| Told::default()).await
     }
 
     async fn health(&self) -> Result<Health> {
