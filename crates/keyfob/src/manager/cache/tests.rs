@@ -12,7 +12,9 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime.block_on(future)
 }
 
-const STORES: &str = "[stores.near]\nurl = \"dotenv:near.env\"\n[stores.far]\nurl = \"dotenv:far.env\"\n[aliases]\nf = \"far\"\n";
+/// `odd` can't be opened.
+const STORES: &str = "[stores.near]\nurl = \"dotenv:near.env\"\n[stores.far]\nurl = \"dotenv:far.env\"\n\
+                      [stores.odd]\nurl = \"dotenv:odd.env?nope=1\"\n[aliases]\nf = \"far\"\n";
 
 /// Two files as stores, which change without keyfob.
 struct Place {
@@ -144,7 +146,7 @@ fn what_is_warmed_is_at_hand_and_each_failure_stands_in_its_place() {
     block_on(async {
         let place = Place::new("default = \"near\"");
         let manager = place.builder().build().await.unwrap();
-        let references = ["far:A", "a b/", "A", "MISSING", "${nope:A}", "vault:A", "far:team/a", "A"];
+        let references = ["far:A", "a b/", "A", "MISSING", "${nope:A}", "odd:A", "far:team/a", "A"];
         let warmed = manager.cache().warm(references).await;
         let kinds: Vec<Option<ErrorKind>> = warmed.iter().map(|result| result.as_ref().err().map(Error::kind)).collect();
         let expected = [
@@ -213,19 +215,19 @@ fn a_start_goes_on_without_what_can_not_be_warmed_and_tells_no_names() {
     let events = Events::default();
     let _guard = tracing::subscriber::set_default(events.clone());
     block_on(async {
-        let toml = "default = \"near\"\n[cache]\nwarm = [\"GONE\", \"A\", \"f:GONE\", \"vault:A\", \"GONE2\"]";
+        let toml = "default = \"near\"\n[cache]\nwarm = [\"GONE\", \"A\", \"f:GONE\", \"odd:A\", \"GONE2\"]";
         let place = Place::new(toml);
         let manager = place.builder().build().await.unwrap();
         assert_eq!(manager.cache().usage().entries, 1);
         let expected = [
             "store=\"f\" kind=\"not_found\" entries=[3]",
+            "store=\"odd\" kind=\"invalid_config\" entries=[4]",
             "store=\"secret\" kind=\"not_found\" entries=[1, 5]",
-            "store=\"vault\" kind=\"invalid_config\" entries=[4]",
         ];
         assert_eq!(events.take(), expected);
         place.builder().trace_names(true).build().await.unwrap();
         let told = events.take();
-        assert!(told[1].ends_with("entries=[1, 5] names=\"GONE,GONE2\""), "{told:?}");
+        assert!(told[2].ends_with("entries=[1, 5] names=\"GONE,GONE2\""), "{told:?}");
     });
 }
 
