@@ -33,6 +33,10 @@ const NEED_SOMEBODY: &[(&str, &str)] = &[
         "the connection to the database can't be made",
     ),
     (
+        "keyfob audit init postgres://audit@db.example/logs --key-file audit.key",
+        "the connection to the database can't be made",
+    ),
+    (
         "keyfob key rotate --to-key-source vault-transit:app",
         "no address of the server is given",
     ),
@@ -64,7 +68,16 @@ const BEFORE: &[(&str, &str)] = &[
     ("keyfob completions zsh", "mkdir -p ~/.zfunc"),
     ("keyfob completions fish", "mkdir -p ~/.config/fish/completions"),
     ("keyfob man ~", "mkdir -p ~/.local/share/man/man1"),
+    ("keyfob audit init /var/log", "mkdir -p /var/log/app"),
+    ("keyfob audit tail", LOG),
+    ("keyfob audit verify", LOG),
+    ("keyfob audit export", LOG),
+    ("keyfob audit checkpoint", LOG),
 ];
+
+/// A log with something in it, a checkpoint that was kept, and places for copies.
+const LOG: &str = "keyfob audit init -q audit && keyfob get db/password --output out && keyfob audit checkpoint > kept.jsonl \
+                   && mkdir -p /backup /mnt/auditors && cp -r audit /backup/audit";
 
 /// The programs of other people.
 const STUBS: &[(&str, &str)] = &[
@@ -74,6 +87,8 @@ const STUBS: &[(&str, &str)] = &[
     ("npm", r#"[ "$DB_URL" = postgres://app:kf-example-value@db ]"#),
     ("docker", r#"grep -q '^DB_PASSWORD=kf-example-value$' "$3""#),
     ("man", "grep -q keyfob"),
+    ("jq", "cat"),
+    ("ssh", "grep -q signature"),
     // With a configuration file, or the variable that the example sets.
     (
         "app",
@@ -187,9 +202,19 @@ fn write_stubs(sandbox: &Sandbox) {
     }
 }
 
-/// Without a terminal, even where the tests have one, and with `/run/app` inside the sandbox.
+/// Directories that the examples name, which are inside the sandbox.
+const PLACES: &[&str] = &["/run/app", "/var/log/app", "/backup", "/mnt/auditors"];
+
+/// Without a terminal, even where the tests have one. What goes on for ever is ended, which is its success.
 fn bash(sandbox: &Sandbox, line: &str, has_input: bool) -> Output {
-    let inside = sandbox.work().join("run/app").display().to_string();
+    let work = sandbox.work().display().to_string();
+    let mut line = line.to_owned();
+    for place in PLACES {
+        line = line.replace(place, &format!("{work}{place}"));
+    }
+    if line.contains("--follow") {
+        line = format!("timeout 3 {line} || [ $? = 124 ]");
+    }
     let path = sandbox
         .program("sh")
         .get_envs()
@@ -197,7 +222,7 @@ fn bash(sandbox: &Sandbox, line: &str, has_input: bool) -> Output {
     let mut command: Command = sandbox.program("setsid");
     command
         .args(["--wait", "bash", "-c"])
-        .arg(format!("set -o pipefail\n{}", line.replace("/run/app", &inside)))
+        .arg(format!("set -o pipefail\n{line}"))
         .env(
             "PATH",
             format!("{}:{}", sandbox.path().join("stubs").display(), path.unwrap().display()),
