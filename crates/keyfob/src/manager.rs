@@ -3,6 +3,7 @@
 mod builder;
 mod cache;
 mod failover;
+mod places;
 #[cfg(test)]
 mod tests;
 
@@ -13,8 +14,8 @@ use std::sync::{Arc, OnceLock};
 use keyfob_core::{
     AllowedSchemes, AuditFilter, AuditRecord, AuditSink, AuditedStore, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions,
     Environment, Error, ErrorKind, FailoverStore, Fallback, GetOptions, Health, ListOptions, MemberStatus, Metadata, Occurrence,
-    Page, PageRequest, PutRequest, Reason, Reference, Result, Secret, SecretName, SecretRef, SecretStore, StoreUrl, Stores,
-    SystemClock, Target, TraceLayer, VersionInfo, async_trait,
+    Page, PageRequest, PutRequest, Reason, Reference, Result, Secret, SecretName, SecretRef, SecretStore, Stores, SystemClock,
+    Target, TraceLayer, VersionInfo, async_trait,
 };
 use tokio::sync::OnceCell;
 
@@ -261,77 +262,12 @@ impl SecretManager {
         self.0.schemes.get(scheme).copied().ok_or_else(|| self.unknown(scheme))
     }
 
-    /// Where the store of `scheme` is, safe to show, without connecting it: its URL, and in parentheses what the
-    /// environment says of the place where the URL leaves it open.
-    ///
-    /// # Errors
-    /// `InvalidConfig` when the scheme means nothing, or why the store can't be chosen.
-    pub fn location_of(&self, scheme: &str) -> Result<String> {
-        self.location(&self.slot(scheme)?.opening)
-    }
-
-    fn location(&self, opening: &Opening) -> Result<String> {
-        match opening {
-            Opening::Given(store) => Ok(format!("{} ({})", store.info().scheme, store.info().location)),
-            Opening::One(member) => self.place(&member.url),
-            Opening::List(members) => self.places(members),
-            Opening::Never(error) => Err(error.clone()),
-        }
-    }
-
-    fn places(&self, members: &[Member]) -> Result<String> {
-        let places: Result<Vec<String>> = members.iter().map(|member| self.place(&member.url)).collect();
-        Ok(places?.join(", then "))
-    }
-
     fn shared(&self) -> Result<Option<&Shared>> {
         if let Some(shared) = self.0.shared.get() {
             return Ok(shared.as_ref());
         }
         let shared = Shared::of(&self.0.selection.layers.cache.redis, &self.0.environment)?;
         Ok(self.0.shared.get_or_init(|| shared).as_ref())
-    }
-
-    fn place(&self, url: &StoreUrl) -> Result<String> {
-        let place = backends::find(url.scheme())?.place;
-        // What is wrong with the configuration is told when somebody asks the store.
-        match place.and_then(|place| place(url, &self.0.environment).ok()) {
-            Some(place) if !place.is_empty() => Ok(format!("{url} ({place})")),
-            _ => Ok(url.to_string()),
-        }
-    }
-
-    /// As whom the store of `scheme` would be asked, and why so; `None` where there is nobody to be. Connects nothing.
-    ///
-    /// # Errors
-    /// `InvalidConfig` when the scheme means nothing, why the store can't be chosen, or what is wrong with its
-    /// configuration.
-    pub fn identity_of(&self, scheme: &str) -> Result<Option<String>> {
-        self.identity_at(&self.slot(scheme)?.opening)
-    }
-
-    fn identity_at(&self, opening: &Opening) -> Result<Option<String>> {
-        match opening {
-            Opening::Given(_) => Ok(None),
-            Opening::One(member) => self.identity(&member.url),
-            Opening::List(members) => {
-                let mut identities = Vec::new();
-                for member in members {
-                    if let Some(identity) = self.identity(&member.url)? {
-                        identities.push(format!("{} at `{}`", identity, member.label));
-                    }
-                }
-                Ok((!identities.is_empty()).then(|| identities.join("; ")))
-            }
-            Opening::Never(error) => Err(error.clone()),
-        }
-    }
-
-    fn identity(&self, url: &StoreUrl) -> Result<Option<String>> {
-        match backends::find(url.scheme())?.identity {
-            Some(identity) => identity(url, &self.0.environment).map(Some),
-            None => Ok(None),
-        }
     }
 
     /// Which store and which settings apply, and why.
