@@ -30,6 +30,8 @@ enum Reason {
     AlreadyExists,
     Conflict,
     Expired,
+    /// `Invalid` without any cause.
+    InvalidOfNoCause,
     NotFound,
     Other,
 }
@@ -103,6 +105,7 @@ impl Failed {
                 Some("AlreadyExists") => Reason::AlreadyExists,
                 Some("Conflict") => Reason::Conflict,
                 Some("Expired" | "Gone") => Reason::Expired,
+                Some("Invalid") if said.as_ref().is_some_and(|said| said.causes().is_empty()) => Reason::InvalidOfNoCause,
                 Some("NotFound") => Reason::NotFound,
                 _ => Reason::Other,
             },
@@ -144,7 +147,7 @@ impl Failed {
     /// Another version is there than the one that was expected, or another object has its name.
     pub(crate) fn is_conflict(&self) -> bool {
         let is_other = || self.error.context().any(|fact| fact == ("field", "metadata.uid"));
-        self.status == 409 && self.reason == Reason::Conflict || self.is_unprocessable() && is_other()
+        self.status == 409 && self.reason == Reason::Conflict || self.status == 422 && is_other()
     }
 
     /// What was to be gone on with is no longer known.
@@ -156,9 +159,10 @@ impl Failed {
         self.status == 403
     }
 
-    /// The object, or the patch, is not as it must be.
-    pub(crate) fn is_unprocessable(&self) -> bool {
-        self.status == 422
+    /// What a JSON patch tests is not so, or what it changes is not there. The API server names a cause when it is the object
+    /// that would be that it refuses, and none when it can't apply the patch.
+    pub(crate) fn does_not_apply(&self) -> bool {
+        self.status == 422 && self.reason == Reason::InvalidOfNoCause
     }
 
     /// The error about `name`.
@@ -296,6 +300,16 @@ mod tests {
         let error = failed.into_error();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.context().any(|fact| fact == ("field", "data[tls.crt]")));
+    }
+
+    /// As kube-apiserver 1.34 answered a failed test of a JSON patch, and one to an object that may not be.
+    #[test]
+    fn a_patch_that_does_not_apply_is_told_from_an_object_that_may_not_be() {
+        let body = |details| format!(r#"{{"kind":"Status","reason":"Invalid","details":{details},"code":422}}"#);
+        assert!(refused(422, &body("{}")).does_not_apply());
+        let invalid = r#"{"name":"a","kind":"Secret","causes":[{"reason":"FieldValueInvalid","field":"data[a b]"}]}"#;
+        assert!(!refused(422, &body(invalid)).does_not_apply());
+        assert!(!refused(422, "<html>").does_not_apply());
     }
 
     #[test]

@@ -292,6 +292,7 @@ fn survives(verb: Verb, spoil: &str, request: &Request) -> bool {
         // Another object seems to have the name since, or none: what is there now decides.
         (Verb::Upsert | Verb::PutMetadata | Verb::Match | Verb::DeletePermanent, "PATCH" | "DELETE") => {
             matches!(spoil, "conflict" | "no such secret")
+                || spoil == "a patch that does not apply" && request.method() == "PATCH"
         }
         // Somebody else seems to have made the object: with which keys is looked up.
         (Verb::Create, "POST") => spoil == "already exists",
@@ -304,6 +305,14 @@ fn status(status: u16, reason: &str, about: &str) -> Answer {
         "{{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\"message\":\"{PLANTED}\",\"reason\":\"{reason}\",\
          \"details\":{{\"name\":\"{PLANTED}\",\"kind\":\"{about}\",\"causes\":[{{\"reason\":\"{PLANTED}\",\"message\":\"{PLANTED}\"}}]}},\
          \"code\":{status}}}"
+    ))
+}
+
+/// What the API server answers when it can't apply a JSON patch.
+fn status_of_no_cause(status: u16, reason: &str) -> Answer {
+    Answer::new(status).header("content-type", CONTENT_TYPE).body(format!(
+        "{{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"status\":\"Failure\",\"message\":\"{PLANTED}\",\"reason\":\"{reason}\",\
+         \"details\":{{}},\"code\":{status}}}"
     ))
 }
 
@@ -340,6 +349,11 @@ fn refusals() -> Vec<Spoil> {
         plain("already exists", 409, "AlreadyExists", &[AlreadyExists, Conflict]),
         plain("410", 410, "Expired", &[Unavailable]),
         plain("422", 422, "Invalid", &[InvalidInput]),
+        Spoil::new(
+            "a patch that does not apply",
+            status_of_no_cause(422, "Invalid"),
+            &[InvalidInput, Conflict],
+        ),
         refusal("no such namespace", 404, "NotFound", "namespaces", &[InvalidConfig]),
         refusal("a reason that is none", 418, PLANTED, PLANTED, &[Other]),
     ]

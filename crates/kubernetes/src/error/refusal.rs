@@ -22,7 +22,7 @@ pub(super) struct Details {
 }
 
 #[derive(Deserialize)]
-struct Cause {
+pub(super) struct Cause {
     reason: Option<String>,
     field: Option<String>,
 }
@@ -33,7 +33,7 @@ impl Said {
         (said.kind.as_deref() == Some("Status")).then_some(said)
     }
 
-    fn causes(&self) -> &[Cause] {
+    pub(super) fn causes(&self) -> &[Cause] {
         let causes = self.details.as_ref().and_then(|details| details.causes.as_deref());
         causes.unwrap_or_default()
     }

@@ -26,9 +26,6 @@ use crate::object::{Meta, Object, Partial, Summary, Table};
 /// After so many rounds somebody else changes the secret all the time.
 const ROUNDS: u32 = 8;
 
-/// How often a change is sent again that was refused although all that it builds on is as it was.
-const AGAIN: u32 = 3;
-
 const IMMUTABLE: &str = "no key of it can be written or taken away; the whole Secret, with all its keys, can be deleted and made \
     anew: `kubectl delete secret NAME`";
 
@@ -210,20 +207,10 @@ impl Keys {
         let patch = Patch::new(key, &annotations, &present, request, revision);
         check_size(name, Some(meta), patch.annotations())?;
         let call = Call::patch(self.path(), &patch.operations());
-        let mut again = AGAIN;
-        let partial = loop {
-            match self.cluster.ask::<Partial>(&call).await {
-                Ok(partial) => break partial,
-                Err(failed) if failed.is_conflict() || failed.is_not_found() => return Ok(None),
-                // What was tested has changed, or the API server doesn't like the object that would be. Where it seems to be
-                // the same, it may have changed and been changed back meanwhile.
-                Err(failed) if failed.is_unprocessable() => match self.object().await {
-                    Ok(now) if patch.still_fits(&now) && again > 0 => again -= 1,
-                    Ok(now) if patch.still_fits(&now) => return Err(self.about(failed, name)),
-                    _ => return Ok(None),
-                },
-                Err(failed) => return Err(self.about(failed, name)),
-            }
+        let partial = match self.cluster.ask::<Partial>(&call).await {
+            Ok(partial) => partial,
+            Err(failed) if failed.is_conflict() || failed.is_not_found() || failed.does_not_apply() => return Ok(None),
+            Err(failed) => return Err(self.about(failed, name)),
         };
         let value = request.value.as_ref().or(present.value);
         self.written(name, key, &partial, value.map_or(&[], SecretValue::expose_secret))
