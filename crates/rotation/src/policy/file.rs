@@ -1,0 +1,334 @@
+//! `rotation.yaml`, as it is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::civil::{Time, Weekday};
+use jiff::tz::TimeZone;
+use keyfob_core::{Error, ErrorKind, Result};
+use serde::Deserialize;
+
+use super::made::Written;
+use super::schedule::{Frequency, Schedule};
+use super::selector::Selector;
+use super::window::Window;
+use super::{Policy, time};
+use crate::options::RotationOptions;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    zone: Option<String>,
+    policies: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    name: String,
+    #[serde(default)]
+    secrets: Vec<String>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    #[serde(default, with = "time::option")]
+    every: Option<Duration>,
+    cron: Option<String>,
+    #[serde(default, with = "time::option")]
+    max_age: Option<Duration>,
+    #[serde(default, with = "time::option")]
+    jitter: Option<Duration>,
+    window: Option<WindowEntry>,
+    #[serde(default, with = "time::option")]
+    grace: Option<Duration>,
+    #[serde(default, with = "time::option")]
+    expires_after: Option<Duration>,
+    #[serde(default, with = "time::option")]
+    step_limit: Option<Duration>,
+    #[serde(default, with = "time::option")]
+    retry_after: Option<Duration>,
+    attempts: Option<u32>,
+    make: Written,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WindowEntry {
+    #[serde(default)]
+    days: Vec<Day>,
+    from: String,
+    to: String,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Day {
+    Mon,
+    Tue,
+    Wed,
+    Thu,
+    Fri,
+    Sat,
+    Sun,
+}
+
+/// A rotation that fails is not tried again before.
+const RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+pub(super) fn parse(yaml: &str) -> Result<Vec<Policy>> {
+    let file: File = serde_saphyr::from_str(yaml).map_err(|error| {
+        let message = error.without_snippet().to_string();
+        let short: String = message.chars().take(400).collect();
+        let read = Error::new(ErrorKind::InvalidConfig, format!("the policies can't be read: {short}"));
+        match error.location() {
+            Some(location) => read.with("line", location.line().to_string()),
+            None => read,
+        }
+    })?;
+    let zone = match &file.zone {
+        None => TimeZone::UTC,
+        Some(name) => TimeZone::get(name).map_err(|_| {
+            wrong(format!("there is no time zone `{}`", name.escape_debug())).with_hint(
+                "a name of the IANA database, such as `Europe/Berlin`, which the machine must have (`/usr/share/zoneinfo`)",
+            )
+        })?,
+    };
+    let mut names = BTreeSet::new();
+    let mut policies = Vec::new();
+    for entry in file.policies {
+        let name = entry.name.clone();
+        let of = |error: Error| error.with("policy", &*name);
+        if name.trim().is_empty() || name.len() > 100 || name.chars().any(char::is_control) {
+            return Err(wrong(
+                "a policy's name has 1 to 100 bytes and no control characters".to_owned(),
+            ));
+        }
+        if !names.insert(name.clone()) {
+            return Err(of(wrong("two policies have the same name".to_owned())));
+        }
+        policies.push(entry.understand(&zone).map_err(of)?);
+    }
+    Ok(policies)
+}
+
+fn wrong(message: String) -> Error {
+    Error::new(ErrorKind::InvalidConfig, message)
+}
+
+impl Entry {
+    fn understand(self, zone: &TimeZone) -> Result<Policy> {
+        let schedule = self.schedule(zone)?;
+        let usual = RotationOptions::default();
+        if self.attempts == Some(0) {
+            return Err(wrong("`attempts` is at least 1".to_owned()));
+        }
+        if self.step_limit == Some(Duration::ZERO) {
+            return Err(wrong("`step_limit` can't be nothing".to_owned()));
+        }
+        let options = RotationOptions {
+            grace: self.grace.unwrap_or(usual.grace),
+            expires_after: self.expires_after,
+            step_limit: self.step_limit.unwrap_or(usual.step_limit),
+            attempts: self.attempts.unwrap_or(usual.attempts),
+            ..usual
+        };
+        if options.expires_after.is_some_and(|time| time <= options.grace) {
+            return Err(wrong("`expires_after` must be longer than `grace`".to_owned()));
+        }
+        Ok(Policy {
+            made: self.make.understand().map_err(as_config)?,
+            selector: Selector::new(&self.secrets, self.tags)?,
+            name: self.name,
+            schedule,
+            options,
+        })
+    }
+
+    fn schedule(&self, zone: &TimeZone) -> Result<Option<Schedule>> {
+        let mut frequencies = Vec::new();
+        let positive = |time: Duration, what: &str| match time.is_zero() {
+            true => Err(wrong(format!("`{what}` can't be nothing"))),
+            false => Ok(time),
+        };
+        if let Some(time) = self.every {
+            frequencies.push(Frequency::Every(positive(time, "every")?));
+        }
+        if let Some(line) = &self.cron {
+            frequencies.push(Frequency::Cron(line.parse()?));
+        }
+        if let Some(time) = self.max_age {
+            frequencies.push(Frequency::MaxAge(positive(time, "max_age")?));
+        }
+        let Some(frequency) = frequencies.pop() else {
+            return match self.jitter.is_some() || self.window.is_some() || self.retry_after.is_some() {
+                true => Err(
+                    wrong("`jitter`, `window` and `retry_after` say nothing without a schedule".to_owned())
+                        .with_hint("`every`, `cron` or `max_age`"),
+                ),
+                false => Ok(None),
+            };
+        };
+        if !frequencies.is_empty() {
+            return Err(wrong("`every`, `cron` and `max_age` exclude each other".to_owned()));
+        }
+        Ok(Some(Schedule {
+            frequency,
+            jitter: self.jitter.unwrap_or_default(),
+            window: self.window.as_ref().map(WindowEntry::understand).transpose()?,
+            zone: zone.clone(),
+            retry_after: self.retry_after.unwrap_or(RETRY_AFTER),
+        }))
+    }
+}
+
+/// What a recipe refuses is an input there, and a setting here.
+fn as_config(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::InvalidInput => wrong(error.to_string()),
+        _ => error,
+    }
+}
+
+impl WindowEntry {
+    fn understand(&self) -> Result<Window> {
+        let of_day = |text: &str| {
+            let time = match text.len() {
+                5 => format!("{text}:00").parse::<Time>().ok(),
+                _ => None,
+            };
+            time.ok_or_else(|| {
+                let text: String = text.chars().take(20).collect();
+                wrong(format!("`{}` is no time of day, such as \"02:30\"", text.escape_debug()))
+            })
+        };
+        let all = [Day::Mon, Day::Tue, Day::Wed, Day::Thu, Day::Fri, Day::Sat, Day::Sun];
+        let days = match self.days.as_slice() {
+            [] => all.as_slice(),
+            days => days,
+        };
+        Ok(Window {
+            days: days.iter().map(|day| (*day).into()).collect(),
+            from: of_day(&self.from)?,
+            to: of_day(&self.to)?,
+        })
+    }
+}
+
+impl From<Day> for Weekday {
+    fn from(day: Day) -> Self {
+        match day {
+            Day::Mon => Self::Monday,
+            Day::Tue => Self::Tuesday,
+            Day::Wed => Self::Wednesday,
+            Day::Thu => Self::Thursday,
+            Day::Fri => Self::Friday,
+            Day::Sat => Self::Saturday,
+            Day::Sun => Self::Sunday,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::Made;
+    use crate::recipe::Recipe;
+
+    fn one(body: &str) -> Result<Policy> {
+        let body: String = body.lines().map(|line| format!("    {line}\n")).collect();
+        parse(&format!("policies:\n  - name: a\n{body}")).map(|mut policies| policies.remove(0))
+    }
+
+    #[test]
+    fn everything_that_can_be_said_is_understood() {
+        let policy = one(r#"secrets: [db/a, "web/*"]
+tags: { rotate: monthly }
+every: 30d
+jitter: 2h
+window: { days: [sat, sun], from: "22:00", to: "05:00" }
+grace: 12h
+expires_after: 90d
+step_limit: 10m
+retry_after: 30m
+attempts: 5
+make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] } }"#)
+        .unwrap();
+        let hours = |count: u64| Duration::from_secs(count * 3600);
+        assert_eq!(policy.options.grace, hours(12));
+        assert_eq!(policy.options.expires_after, Some(hours(90 * 24)));
+        assert_eq!(
+            (policy.options.step_limit, policy.options.attempts),
+            (Duration::from_secs(600), 5)
+        );
+        let schedule = policy.schedule.unwrap();
+        assert_eq!(schedule.frequency, Frequency::Every(hours(30 * 24)));
+        assert_eq!((schedule.jitter, schedule.retry_after), (hours(2), Duration::from_secs(1800)));
+        assert_eq!(schedule.window.unwrap().days, [Weekday::Saturday, Weekday::Sunday]);
+        assert!(policy.selector.has_tags());
+        let Made::Random(recipe) = policy.made;
+        assert!(recipe.fits(&recipe.generate().unwrap()));
+    }
+
+    #[test]
+    fn ways_to_make_values_are_written_in_one_word_or_with_what_they_need() {
+        for (make, recipe) in [
+            ("uuid", Recipe::uuid()),
+            ("{ hex: { bytes: 16 } }", Recipe::hex(16).unwrap()),
+            ("{ base64: { bytes: 16 } }", Recipe::base64(16).unwrap()),
+            ("{ base64_url: { bytes: 16 } }", Recipe::base64_url(16).unwrap()),
+        ] {
+            let policy = one(&format!("secrets: [a]\nmake: {make}")).unwrap();
+            assert_eq!(policy.made, Made::Random(recipe), "{make}");
+            assert!(policy.schedule.is_none());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_its_place() {
+        for (body, word) in [
+            ("secrets: [a]\nmake: uuid\nevry: 3d", "evry"),
+            ("secrets: [a]\nmake: uuid\nevery: 3", "length of time"),
+            ("secrets: [a]\nmake: uuid\nevery: 0s", "can't be nothing"),
+            ("secrets: [a]\nmake: uuid\nevery: 3d\ncron: \"0 0 * * *\"", "exclude"),
+            ("secrets: [a]\nmake: uuid\ncron: \"0 0 * *\"", "no cron line"),
+            ("secrets: [a]\nmake: uuid\njitter: 3h", "without a schedule"),
+            ("secrets: [a]\nmake: { hex: { bytes: 0 } }", "bytes"),
+            ("secrets: [a]\nmake: { hex: { bits: 3 } }", "bits"),
+            ("secrets: [a]\nmake: { magic: {} }", "magic"),
+            ("secrets: [a]", "make"),
+            ("make: uuid", "neither"),
+            ("secrets: [a]\nmake: uuid\nattempts: 0", "at least 1"),
+            ("secrets: [a]\nmake: uuid\nexpires_after: 1h", "longer than"),
+            (
+                "secrets: [a]\nmake: uuid\nevery: 1d\nwindow: { from: \"2:00\", to: \"05:00\" }",
+                "time of day",
+            ),
+            (
+                "secrets: [a]\nmake: uuid\nevery: 1d\nwindow: { from: \"25:00\", to: \"05:00\" }",
+                "time of day",
+            ),
+            (
+                "secrets: [a]\nmake: { text: { length: 8, alphabet: url, characters: ab } }",
+                "the same thing",
+            ),
+        ] {
+            let error = one(body).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{body}: {error}");
+            assert!(error.to_string().contains(word), "{body}: {error}");
+            assert!(
+                error.context().any(|(key, _)| key == "policy" || key == "line"),
+                "{body}: nothing says where: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_have_known_zones_and_names_that_differ() {
+        let error = parse("zone: Europe/Atlantis\npolicies: []").unwrap_err();
+        assert!(error.to_string().contains("Atlantis"), "{error}");
+        let twice = "  - { name: a, secrets: [x], make: uuid }\n";
+        let error = parse(&format!("policies:\n{twice}{twice}")).unwrap_err();
+        assert!(error.to_string().contains("same name"), "{error}");
+        assert!(parse("").is_err() && parse("[]").is_err() && parse("policies: 3").is_err());
+        assert!(parse("policies: []").unwrap().is_empty());
+    }
+}

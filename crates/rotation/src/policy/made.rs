@@ -1,0 +1,105 @@
+//! How a policy says that new values are made.
+
+use keyfob_core::Result;
+use serde::Deserialize;
+
+use crate::recipe::{Alphabet, CharacterClass, Recipe};
+
+/// How a new value is made: `make` of a policy.
+///
+/// | in the file | value |
+/// |---|---|
+/// | `text: { length: 32, alphabet: url, require: [upper, digit] }` | characters of an alphabet, `alphanumeric` (if left out), `url` or `symbols`, or of `characters: "abc…"` |
+/// | `hex: { bytes: 32 }`, `base64: { bytes: 32 }`, `base64_url: { bytes: 32 }` | random bytes, written so |
+/// | `uuid` | a random UUID |
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum Made {
+    /// By chance, with nobody to be told of it: [`Generator`](crate::Generator).
+    Random(Recipe),
+}
+
+/// The same, as it stands in the file.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Written {
+    Text(Text),
+    Hex(Bytes),
+    Base64(Bytes),
+    Base64Url(Bytes),
+    Uuid,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Text {
+    length: usize,
+    alphabet: Option<Named>,
+    characters: Option<String>,
+    #[serde(default)]
+    require: Vec<Class>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bytes {
+    bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Named {
+    Alphanumeric,
+    Url,
+    Symbols,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Class {
+    Lower,
+    Upper,
+    Digit,
+    Symbol,
+}
+
+impl Written {
+    pub(super) fn understand(&self) -> Result<Made> {
+        let recipe = match self {
+            Self::Text(text) => text.recipe()?,
+            Self::Hex(Bytes { bytes }) => Recipe::hex(*bytes)?,
+            Self::Base64(Bytes { bytes }) => Recipe::base64(*bytes)?,
+            Self::Base64Url(Bytes { bytes }) => Recipe::base64_url(*bytes)?,
+            Self::Uuid => Recipe::uuid(),
+        };
+        Ok(Made::Random(recipe))
+    }
+}
+
+impl Text {
+    fn recipe(&self) -> Result<Recipe> {
+        let alphabet = match (self.alphabet, &self.characters) {
+            (Some(_), Some(_)) => {
+                let message = "`alphabet` and `characters` say the same thing";
+                return Err(keyfob_core::Error::new(keyfob_core::ErrorKind::InvalidConfig, message));
+            }
+            (None, Some(characters)) => Alphabet::new(characters)?,
+            (None | Some(Named::Alphanumeric), None) => Alphabet::alphanumeric(),
+            (Some(Named::Url), None) => Alphabet::url(),
+            (Some(Named::Symbols), None) => Alphabet::symbols(),
+        };
+        let required: Vec<CharacterClass> = self.require.iter().map(|class| (*class).into()).collect();
+        Recipe::text(self.length, alphabet, &required)
+    }
+}
+
+impl From<Class> for CharacterClass {
+    fn from(class: Class) -> Self {
+        match class {
+            Class::Lower => Self::Lower,
+            Class::Upper => Self::Upper,
+            Class::Digit => Self::Digit,
+            Class::Symbol => Self::Symbol,
+        }
+    }
+}
