@@ -24,7 +24,7 @@ pub use journal::Ended;
 pub use names::is_reserved;
 pub use options::RotationOptions;
 pub use phase::Phase;
-pub use policy::{Cron, Frequency, History, Made, Policies, Policy, Schedule, Selector, Window};
+pub use policy::{Cron, Frequency, History, Made, Pass, Passed, Plan, Planned, Policies, Policy, Schedule, Selector, Window};
 pub use recipe::{Alphabet, CharacterClass, Recipe};
 pub use rotation::Rotation;
 pub use rotator::{Rotator, StepContext};

@@ -3,6 +3,8 @@
 mod cron;
 mod file;
 mod made;
+mod pass;
+mod plan;
 mod schedule;
 mod selector;
 mod time;
@@ -14,6 +16,8 @@ use keyfob_core::{Metadata, Result};
 
 pub use cron::Cron;
 pub use made::Made;
+pub use pass::{Pass, Passed};
+pub use plan::{Plan, Planned};
 pub use schedule::{Frequency, History, Schedule};
 pub use selector::Selector;
 pub use window::Window;

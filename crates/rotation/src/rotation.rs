@@ -24,7 +24,7 @@ use crate::status::{Outcome, Status};
 /// Rotates the secrets of a store. Cheap to clone; see the [crate](crate) for how a rotation goes.
 #[derive(Debug, Clone)]
 pub struct Rotation {
-    store: Arc<dyn SecretStore>,
+    pub(crate) store: Arc<dyn SecretStore>,
     /// Where journals are kept, if not in `store`, and what their names begin with.
     journals: Option<(Arc<dyn SecretStore>, String)>,
     is_sole_runner: bool,

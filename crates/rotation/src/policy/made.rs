@@ -3,7 +3,9 @@
 use keyfob_core::Result;
 use serde::Deserialize;
 
+use crate::generator::Generator;
 use crate::recipe::{Alphabet, CharacterClass, Recipe};
+use crate::rotator::Rotator;
 
 /// How a new value is made: `make` of a policy.
 ///
@@ -17,6 +19,16 @@ use crate::recipe::{Alphabet, CharacterClass, Recipe};
 pub enum Made {
     /// By chance, with nobody to be told of it: [`Generator`](crate::Generator).
     Random(Recipe),
+}
+
+impl Made {
+    /// What makes it.
+    #[must_use]
+    pub fn rotator(&self) -> Box<dyn Rotator> {
+        match self {
+            Self::Random(recipe) => Box::new(Generator::new(recipe.clone())),
+        }
+    }
 }
 
 /// The same, as it stands in the file.
