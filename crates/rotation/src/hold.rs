@@ -156,7 +156,7 @@ impl Hold {
     }
 
     /// How long the lease lasts if it is not renewed.
-    fn remaining(&self) -> Duration {
+    pub(crate) fn remaining(&self) -> Duration {
         let ends = *self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let system = ends.system.duration_since(self.clock.system_now()).unwrap_or_default();
         ends.now.saturating_sub(self.clock.now()).min(system)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use keyfob_core::{Error, ErrorKind, Result, SecretName, SecretValue, async_trait};
 
@@ -78,6 +79,9 @@ pub struct StepContext<'a> {
     hold: Option<&'a Hold>,
 }
 
+/// What a context outside of the engine says of its lease.
+const DETACHED: Duration = Duration::from_secs(60);
+
 impl<'a> StepContext<'a> {
     /// The most bytes of all that [`save`](Self::save) keeps, names and values together.
     pub const MAX_DATA_BYTES: usize = 4096;
@@ -147,6 +151,15 @@ impl<'a> StepContext<'a> {
     #[must_use]
     pub fn fence(&self) -> u64 {
         self.fence
+    }
+
+    /// How long this run surely has the lease from now on, should it never be renewed again.
+    ///
+    /// For a system that has a clock: what is refused there once this time is over can't be done by a run that was paused and
+    /// taken over.
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
+        self.hold.map_or(DETACHED, Hold::remaining)
     }
 
     /// Whether a value that was current before comes back, instead of one that `create` made.

@@ -60,6 +60,8 @@ pub use key_config::KeyConfig;
 pub use key_source_name::KeySourceName;
 #[cfg(feature = "postgres")]
 pub use postgres::{PostgresConfig, PostgresStore, PostgresTls};
+#[cfg(all(feature = "postgres", feature = "rotation"))]
+pub use postgres::{PostgresRotator, PostgresServer};
 #[cfg(feature = "sqlite")]
 pub use preview::{ChangedSecret, RestorePreview, VersionsOf};
 pub use rotation::{KeyStatus, RotateStep};

@@ -63,23 +63,13 @@ impl PostgresConfig {
             name: "schema",
             help: "the schema that holds the store (default `keyfob`)",
         },
-        Parameter {
-            name: "sslmode",
-            help: "`verify-full`, or `disable` (default: `disable` on this machine, else `verify-full`); `require` and \
-                   `verify-ca` check as much as `verify-full`",
-        },
-        Parameter {
-            name: "sslrootcert",
-            help: "a PEM file with the authorities to trust (default: those of the machine)",
-        },
+        SSLMODE,
+        SSLROOTCERT,
         KEY_FILE,
         KEY_SOURCE,
         VERSIONS,
         RECOVERY_DAYS,
-        Parameter {
-            name: "timeout",
-            help: "how many seconds a call may take, 1 to 3600 (default 10)",
-        },
+        TIMEOUT,
         Parameter {
             name: "connections",
             help: "how many connections a process opens at most, 1 to 100 (default 8)",
@@ -154,8 +144,7 @@ impl PostgresConfig {
         let (sslmode, authorities) = (parameters.take("sslmode"), parameters.take("sslrootcert"));
         let limits = Limits::take(&mut parameters)?;
         parameters.finish()?;
-        // An IPv6 address stands in brackets in a URL, and nowhere else.
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let host = bare(host);
         let user = match url.user() {
             Some(user) => user.to_owned(),
             None => variable(environment, "PGUSER")?.map(str::to_owned).ok_or_else(|| {
@@ -172,31 +161,11 @@ impl PostgresConfig {
         };
         let key = KeyConfig::from_url(url, key_file, key_source, environment)?;
         let mut config = Self::new(host, database, user, key);
-        config.port = match (url.port(), variable(environment, "PGPORT")?) {
-            (Some(port), _) => port,
-            (None, Some(text)) => text.parse().map_err(|_| invalid("`PGPORT` is not the number of a port"))?,
-            (None, None) => DEFAULT_PORT,
-        };
+        config.port = port(url, environment)?;
         if let Some(schema) = schema {
             config.schema = schema;
         }
-        let in_url = authorities.is_some();
-        let mode = match sslmode.as_deref() {
-            // What asks for less than what is done anyway changes nothing.
-            None => variable(environment, "PGSSLMODE")?.filter(|mode| !in_url && !matches!(*mode, "prefer" | "allow")),
-            mode => mode,
-        };
-        let authorities = authorities.filter(|file| file != "system").map(|file| match url.base() {
-            Some(base) if !file.starts_with("~/") => environment.absolute(base.join(file)),
-            _ => environment.absolute(file),
-        });
-        config.tls = tls(&config.host, mode, authorities)?;
-        if let PostgresTls::Verified { authorities } = &mut config.tls
-            && !in_url
-        {
-            let file = variable(environment, "PGSSLROOTCERT")?.filter(|file| *file != "system");
-            *authorities = file.map(|file| environment.absolute(file));
-        }
+        config.tls = tls_of(url, environment, &config.host, sslmode.as_deref(), authorities)?;
         config.password = match url.password() {
             Some(password) => Some(password.clone()),
             None => password::find(environment, &config.host, config.port, &config.database, &config.user)?,
@@ -243,14 +212,9 @@ impl PostgresConfig {
                 "the name of a schema is made of lower-case letters, digits and `_`, and does not begin with `pg_`",
             ));
         }
-        if self.host.is_empty() || self.host.contains(['/', ',', '%']) {
-            return Err(invalid("the store's host is not the name or the address of one server")
-                .with_hint("write `postgres://USER@HOST/DATABASE`; keyfob speaks TCP, not through the socket in a directory"));
-        }
+        check_host(&self.host)?;
         limits::check(self.keep_versions, self.recovery_window)?;
-        if self.timeout < Duration::from_millis(100) || self.timeout > Duration::from_secs(3600) {
-            return Err(invalid("a call may take 1 to 3600 seconds"));
-        }
+        check_timeout(self.timeout)?;
         if !(1..=100).contains(&self.max_connections) {
             return Err(invalid("a process opens 1 to 100 connections"));
         }
@@ -258,7 +222,21 @@ impl PostgresConfig {
     }
 }
 
-const DEFAULT_PORT: u16 = 5432;
+pub(super) const SSLMODE: Parameter = Parameter {
+    name: "sslmode",
+    help: "`verify-full`, or `disable` (default: `disable` on this machine, else `verify-full`); `require` and `verify-ca` check as \
+           much as `verify-full`",
+};
+pub(super) const SSLROOTCERT: Parameter = Parameter {
+    name: "sslrootcert",
+    help: "a PEM file with the authorities to trust (default: those of the machine)",
+};
+pub(super) const TIMEOUT: Parameter = Parameter {
+    name: "timeout",
+    help: "how many seconds a call may take, 1 to 3600 (default 10)",
+};
+pub(super) const TIMEOUT_FORM: &str = "a number of seconds from 1 to 3600";
+pub(super) const DEFAULT_PORT: u16 = 5432;
 const URL_VARIABLE: &str = "POSTGRES_URL";
 
 struct Limits {
@@ -273,7 +251,7 @@ impl Limits {
         Ok(Self {
             versions: parameters.take_parsed("versions", "a number from 1 to 1000")?,
             days: parameters.take_parsed("recovery-days", "a number from 1 to 3650")?,
-            seconds: parameters.take_parsed("timeout", "a number of seconds from 1 to 3600")?,
+            seconds: parameters.take_parsed(TIMEOUT.name, TIMEOUT_FORM)?,
             connections: parameters.take_parsed("connections", "a number from 1 to 100")?,
         })
     }
@@ -288,7 +266,64 @@ impl Limits {
     }
 }
 
-fn default_tls(host: &str) -> PostgresTls {
+/// The host without the brackets that an IPv6 address has in a URL, and nowhere else.
+pub(super) fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// The port that the URL names, or `PGPORT`.
+pub(super) fn port(url: &StoreUrl, environment: &Environment) -> Result<u16> {
+    match (url.port(), variable(environment, "PGPORT")?) {
+        (Some(port), _) => Ok(port),
+        (None, Some(text)) => text.parse().map_err(|_| invalid("`PGPORT` is not the number of a port")),
+        (None, None) => Ok(DEFAULT_PORT),
+    }
+}
+
+/// What the URL's `sslmode` and `sslrootcert` say, else `PGSSLMODE` and `PGSSLROOTCERT`.
+pub(super) fn tls_of(
+    url: &StoreUrl,
+    environment: &Environment,
+    host: &str,
+    sslmode: Option<&str>,
+    authorities: Option<String>,
+) -> Result<PostgresTls> {
+    let in_url = authorities.is_some();
+    let mode = match sslmode {
+        // What asks for less than what is done anyway changes nothing.
+        None => variable(environment, "PGSSLMODE")?.filter(|mode| !in_url && !matches!(*mode, "prefer" | "allow")),
+        mode => mode,
+    };
+    let authorities = authorities.filter(|file| file != "system").map(|file| match url.base() {
+        Some(base) if !file.starts_with("~/") => environment.absolute(base.join(file)),
+        _ => environment.absolute(file),
+    });
+    let mut tls = tls(host, mode, authorities)?;
+    if let PostgresTls::Verified { authorities } = &mut tls
+        && !in_url
+    {
+        let file = variable(environment, "PGSSLROOTCERT")?.filter(|file| *file != "system");
+        *authorities = file.map(|file| environment.absolute(file));
+    }
+    Ok(tls)
+}
+
+pub(super) fn check_host(host: &str) -> Result<()> {
+    if host.is_empty() || host.contains(['/', ',', '%']) {
+        return Err(invalid("the store's host is not the name or the address of one server")
+            .with_hint("write `postgres://USER@HOST/DATABASE`; keyfob speaks TCP, not through the socket in a directory"));
+    }
+    Ok(())
+}
+
+pub(super) fn check_timeout(timeout: Duration) -> Result<()> {
+    match (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&timeout) {
+        true => Ok(()),
+        false => Err(invalid("a call may take 1 to 3600 seconds")),
+    }
+}
+
+pub(super) fn default_tls(host: &str) -> PostgresTls {
     match is_loopback(host) {
         true => PostgresTls::Off,
         false => PostgresTls::Verified { authorities: None },
@@ -319,7 +354,7 @@ fn is_loopback(host: &str) -> bool {
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-fn invalid(message: &'static str) -> Error {
+pub(super) fn invalid(message: &'static str) -> Error {
     Error::new(ErrorKind::InvalidConfig, message)
 }
 

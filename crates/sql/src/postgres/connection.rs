@@ -7,16 +7,13 @@ use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Object, Pool, R
 use futures_util::future::{join_all, join3};
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::StoreId;
-use tokio_postgres::config::SslMode;
 use tokio_postgres::{NoTls, Row, Statement};
 
 use super::config::{PostgresConfig, PostgresTls};
+use super::dial::{CONNECT, Dial};
 use super::error::{from_pool, from_postgres, is_consequence, not_written, of_beginning, unknown_outcome};
 use super::schema::Parameter;
 use super::tls;
-
-/// The longest time to wait for a connection to be made.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Reads see one moment and can change nothing.
 pub(super) const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -52,32 +49,13 @@ pub(super) struct Connections {
 
 /// Makes the pool. Nothing is connected yet.
 pub(super) fn pool(config: &PostgresConfig) -> Result<Connections> {
-    let mut settings = tokio_postgres::Config::new();
-    settings
-        .host(&config.host)
-        .port(config.port)
-        .dbname(&config.database)
-        .user(&config.user)
-        .application_name("keyfob")
-        .connect_timeout(CONNECT.min(config.timeout))
-        // A server that went without a word, as behind a firewall that forgets, is noticed by idle connections too.
-        .keepalives_idle(Duration::from_secs(60))
-        .keepalives_interval(Duration::from_secs(10))
-        .keepalives_retries(3)
-        .tcp_user_timeout(config.timeout.max(CONNECT));
-    if let Some(password) = &config.password {
-        settings.password(password.expose_secret());
-    }
+    let settings = Dial::of(config).settings();
     let recycling = ManagerConfig {
         recycling_method: RecyclingMethod::Fast,
     };
     let manager = match &config.tls {
-        PostgresTls::Off => {
-            settings.ssl_mode(SslMode::Disable);
-            Manager::from_config(settings, NoTls, recycling)
-        }
+        PostgresTls::Off => Manager::from_config(settings, NoTls, recycling),
         PostgresTls::Verified { authorities } => {
-            settings.ssl_mode(SslMode::Require);
             Manager::from_config(settings, tls::connector(authorities.as_deref())?, recycling)
         }
     };

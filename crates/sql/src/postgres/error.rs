@@ -51,6 +51,16 @@ pub(super) fn from_postgres(error: tokio_postgres::Error) -> Error {
     Error::new(ErrorKind::Other, "the database's answer was not understood")
 }
 
+/// What a log-in is refused with: a wrong password, and a role that may not log in, from here or at all.
+#[cfg(feature = "rotation")]
+pub(super) const LOGIN_REFUSED: [&str; 2] = ["28P01", "28000"];
+
+/// Whether the server asked for a password and none was given.
+#[cfg(feature = "rotation")]
+pub(super) fn wants_password(error: &tokio_postgres::Error) -> bool {
+    error.code().is_none() && error.to_string().starts_with("invalid configuration")
+}
+
 /// Maps an error of taking a connection.
 pub(super) fn from_pool(error: PoolError) -> Error {
     match error {
@@ -162,7 +172,7 @@ pub(super) fn is_denied(error: &Error) -> bool {
     has_code(error, &["42501"])
 }
 
-fn has_code(error: &Error, codes: &[&str]) -> bool {
+pub(super) fn has_code(error: &Error, codes: &[&str]) -> bool {
     error.context().any(|(key, value)| key == CODE && codes.contains(&value))
 }
 

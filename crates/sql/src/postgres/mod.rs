@@ -10,6 +10,7 @@ mod columns;
 mod config;
 mod connection;
 mod create;
+mod dial;
 mod engine;
 mod error;
 mod fetch;
@@ -18,8 +19,12 @@ mod password;
 mod record;
 mod remembered;
 mod rotate;
+#[cfg(feature = "rotation")]
+mod rotator;
 mod schema;
 mod seen_store;
+#[cfg(feature = "rotation")]
+mod server;
 mod snapshot;
 mod statements;
 mod store;
@@ -27,6 +32,10 @@ mod tls;
 mod wanted;
 
 pub use config::{PostgresConfig, PostgresTls};
+#[cfg(feature = "rotation")]
+pub use rotator::PostgresRotator;
+#[cfg(feature = "rotation")]
+pub use server::PostgresServer;
 pub use store::PostgresStore;
 
 /// The scheme of the store's URLs, and what metadata calls it.
