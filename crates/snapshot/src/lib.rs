@@ -1,0 +1,29 @@
+#![doc = include_str!("../README.md")]
+
+mod archive;
+mod blocking;
+mod create;
+mod diff;
+mod directory;
+mod document;
+mod draft;
+mod error;
+mod id;
+mod index;
+mod layout;
+mod manifest;
+mod options;
+mod pack;
+mod record;
+mod retention;
+mod snapshot;
+mod store;
+
+pub use diff::{Change, ChangeKind};
+pub use directory::{Listed, SnapshotDirectory};
+pub use id::{Digest, SnapshotId};
+pub use manifest::{Base, Manifest, SecretEntry, Summary};
+pub use options::{CreateOptions, DEFAULT_CONCURRENCY, Parent};
+pub use retention::{Decision, Keep, Retention};
+pub use snapshot::{Snapshot, Verified};
+pub use store::SnapshotStore;

@@ -1,0 +1,149 @@
+//! Whatever is changed in a file is noticed.
+
+use std::sync::Arc;
+
+use keyfob_core::{ErrorKind, Result};
+use keyfob_snapshot::{CreateOptions, Snapshot};
+
+use crate::world::{World, canary};
+
+/// Opens the snapshot and reads all of it, as a restore does before it writes anything.
+async fn whole(world: &World, id: keyfob_snapshot::SnapshotId) -> Result<Snapshot> {
+    let snapshot = world.directory.open_snapshot(id, &world.key).await?;
+    snapshot.verify().await?;
+    Ok(snapshot)
+}
+
+/// One with a value in its own file and one in its parent's.
+async fn two() -> (World, keyfob_snapshot::Manifest, keyfob_snapshot::Manifest) {
+    let world = World::empty();
+    world.put("a", canary("a")).await;
+    world.put("b", canary("b")).await;
+    let parent = world.snapshot().await;
+    world.put("b", canary("c")).await;
+    let child = world.snapshot().await;
+    assert_eq!((child.summary.own, child.summary.bases.len()), (1, 1));
+    (world, parent, child)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_byte_that_is_flipped_is_noticed() {
+    let (world, parent, child) = two().await;
+    let world = Arc::new(world);
+    for changed in [&child, &parent] {
+        let path = world.path(changed);
+        let good = std::fs::read(&path).unwrap();
+        for place in 0..good.len() {
+            let mut bad = good.clone();
+            // Another bit at every place.
+            bad[place] ^= 1 << (place % 8);
+            std::fs::write(&path, bad).unwrap();
+            let noticed = whole(&world, child.summary.id).await.unwrap_err();
+            // What names the key in the slots is not known to be wrong before a key was tried.
+            let is_right = matches!(noticed.kind(), ErrorKind::Corrupt | ErrorKind::Unauthenticated);
+            assert!(is_right, "byte {place}: {noticed:?}");
+        }
+        std::fs::write(&path, good).unwrap();
+    }
+    whole(&world, child.summary.id).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cut_and_every_longer_file_is_noticed() {
+    let (world, parent, child) = two().await;
+    for changed in [&child, &parent] {
+        let path = world.path(changed);
+        let good = std::fs::read(&path).unwrap();
+        for end in 0..good.len() {
+            std::fs::write(&path, &good[..end]).unwrap();
+            let noticed = whole(&world, child.summary.id).await.unwrap_err();
+            assert_eq!(noticed.kind(), ErrorKind::Corrupt, "{end} bytes: {noticed:?}");
+            let noticed = world.directory.check(changed.summary.id).await.unwrap_err();
+            assert_eq!(
+                noticed.kind(),
+                ErrorKind::Corrupt,
+                "{end} bytes, without the key: {noticed:?}"
+            );
+        }
+        for longer in [&[0][..], &good] {
+            std::fs::write(&path, [&good, longer].concat()).unwrap();
+            assert_eq!(whole(&world, child.summary.id).await.unwrap_err().kind(), ErrorKind::Corrupt);
+        }
+        std::fs::write(&path, good).unwrap();
+    }
+    whole(&world, child.summary.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_byte_taken_out_anywhere_is_noticed() {
+    let (world, _, child) = two().await;
+    let path = world.path(&child);
+    let good = std::fs::read(&path).unwrap();
+    for place in (0..good.len()).step_by(3) {
+        let mut bad = good.clone();
+        bad.remove(place);
+        std::fs::write(&path, bad).unwrap();
+        let noticed = whole(&world, child.summary.id).await.unwrap_err();
+        let is_right = matches!(noticed.kind(), ErrorKind::Corrupt | ErrorKind::Unauthenticated);
+        assert!(is_right, "byte {place}: {noticed:?}");
+    }
+}
+
+#[tokio::test]
+async fn damage_is_found_without_the_key_too() {
+    let world = World::small().await;
+    let manifest = world.snapshot().await;
+    let (path, id) = (world.path(&manifest), manifest.summary.id);
+    world.directory.check(id).await.unwrap();
+    let good = std::fs::read(&path).unwrap();
+    for place in (0..good.len()).step_by(7) {
+        let mut bad = good.clone();
+        bad[place] ^= 0x10;
+        std::fs::write(&path, bad).unwrap();
+        assert_eq!(
+            world.directory.check(id).await.unwrap_err().kind(),
+            ErrorKind::Corrupt,
+            "byte {place}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_file_under_the_name_of_another_is_noticed() {
+    let world = World::small().await;
+    let first = world.snapshot().await;
+    let mut options = CreateOptions::default();
+    options.parent = keyfob_snapshot::Parent::None;
+    let second = world.create(&options).await;
+    std::fs::copy(world.path(&second), world.path(&first)).unwrap();
+    let opened = world.directory.open_snapshot(first.summary.id, &world.key).await;
+    assert_eq!(opened.unwrap_err().kind(), ErrorKind::Corrupt);
+    let listed = world.directory.list().await.unwrap();
+    assert_eq!(listed.len(), 2);
+    assert!(
+        listed[0].summary.is_ok() && listed[1].summary.is_err(),
+        "what can't be read stands last"
+    );
+    assert_eq!(listed[1].id, first.summary.id);
+}
+
+#[tokio::test]
+async fn blocks_that_change_places_are_noticed() {
+    let world = World::empty();
+    // Two blocks of the same length.
+    world.put("a", canary("a").repeat(3000)).await;
+    world.put("b", canary("b").repeat(3000)).await;
+    let mut options = CreateOptions::default();
+    options.compress = false;
+    let manifest = world.create(&options).await;
+    let path = world.path(&manifest);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let length = (canary("a").len() * 3000 + 12).next_multiple_of(4096) + 106;
+    let (first, second) = bytes[33..].split_at_mut(length);
+    first.swap_with_slice(&mut second[..length]);
+    std::fs::write(&path, &bytes).unwrap();
+    let opened = world.open(&manifest).await;
+    let noticed = opened.secret(&crate::world::name("a")).await.unwrap_err();
+    assert_eq!(noticed.kind(), ErrorKind::Corrupt);
+    assert_eq!(opened.verify().await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
