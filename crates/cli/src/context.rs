@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyfob::{
-    DEFAULT_SCHEME, Environment, Error, ErrorKind, Reason, Result, SecretManager, SecretStore, SelectOptions, Selection,
+    DEFAULT_SCHEME, Environment, Error, ErrorKind, Intent, Reason, Result, SecretManager, SecretStore, SelectOptions, Selection,
     variables,
 };
 use tracing_subscriber::filter::{LevelFilter, Targets};
@@ -141,25 +141,29 @@ impl Context {
         }
     }
 
-    /// The store that is meant, connected.
+    /// The store that is meant, connected for what is intended.
     ///
     /// # Errors
-    /// See [`SecretManager::store_of`]; with a hint how to make a store where there is none.
-    pub(crate) async fn store(&self) -> Result<Arc<dyn SecretStore>> {
-        self.manager()?.store().await.map_err(embedded::hint_at_init)
+    /// See [`SecretManager::store_for`]; with a hint how to make a store where there is none.
+    pub(crate) async fn store(&self, intent: &Intent) -> Result<Arc<dyn SecretStore>> {
+        let store = self.manager()?.store_for(DEFAULT_SCHEME, intent).await;
+        store.map_err(embedded::hint_at_init)
     }
 
-    /// The store that `text` means, as it would after `--store`, connected; and its URL, safe to show.
+    /// The store that `text` means, as it would after `--store`, connected for what is intended; and its URL, safe to show.
     ///
     /// # Errors
     /// Those of [`store`](Self::store).
-    pub(crate) async fn store_of(&self, text: &str) -> Result<(Arc<dyn SecretStore>, String)> {
+    pub(crate) async fn store_of(&self, text: &str, intent: &Intent) -> Result<(Arc<dyn SecretStore>, String)> {
         let manager = self.manager_with(SelectOptions {
             store: Some(text.to_owned()),
             ..self.select_options()
         })?;
         let url = manager.location_of(DEFAULT_SCHEME)?;
-        let store = manager.store().await.map_err(embedded::hint_at_init)?;
+        let store = manager
+            .store_for(DEFAULT_SCHEME, intent)
+            .await
+            .map_err(embedded::hint_at_init)?;
         Ok((store, url))
     }
 

@@ -2,6 +2,7 @@
 
 mod access;
 mod filter;
+mod intent;
 mod memory;
 mod record;
 mod sink;
@@ -12,12 +13,13 @@ use std::sync::Arc;
 use metrics::Counter;
 
 pub use filter::AuditFilter;
+pub use intent::Intent;
 pub use memory::MemoryAudit;
 pub use record::{Actor, AuditOutcome, AuditRecord, AuditedStore, Reason, with_reason};
 pub use sink::{AuditReceipt, AuditSink};
 
 use crate::clock::{Clock, SystemClock};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::layer::Layer;
 use crate::metrics::table;
 use crate::store::SecretStore;
@@ -27,8 +29,9 @@ use crate::store::SecretStore;
 ///
 /// - Every `get`, `put`, `delete`, `restore`, `versions` and page of a `list` makes exactly one [`AuditRecord`], and so does
 ///   every request of a `get_many`: whether it succeeds, fails, is refused, or is dropped by its caller before the answer
-///   came. `health` touches no secret and makes none; the record of a store that can't even be opened says `health`, see
-///   [`opening_failed`](Self::opening_failed).
+///   came. `health` touches no secret and makes none.
+/// - A store that can't even be opened is asked nothing. So whoever opens one does it [here](Self::opening) and says what for:
+///   the record is that of the access.
 /// - A record never holds a value, nor what an error says.
 /// - With [`require_reason`](Self::require_reason), an access without a [`Reason`] is refused as
 ///   [`InvalidInput`](crate::ErrorKind::InvalidInput) before it reaches the store, and recorded as that.
@@ -126,21 +129,14 @@ impl AuditLayer {
         self
     }
 
-    /// Whether an access that begins now would be let through: whether it has the reason that it needs, and the sinks can
-    /// keep its record. Whoever opens a store for an access asks this before.
+    /// Runs `open`, which opens `store` for what is intended, unless that would be refused. When it is refused, when the store
+    /// can't be opened, and when the caller goes away before it is, each access that was intended has its record now: the
+    /// verb, the name, how long it took. Otherwise it has one when it is made.
     ///
     /// # Errors
-    /// Those with which the access would be refused.
-    pub fn admit(&self) -> Result<()> {
-        access::admit(self, access::reason(self).as_ref())
-    }
-
-    /// Records that `store` could not be opened, so that nothing could be asked of it: a log-in that was refused, a
-    /// key that does not fit. The verb of the record is `health`, and it has no name.
-    ///
-    /// Gives `error` back once the record is kept, or the error of the sink that can't keep it.
-    pub async fn opening_failed(&self, store: AuditedStore, error: Error) -> Error {
-        access::opening_failed(self, store, error).await
+    /// Those with which the access is refused, and those of `open`; or the error of a sink that can't keep the record.
+    pub async fn opening<T>(&self, store: AuditedStore, intent: &Intent, open: impl Future<Output = Result<T>>) -> Result<T> {
+        access::opening(self, store, intent, open).await
     }
 }
 

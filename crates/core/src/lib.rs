@@ -37,8 +37,8 @@ mod value;
 mod verb;
 
 pub use audit::{
-    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditedStore, MemoryAudit, Reason,
-    with_reason,
+    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditedStore, Intent, MemoryAudit,
+    Reason, with_reason,
 };
 pub use backend::{Backend, BoxFuture, Connect, Connected, Identity, Parameter, Place};
 pub use cache::{

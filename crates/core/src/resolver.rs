@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 
 use self::failures::{Missing, report};
 use self::wanted::{Key, Wanted};
+use crate::audit::Intent;
 use crate::error::{Error, ErrorKind, Result};
 use crate::field::Field;
 use crate::file_reference::read_file;
@@ -22,6 +23,7 @@ use crate::report::{Location, Report};
 use crate::secret::Metadata;
 use crate::store::SecretStore;
 use crate::value::SecretValue;
+use crate::verb::Verb;
 
 /// Finds the store that a reference's scheme means.
 #[async_trait]
@@ -29,11 +31,12 @@ pub trait Stores: Send + Sync {
     /// Whether the scheme means a store. `file` is the resolver's own and is never asked for.
     fn has_scheme(&self, scheme: &str) -> bool;
 
-    /// The store of a scheme, connected. Schemes that mean one store give the same `Arc`, so that it is asked once.
+    /// The store of a scheme, connected for what is intended. Schemes that mean one store give the same `Arc`, so that it is
+    /// asked once.
     ///
     /// # Errors
     /// Whatever connecting fails with; [`ErrorKind::InvalidConfig`] for a scheme that means nothing.
-    async fn open(&self, scheme: &str) -> Result<Arc<dyn SecretStore>>;
+    async fn open(&self, scheme: &str, intent: &Intent) -> Result<Arc<dyn SecretStore>>;
 }
 
 /// Which schemes references may use.
@@ -192,7 +195,14 @@ fn unasked() -> Error {
 }
 
 async fn ask_stores(stores: &dyn Stores, schemes: BTreeMap<Arc<str>, BTreeSet<(SecretName, VersionSelector)>>) -> Answers {
-    let opened = join_all(schemes.keys().map(|scheme| stores.open(scheme))).await;
+    let opening = schemes.iter().map(async |(scheme, wanted)| {
+        let batch = Intent::new(Verb::GetMany);
+        let intent = wanted
+            .iter()
+            .fold(batch, |intent, (name, version)| intent.secret(name, version));
+        stores.open(scheme, &intent).await
+    });
+    let opened = join_all(opening).await;
     let mut answers = Answers {
         stores: BTreeMap::new(),
         asked: Vec::new(),

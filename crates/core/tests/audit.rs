@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
+use futures_util::FutureExt as _;
 use keyfob_core::{
     Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditedStore, CacheLayer, Clock,
-    DeleteOptions, Error, ErrorKind, Failover, FailoverOptions, Freshness, GetOptions, GetRequest, Health, Layer, ListOptions,
-    MemoryAudit, MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason, Result, Secret, SecretName,
-    SecretStore, StoreInfo, Verb, Version, VersionInfo, VersionSelector, VirtualClock, async_trait, stack, with_reason,
+    DeleteOptions, Error, ErrorKind, Failover, FailoverOptions, Freshness, GetOptions, GetRequest, Health, Intent, Layer,
+    ListOptions, MemoryAudit, MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason, Result,
+    Secret, SecretName, SecretStore, StoreInfo, Verb, Version, VersionInfo, VersionSelector, VirtualClock, async_trait, stack,
+    with_reason,
 };
 
 fn name(text: &str) -> SecretName {
@@ -38,6 +40,22 @@ impl Bed {
 
     fn records(&self) -> Vec<Arc<AuditRecord>> {
         self.seen.records(&AuditFilter::default())
+    }
+
+    /// What the records say, each in a line.
+    fn told(&self) -> Vec<String> {
+        let told = self.records();
+        let told = told.iter().map(|record| {
+            format!(
+                "{} {} {} {} {}",
+                record.verb.as_str(),
+                record.name.as_deref().unwrap_or("-"),
+                record.version.as_deref().unwrap_or("-"),
+                record.outcome.as_str(),
+                record.error.map_or("-", ErrorKind::as_str),
+            )
+        });
+        told.collect()
     }
 
     fn only(&self) -> Arc<AuditRecord> {
@@ -76,20 +94,6 @@ async fn every_verb_makes_one_record_with_its_outcome() {
     store.health().await.unwrap();
     assert!(store.get_many(&[]).await.is_empty());
 
-    let told: Vec<String> = bed
-        .records()
-        .iter()
-        .map(|record| {
-            format!(
-                "{} {} {} {} {}",
-                record.verb.as_str(),
-                record.name.as_deref().unwrap_or("-"),
-                record.version.as_deref().unwrap_or("-"),
-                record.outcome.as_str(),
-                record.error.map_or("-", ErrorKind::as_str),
-            )
-        })
-        .collect();
     let expected = [
         "put a 1 ok -",
         "get a 1 ok -",
@@ -104,7 +108,7 @@ async fn every_verb_makes_one_record_with_its_outcome() {
         "restore a 1 ok -",
         "get a previous failed not_found",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(bed.told(), expected);
     let text = format!("{:?}", bed.records());
     assert!(!text.contains("kfcanary"), "a value was recorded");
     assert!(
@@ -409,32 +413,65 @@ impl SecretStore for Scripted {
     }
 }
 
-#[tokio::test]
-async fn a_store_that_can_not_be_opened_leaves_a_record_and_its_error() {
-    let bed = Bed::new();
-    let error = Error::new(ErrorKind::Unauthenticated, "kfcanary-audit0009");
-    let reason = Reason::new("ticket 42").unwrap();
-    let store = AuditedStore::new("prod", "vault", "https://vault.example:8200");
-    let told = with_reason(reason, bed.layer.opening_failed(store, error)).await;
-    assert_eq!(told.kind(), ErrorKind::Unauthenticated);
-    let record = bed.only();
-    assert_eq!(
-        (record.verb, &*record.store.name, record.name.as_deref()),
-        (Verb::Health, "prod", None)
-    );
-    assert_eq!(
-        (record.outcome, record.error),
-        (AuditOutcome::Failed, Some(ErrorKind::Unauthenticated))
-    );
-    assert_eq!(record.reason.as_ref().unwrap().as_str(), "ticket 42");
-    assert!(!format!("{record:?}").contains("kfcanary"));
+fn vault() -> AuditedStore {
+    AuditedStore::new("prod", "vault", "https://vault.example:8200")
 }
 
 #[tokio::test]
-async fn whoever_opens_a_store_knows_before_whether_an_access_would_be_refused() {
-    let layer = Bed::new().layer.require_reason();
-    assert_eq!(layer.admit().unwrap_err().kind(), ErrorKind::InvalidInput);
+async fn each_access_to_a_store_that_can_not_be_opened_has_its_record() {
+    let bed = Bed::new();
+    let refused = async || Err::<(), _>(Error::new(ErrorKind::Unauthenticated, "kfcanary-audit0009"));
     let reason = Reason::new("ticket 42").unwrap();
-    with_reason(reason.clone(), async { layer.admit() }).await.unwrap();
-    layer.reason(reason).admit().unwrap();
+    let mut batch = [GetRequest::new(name("a")), GetRequest::new(name("b"))];
+    batch[1].options = GetOptions::version(VersionSelector::Previous);
+    for intent in [
+        Intent::of(Verb::Put, &name("a")),
+        Intent::get_many(&batch),
+        Intent::new(Verb::List).prefix("db/"),
+        Intent::new(Verb::List).prefix(""),
+    ] {
+        let opened = with_reason(reason.clone(), bed.layer.opening(vault(), &intent, refused())).await;
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Unauthenticated);
+    }
+    let expected = [
+        "put a - failed unauthenticated",
+        "get_many a - failed unauthenticated",
+        "get_many b previous failed unauthenticated",
+        "list db/ - failed unauthenticated",
+        "list - - failed unauthenticated",
+    ];
+    assert_eq!(bed.told(), expected);
+    for record in bed.records() {
+        assert_eq!((&*record.store, record.reason.as_ref()), (&vault(), Some(&reason)));
+        assert!(!format!("{record:?}").contains("kfcanary"));
+    }
+}
+
+#[tokio::test]
+async fn a_store_is_opened_for_nothing_that_would_be_refused() {
+    let bed = Bed::new();
+    let layer = bed.layer.clone().require_reason().mask_names(|name| format!("masked {name}"));
+    let intent = Intent::of(Verb::Delete, &name("a"));
+    let never = async { panic!("it is opened") };
+    let refused: Result<()> = layer.opening(vault(), &intent, never).await;
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
+    assert_eq!(bed.told(), ["delete masked a - failed invalid_input"]);
+
+    // What is opened is recorded when it is asked, not before.
+    let reason = Reason::new("ticket 42").unwrap();
+    layer
+        .reason(reason)
+        .opening(vault(), &intent, async { Ok(()) })
+        .await
+        .unwrap();
+    assert_eq!(bed.told().len(), 1);
+}
+
+#[tokio::test]
+async fn an_access_that_is_given_up_while_its_store_is_opened_has_done_nothing() {
+    let bed = Bed::new();
+    let intent = Intent::of(Verb::Put, &name("a"));
+    let opening = bed.layer.opening(vault(), &intent, pending::<Result<()>>());
+    assert!(opening.now_or_never().is_none());
+    assert_eq!(bed.told(), ["put a - cancelled -"]);
 }

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex};
 
 use keyfob_core::{
-    AllowedSchemes, DeleteOptions, Error, ErrorKind, GetOptions, GetRequest, Health, ListOptions, Location, MemoryStore,
+    AllowedSchemes, DeleteOptions, Error, ErrorKind, GetOptions, GetRequest, Health, Intent, ListOptions, Location, MemoryStore,
     Metadata, Occurrence, Page, PageRequest, PieceKind, PutRequest, Reference, Resolved, Result, Secret, SecretName, SecretStore,
     StoreInfo, Stores, VersionInfo, async_trait, resolve, scan,
 };
@@ -57,7 +57,7 @@ impl Stores for Two {
     fn has_scheme(&self, scheme: &str) -> bool {
         matches!(scheme, "secret" | "a" | "b" | "broken" | "file")
     }
-    async fn open(&self, scheme: &str) -> Result<Arc<dyn SecretStore>> {
+    async fn open(&self, scheme: &str, _: &Intent) -> Result<Arc<dyn SecretStore>> {
         match scheme {
             "b" => Ok(self.1.clone()),
             "broken" => Err(Error::new(ErrorKind::Unauthenticated, "no credentials")),

@@ -1,5 +1,6 @@
 //! The handle that applications hold.
 
+mod audit;
 mod builder;
 mod cache;
 mod failover;
@@ -12,10 +13,10 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use keyfob_core::{
-    AllowedSchemes, AuditFilter, AuditRecord, AuditSink, AuditedStore, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions,
-    Environment, Error, ErrorKind, FailoverStore, Fallback, GetOptions, Health, ListOptions, MemberStatus, Metadata, Occurrence,
-    Page, PageRequest, PutRequest, Reason, Reference, Result, Secret, SecretName, SecretRef, SecretStore, Stores, SystemClock,
-    Target, TraceLayer, VersionInfo, async_trait,
+    AllowedSchemes, AuditSink, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind,
+    FailoverStore, Fallback, GetOptions, Health, Intent, ListOptions, MemberStatus, Metadata, Occurrence, Page, PageRequest,
+    PutRequest, Reason, Reference, Result, Secret, SecretName, SecretRef, SecretStore, Stores, SystemClock, Target, TraceLayer,
+    Verb, VersionInfo, async_trait,
 };
 use tokio::sync::OnceCell;
 
@@ -114,8 +115,10 @@ impl SecretManager {
     /// those of [`SecretStore::get`] and of [`store_of`](Self::store_of).
     pub async fn get(&self, reference: &str) -> Result<Secret> {
         let (scheme, secret) = parse_secret(reference)?;
-        let options = GetOptions::version(secret.version);
-        let mut answer = self.store_of(&scheme).await?.get(&secret.name, &options).await?;
+        let options = GetOptions::version(secret.version.clone());
+        let intent = || Intent::new(Verb::Get).secret(&secret.name, &secret.version);
+        let opened = self.opened(self.slot(&scheme)?, intent).await?;
+        let mut answer = opened.store.get(&secret.name, &options).await?;
         if let Some(field) = &secret.field {
             let picked = field.pick(&answer.value);
             answer.value = picked.map_err(|error| error.with("name", secret.name.as_str()))?;
@@ -128,7 +131,11 @@ impl SecretManager {
     /// # Errors
     /// Those of [`SecretStore::put`], and `InvalidInput` for a wrong name.
     pub async fn put(&self, name: &str, request: PutRequest) -> Result<Metadata> {
-        self.store().await?.put(&SecretName::new(name)?, request).await
+        let name = SecretName::new(name)?;
+        self.default_for(|| Intent::of(Verb::Put, &name))
+            .await?
+            .put(&name, request)
+            .await
     }
 
     /// Deletes a secret of the default store.
@@ -136,7 +143,11 @@ impl SecretManager {
     /// # Errors
     /// Those of [`SecretStore::delete`], and `InvalidInput` for a wrong name.
     pub async fn delete(&self, name: &str, options: &DeleteOptions) -> Result<()> {
-        self.store().await?.delete(&SecretName::new(name)?, options).await
+        let name = SecretName::new(name)?;
+        self.default_for(|| Intent::of(Verb::Delete, &name))
+            .await?
+            .delete(&name, options)
+            .await
     }
 
     /// Brings back a deleted secret of the default store.
@@ -144,7 +155,11 @@ impl SecretManager {
     /// # Errors
     /// Those of [`SecretStore::restore`], and `InvalidInput` for a wrong name.
     pub async fn restore(&self, name: &str) -> Result<Metadata> {
-        self.store().await?.restore(&SecretName::new(name)?).await
+        let name = SecretName::new(name)?;
+        self.default_for(|| Intent::of(Verb::Restore, &name))
+            .await?
+            .restore(&name)
+            .await
     }
 
     /// Lists secrets of the default store, a page at a time, without values.
@@ -152,7 +167,8 @@ impl SecretManager {
     /// # Errors
     /// Those of [`SecretStore::list`].
     pub async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
-        self.store().await?.list(options).await
+        let intent = || Intent::new(Verb::List).prefix(&options.prefix);
+        self.default_for(intent).await?.list(options).await
     }
 
     /// Lists the versions of a secret of the default store, a page at a time.
@@ -160,7 +176,11 @@ impl SecretManager {
     /// # Errors
     /// Those of [`SecretStore::versions`], and `InvalidInput` for a wrong name.
     pub async fn versions(&self, name: &str, page: &PageRequest) -> Result<Page<VersionInfo>> {
-        self.store().await?.versions(&SecretName::new(name)?, page).await
+        let name = SecretName::new(name)?;
+        self.default_for(|| Intent::of(Verb::Versions, &name))
+            .await?
+            .versions(&name, page)
+            .await
     }
 
     /// Asks the default store whether it can serve.
@@ -181,11 +201,24 @@ impl SecretManager {
 
     /// The store that `scheme` means: `secret` (the default store), a store or alias of `keyfob.toml`, a provider.
     ///
+    /// Where accesses are recorded, a store that can't be connected here leaves a record with the verb `health` and no name:
+    /// it is not known what it was to be asked. [`store_for`](Self::store_for) is told.
+    ///
     /// # Errors
     /// `InvalidConfig` when it means nothing, `Unsupported` when this build lacks it; else what connecting fails
     /// with. The next call tries again.
     pub async fn store_of(&self, scheme: &str) -> Result<Arc<dyn SecretStore>> {
-        Ok(self.opened(scheme).await?.store.clone())
+        self.store_for(scheme, &connecting()).await
+    }
+
+    /// The same, for what is intended. Where accesses are recorded, it is recorded if it can't be done, because it is refused
+    /// or the store can't be connected; whoever gets the store has to ask it, which then is recorded.
+    ///
+    /// # Errors
+    /// Those of [`store_of`](Self::store_of), and those with which the access is refused.
+    pub async fn store_for(&self, scheme: &str, intent: &Intent) -> Result<Arc<dyn SecretStore>> {
+        let opened = self.opened(self.slot(scheme)?, || intent.clone()).await?;
+        Ok(opened.store.clone())
     }
 
     /// How the stores of the failover list that `scheme` means are; empty when it means one store. Connects them.
@@ -193,7 +226,7 @@ impl SecretManager {
     /// # Errors
     /// See [`store_of`](Self::store_of).
     pub async fn failover_of(&self, scheme: &str) -> Result<Vec<MemberStatus>> {
-        let opened = self.opened(scheme).await?;
+        let opened = self.opened(self.slot(scheme)?, connecting).await?;
         Ok(opened.failover.as_ref().map(FailoverStore::status).unwrap_or_default())
     }
 
@@ -210,7 +243,8 @@ impl SecretManager {
     pub async fn watch(&self, reference: &str) -> Result<SecretStream> {
         let (scheme, secret) = parse_secret(reference)?;
         watch::check(&secret)?;
-        let opened = self.opened(&scheme).await?;
+        let intent = || Intent::new(Verb::Get).secret(&secret.name, &secret.version);
+        let opened = self.opened(self.slot(&scheme)?, intent).await?;
         Ok(watch::watch(Watched {
             store: opened.store.clone(),
             changes: opened.changes.as_ref().map(|changes| changes.changes()),
@@ -237,7 +271,7 @@ impl SecretManager {
         let mut streams = Vec::new();
         for (slot, names) in names {
             let slot = &self.0.slots[slot];
-            let opened = self.opened_at(slot).await;
+            let opened = self.opened(slot, connecting).await;
             if let Some(changes) = opened.ok().and_then(|opened| opened.changes.as_ref()) {
                 streams.push(watch::only_of(changes.changes(), names));
             }
@@ -246,12 +280,17 @@ impl SecretManager {
         watch::occasions(streams, self.0.selection.layers.watch_interval, clock)
     }
 
-    async fn opened(&self, scheme: &str) -> Result<&Opened> {
-        self.opened_at(self.slot(scheme)?).await
+    /// A store, opened for what is intended if it isn't yet.
+    async fn opened<'a>(&self, slot: &'a Slot, intent: impl FnOnce() -> Intent) -> Result<&'a Opened> {
+        match slot.opened.get() {
+            Some(opened) => Ok(opened),
+            None => self.open_for(slot, &intent()).await,
+        }
     }
 
-    async fn opened_at<'a>(&self, slot: &'a Slot) -> Result<&'a Opened> {
-        slot.opened.get_or_try_init(|| self.open_slot(slot)).await
+    async fn default_for(&self, intent: impl FnOnce() -> Intent) -> Result<&Arc<dyn SecretStore>> {
+        let opened = self.opened(self.slot(DEFAULT_SCHEME)?, intent).await?;
+        Ok(&opened.store)
     }
 
     fn slot(&self, scheme: &str) -> Result<&Slot> {
@@ -287,97 +326,8 @@ impl SecretManager {
         self.0.schemes.keys().map(String::as_str)
     }
 
-    /// Opens what accesses are recorded in, which else the first access does, to hear early when it can't be.
-    ///
-    /// # Errors
-    /// `InvalidConfig` when a setting can't be followed, and what opening the log fails with. The next call tries again.
-    pub async fn open_audit(&self) -> Result<()> {
-        self.audit().await.map(drop)
-    }
-
-    /// The records of accesses that are kept in memory ([`AuditSettings::memory`](crate::AuditSettings::memory)) and that
-    /// `filter` lets through, oldest first.
-    #[must_use]
-    pub fn audit_records(&self, filter: &AuditFilter) -> Vec<Arc<AuditRecord>> {
-        let audit = self.0.audit.get().and_then(Option::as_ref);
-        audit.map(|audit| audit.records(filter)).unwrap_or_default()
-    }
-
-    /// Writes all audit records that there are, signs the log, and ends what writes it. Accesses after that fail where the log is
-    /// durable, and are not recorded where it isn't. Blocks for as long as the disk takes.
-    ///
-    /// The last handle that goes does the same, but nobody hears if it fails. A process that ends otherwise (`exec`,
-    /// `exit`) has to call this.
-    ///
-    /// # Errors
-    /// `Unavailable` when records were lost, and what the file system says.
-    pub fn close_audit(&self) -> Result<()> {
-        match self.0.audit.get() {
-            Some(Some(audit)) => audit.close(),
-            _ => Ok(()),
-        }
-    }
-
-    /// What records accesses, opened if it isn't yet.
-    async fn audit(&self) -> Result<Option<&Audit>> {
-        let open = || async {
-            let manager = self.clone();
-            let open = move || {
-                let Inner {
-                    environment,
-                    selection,
-                    audit_sinks,
-                    reason,
-                    ..
-                } = &*manager.0;
-                Audit::open(&selection.layers.audit, environment, audit_sinks, reason.clone())
-            };
-            match tokio::task::spawn_blocking(open).await {
-                Ok(opened) => opened,
-                Err(error) => Err(Error::new(ErrorKind::Other, "the audit log could not be opened").with_source(error)),
-            }
-        };
-        Ok(self.0.audit.get_or_try_init(open).await?.as_ref())
-    }
-
-    /// Opens a store for an access. That this fails is recorded, since then the access itself can't be.
-    async fn open_slot(&self, slot: &Slot) -> Result<Opened> {
-        let opening = &slot.opening;
-        let audit = match opening {
-            Opening::Given(_) => None,
-            _ => self.audit().await?,
-        };
-        let Some(audit) = audit else {
-            return self.open_unaudited(slot).await;
-        };
-        let opened = match audit.layer().admit() {
-            Ok(()) => self.open_unaudited(slot).await,
-            Err(refusal) => Err(refusal),
-        };
-        match opened {
-            Ok(opened) => Ok(Opened {
-                store: audit.over(opened.store, self.identity_at(opening).ok().flatten()),
-                ..opened
-            }),
-            Err(error) => Err(audit.layer().opening_failed(self.not_opened(opening), error).await),
-        }
-    }
-
-    /// What an audit record says of a store that can't be opened.
-    fn not_opened(&self, opening: &Opening) -> AuditedStore {
-        let members = match opening {
-            Opening::Given(store) => return AuditedStore::of(store.info()),
-            Opening::One(member) => std::slice::from_ref(member),
-            Opening::List(members) => members,
-            // Which one it would be is what can't be said.
-            Opening::Never(_) => return AuditedStore::new(DEFAULT_SCHEME, DEFAULT_SCHEME, ""),
-        };
-        let labels: Vec<&str> = members.iter().map(|member| &*member.label).collect();
-        let scheme = members.first().map_or(DEFAULT_SCHEME, |member| member.url.scheme());
-        AuditedStore::new(labels.join(","), scheme, self.location(opening).unwrap_or_default())
-    }
-
-    async fn open_unaudited(&self, slot: &Slot) -> Result<Opened> {
+    /// Connects a store and lays the layers over it, but for the audit.
+    async fn connected(&self, slot: &Slot) -> Result<Opened> {
         let layers = &self.0.selection.layers;
         let trace = TraceLayer {
             names: self.0.trace_names,
@@ -433,9 +383,14 @@ impl Stores for SecretManager {
         self.0.schemes.contains_key(scheme)
     }
 
-    async fn open(&self, scheme: &str) -> Result<Arc<dyn SecretStore>> {
-        self.store_of(scheme).await
+    async fn open(&self, scheme: &str, intent: &Intent) -> Result<Arc<dyn SecretStore>> {
+        self.store_for(scheme, intent).await
     }
+}
+
+/// Nothing but that the store is open is intended.
+fn connecting() -> Intent {
+    Intent::new(Verb::Health)
 }
 
 /// Connects a store, with what it has for itself.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use keyfob_core::{
-    AllowedSchemes, ErrorKind, GetOptions, GetRequest, Location, Occurrence, Reference, Resolved, Result, SecretStore,
+    AllowedSchemes, ErrorKind, GetOptions, GetRequest, Intent, Location, Occurrence, Reference, Resolved, Result, SecretStore,
     SecretValue, Stores, resolve,
 };
 use keyfob_testkit::{server, skip};
@@ -128,7 +128,7 @@ impl Stores for OneStore {
         scheme == "vault"
     }
 
-    async fn open(&self, _: &str) -> Result<Arc<dyn SecretStore>> {
+    async fn open(&self, _: &str, _: &Intent) -> Result<Arc<dyn SecretStore>> {
         Ok(Arc::clone(&self.0))
     }
 }

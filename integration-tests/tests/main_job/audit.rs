@@ -55,7 +55,8 @@ fn every_access_is_recorded_however_it_ends_and_never_a_value() {
     assert!(of("--where verb=delete --where name=other") > 0);
     assert_eq!(of("--where verb=get_many --where outcome=ok"), 3);
     assert!(of("--where verb=list") > 0);
-    assert_eq!(of("--where verb=health --where outcome=failed"), 1);
+    assert_eq!(of("--where name=db/password --where verb=get --where outcome=failed"), 1);
+    assert_eq!(of("--where verb=health"), 0);
     assert_eq!(of("--since 1h"), of(""));
     assert_eq!((of("--until 1h"), of("--where store=vault")), (0, 0));
     let first = &world.accesses("")[0];
@@ -118,27 +119,45 @@ fn the_files_of_a_log_are_the_owners_and_init_twice_changes_nothing() {
 #[test]
 fn without_a_reason_no_command_asks_a_store_where_one_is_required() {
     let world = audited("reason_required = true");
-    world.write("app.conf", "${secret:db/password}\n");
-    for line in [
-        "keyfob get db/password",
-        "printf x | keyfob set -q other",
-        "keyfob list",
-        "keyfob versions db/password",
-        "keyfob delete -q db/password --permanent --yes",
-        "keyfob restore db/password",
-        "keyfob resolve app.conf",
-        "keyfob check app.conf",
-        "keyfob export --format dotenv",
-        "printf 'A=1\\n' | keyfob import - --format dotenv",
+    world.write("app.conf", "${secret:db/password} ${secret:other}\n");
+    let mut expected = Vec::new();
+    for (line, recorded) in [
+        ("keyfob get db/password", "get db/password"),
+        ("keyfob get db/password@previous", "get db/password"),
+        ("printf x | keyfob set -q other", "put other"),
+        ("keyfob list", "list"),
+        ("keyfob list db/", "list db/"),
+        ("keyfob versions db/password", "versions db/password"),
+        ("keyfob delete -q db/password --permanent --yes", "delete db/password"),
+        ("keyfob restore db/password", "restore db/password"),
+        ("keyfob resolve app.conf", "get_many db/password, get_many other"),
+        ("keyfob check app.conf", "get_many db/password, get_many other"),
+        ("keyfob export --format dotenv", "list"),
+        ("printf 'A=1\\nB=2\\n' | keyfob import - --format dotenv", "put A, put B"),
+        ("keyfob copy --from local --to dotenv:copy.env --prefix db/", "list db/"),
     ] {
         let err = world.sh(line).fails(1);
         assert_has(&err, &["reason", "--reason"]);
+        expected.extend(recorded.split(", "));
     }
     let err = world.sh("DB='${secret:db/password}' keyfob run -- touch started").fails(125);
     assert_has(&err, &["--reason"]);
     assert!(!world.exists("started"));
-    assert!(world.accesses("--where outcome=ok").is_empty());
-    assert!(world.accesses("--where error=invalid_input").len() >= 11);
+    expected.push("get_many db/password");
+    let told = world.sh("keyfob explain --ask '${secret:db/password}'");
+    assert_eq!(told.code, Some(1), "{told:?}");
+    expected.push("get db/password");
+    let accesses = world.accesses("");
+    let recorded = accesses.iter().map(|access| {
+        let named = ["verb", "name"].map(|field| access[field].as_str().unwrap_or_default());
+        assert_eq!(
+            (&access["outcome"], &access["error"]),
+            (&"failed".into(), &"invalid_input".into())
+        );
+        assert_eq!(access["store"], "local");
+        named.join(" ").trim_end().to_owned()
+    });
+    assert_eq!(recorded.collect::<Vec<_>>(), expected);
 
     world.sh("KEYFOB_REASON=' ' keyfob get db/password").fails(1);
     world.sh("keyfob get db/password --reason ''").fails(2);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use keyfob::copy::{self, CopyOptions, CopyProgress, CopyReport};
-use keyfob::{Error, ErrorKind, SecretStore};
+use keyfob::{Error, ErrorKind, Intent, SecretStore, Verb};
 
 use self::answer::Answer;
 use crate::context::Context;
@@ -77,8 +77,10 @@ impl Args {
         }
         let printer = context.printer();
         let report = context.block_on::<_, Error>(async {
-            let (from, from_url) = connect(context, "--from", &self.from).await?;
-            let (to, to_url) = connect(context, "--to", &self.to).await?;
+            let listing = Intent::new(Verb::List).prefix(&self.prefix);
+            let (from, from_url) = connect(context, "--from", &self.from, &listing).await?;
+            // What it will be is known when the other one has told its names.
+            let (to, to_url) = connect(context, "--to", &self.to, &Intent::new(Verb::Put)).await?;
             let is_file = to.info().location.starts_with('/');
             // What follows the `?` can choose an account, which the place does not show.
             if copy::is_same_store(&*from, &*to) && (is_file || parameters(&from_url) == parameters(&to_url)) {
@@ -125,8 +127,13 @@ impl Args {
 }
 
 /// A store, and its URL to be shown.
-async fn connect(context: &Context, option: &'static str, text: &str) -> Result<(Arc<dyn SecretStore>, String), Error> {
-    let connected = context.store_of(text).await;
+async fn connect(
+    context: &Context,
+    option: &'static str,
+    text: &str,
+    intent: &Intent,
+) -> Result<(Arc<dyn SecretStore>, String), Error> {
+    let connected = context.store_of(text, intent).await;
     connected.map_err(|error| error.with("option", option))
 }
 

@@ -1,7 +1,7 @@
 //! `keyfob delete`
 
 use clap::Parser;
-use keyfob::{DeleteMode, DeleteOptions, SecretName};
+use keyfob::{DeleteMode, DeleteOptions, Intent, SecretName, Verb};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
@@ -50,7 +50,7 @@ impl Args {
             DeleteMode::Recoverable { window: None }
         };
         context.block_on(async {
-            let store = context.store().await?;
+            let store = context.store(&Intent::of(Verb::Delete, &name)).await?;
             let deleted = store.delete(&name, &DeleteOptions { mode }).await;
             deleted.map_err(|error| {
                 let only_for_good = error.kind() == keyfob::ErrorKind::Unsupported && store.info().capabilities.delete_permanent;

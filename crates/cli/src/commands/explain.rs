@@ -6,7 +6,8 @@ use std::sync::Arc;
 use clap::Parser;
 use keyfob::format::Format;
 use keyfob::{
-    DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, GetOptions, Metadata, Reference, Result, SecretManager, SecretRef, Target,
+    DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, GetOptions, Intent, Metadata, Reference, Result, SecretManager, SecretRef,
+    Target, Verb,
 };
 use serde::Serialize;
 
@@ -141,7 +142,8 @@ impl Explained {
     async fn ask(&mut self, manager: &SecretManager) {
         if let Some((scheme, secret)) = &self.secret {
             let asked = async {
-                let store = manager.store_of(scheme).await.map_err(embedded::hint_at_init)?;
+                let intent = Intent::new(Verb::Get).secret(&secret.name, &secret.version);
+                let store = manager.store_for(scheme, &intent).await.map_err(embedded::hint_at_init)?;
                 let options = GetOptions::version(secret.version.clone());
                 Ok(store.get(&secret.name, &options).await?.metadata)
             };

@@ -5,7 +5,7 @@ mod formats;
 use std::path::PathBuf;
 
 use clap::Parser;
-use keyfob::{Deleted, Error, GetRequest, Result, SecretValue};
+use keyfob::{Deleted, Error, GetRequest, Intent, Result, SecretValue, Verb};
 
 use self::formats::ExportFormat;
 use crate::commands::list;
@@ -83,7 +83,7 @@ impl Args {
     }
 
     async fn fetch(&self, context: &Context) -> Result<Vec<(String, SecretValue)>, Error> {
-        let store = context.store().await?;
+        let store = context.store(&Intent::new(Verb::List).prefix(&self.prefix)).await?;
         let listed = list::all(&*store, &self.prefix, Deleted::Exclude).await?;
         let requests: Vec<GetRequest> = listed.into_iter().map(|metadata| GetRequest::new(metadata.name)).collect();
         let mut secrets = Vec::with_capacity(requests.len());

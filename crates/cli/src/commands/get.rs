@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
-use keyfob::{Error, Expired, Field, GetOptions, Secret, SecretRef, VersionSelector, parse_secret};
+use keyfob::{Error, Expired, Field, GetOptions, Intent, Secret, SecretRef, Verb, VersionSelector, parse_secret};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -106,7 +106,8 @@ impl Args {
 
     async fn fetch(&self, context: &Context, scheme: &str, wanted: &SecretRef) -> Result<Secret, Error> {
         let manager = context.manager()?;
-        let store = manager.store_of(scheme).await.map_err(embedded::hint_at_init)?;
+        let intent = Intent::new(Verb::Get).secret(&wanted.name, &wanted.version);
+        let store = manager.store_for(scheme, &intent).await.map_err(embedded::hint_at_init)?;
         let mut options = GetOptions::version(wanted.version.clone());
         if self.expired {
             options.expired = Expired::Allow;

@@ -6,7 +6,8 @@ use clap::Parser;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use keyfob::format::Format;
 use keyfob::{
-    Error, ErrorKind, Expired, GetOptions, GetRequest, PutMode, PutRequest, Result, SecretName, SecretStore, SecretValue, flatten,
+    Error, ErrorKind, Expired, GetOptions, GetRequest, Intent, PutMode, PutRequest, Result, SecretName, SecretStore, SecretValue,
+    Verb, VersionSelector, flatten,
 };
 use serde::Serialize;
 
@@ -57,7 +58,9 @@ impl Args {
         let printer = context.printer();
         let values = self.values()?;
         let plan = context.block_on(async {
-            let store = context.store().await?;
+            let add = |intent: Intent, (name, _): &(SecretName, _)| intent.secret(name, &VersionSelector::Current);
+            let intent = values.iter().fold(Intent::new(Verb::Put), add);
+            let store = context.store(&intent).await?;
             let plan = Plan::make(&*store, values, self.overwrite).await?;
             if !self.dry_run {
                 plan.carry_out(&*store, printer).await?;

@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use clap::Parser;
-use keyfob::{Deleted, Error, ListOptions, Metadata, SecretStore};
+use keyfob::{Deleted, Error, Intent, ListOptions, Metadata, SecretStore, Verb};
 
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
@@ -41,7 +41,7 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
         let secrets = context.block_on(async {
-            let store = context.store().await?;
+            let store = context.store(&Intent::new(Verb::List).prefix(&self.prefix)).await?;
             all(
                 &*store,
                 &self.prefix,

@@ -1,7 +1,7 @@
 //! `keyfob restore`
 
 use clap::Parser;
-use keyfob::SecretName;
+use keyfob::{Intent, SecretName, Verb};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
@@ -26,7 +26,8 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let name = SecretName::new(&self.name).map_err(Failure::Usage)?;
-        let metadata = context.block_on(async { context.store().await?.restore(&name).await })?;
+        let intent = Intent::of(Verb::Restore, &name);
+        let metadata = context.block_on(async { context.store(&intent).await?.restore(&name).await })?;
         context.printer().note(format_args!("`{name}` is there again"));
         if self.json {
             context.printer().json(&SecretJson::new(&metadata))?;

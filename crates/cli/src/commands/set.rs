@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use clap::Parser;
-use keyfob::{Change, Error, ErrorKind, PutMode, PutRequest, SecretName, SecretStore, SecretValue, Version};
+use keyfob::{Change, Error, ErrorKind, Intent, PutMode, PutRequest, SecretName, SecretStore, SecretValue, Verb, Version};
 
 use self::generate::Alphabet;
 use crate::context::Context;
@@ -104,7 +104,7 @@ impl Args {
         let request = self.request()?;
         let source = self.source()?;
         let (metadata, has_value) = context.block_on(async {
-            let store = context.store().await?;
+            let store = context.store(&Intent::of(Verb::Put, &name)).await?;
             check_writable(&*store)?;
             // Asked for only when the store could take it.
             let value = self.value(source, &name)?;

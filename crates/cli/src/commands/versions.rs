@@ -1,7 +1,7 @@
 //! `keyfob versions`
 
 use clap::Parser;
-use keyfob::{Error, PageRequest, SecretName, VersionInfo};
+use keyfob::{Error, Intent, PageRequest, SecretName, Verb, VersionInfo};
 
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
@@ -30,7 +30,7 @@ impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let name = SecretName::new(&self.name).map_err(Failure::Usage)?;
         let versions: Vec<VersionInfo> = context.block_on(async {
-            let store = context.store().await?;
+            let store = context.store(&Intent::of(Verb::Versions, &name)).await?;
             let mut page = PageRequest::default();
             let mut versions = Vec::new();
             loop {

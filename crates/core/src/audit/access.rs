@@ -1,6 +1,5 @@
 //! The audited store: one record for each access, however it ends.
 
-use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -8,14 +7,13 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 
 use super::AuditLayer;
+use super::intent::{Intent, Subject, asked};
 use super::record::{AuditOutcome, AuditRecord, AuditedStore, Reason, reason_here};
 use super::sink::AuditReceipt;
 use crate::backend::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
-use crate::options::{
-    DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutMode, PutRequest, VersionSelector,
-};
+use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutMode, PutRequest};
 use crate::secret::{Freshness, Metadata, Origin, Secret, Version, VersionInfo};
 use crate::store::{Health, SecretStore, StoreInfo};
 use crate::verb::Verb;
@@ -51,6 +49,8 @@ impl fmt::Debug for Audited {
 struct Access<'a> {
     layer: &'a AuditLayer,
     verb: Verb,
+    /// Whether something may have been written when its answer does not come.
+    may_write: bool,
     /// The store that is asked.
     store: &'a Arc<AuditedStore>,
     /// The stores of a list, any of which may answer.
@@ -75,40 +75,52 @@ struct Told<'a> {
 /// What the sinks that have to be waited for said of one record.
 type Receipts = Vec<BoxFuture<'static, Result<()>>>;
 
-/// Why nothing may be asked with this reason now, if that is so.
-pub(super) fn admit(layer: &AuditLayer, reason: Option<&Reason>) -> Result<()> {
-    if layer.reason_required && reason.is_none() {
-        return Err(Error::new(
-            ErrorKind::InvalidInput,
-            "secrets may be accessed here only with a reason, and none is given",
-        )
-        .with_hint("say what the access is for, for example with `--reason`"));
-    }
-    let ready = layer.sinks.iter().try_for_each(|sink| sink.ready());
-    ready.inspect_err(|_| layer.withheld.increment(1))
-}
-
-/// The reason of what runs now.
-pub(super) fn reason(layer: &AuditLayer) -> Option<Reason> {
-    reason_here().or_else(|| layer.reason.clone())
-}
-
-/// Records that a store could not be opened.
-pub(super) async fn opening_failed(layer: &AuditLayer, store: AuditedStore, error: Error) -> Error {
+/// Opens a store for accesses, which are recorded if they can't be made.
+pub(super) async fn opening<T>(
+    layer: &AuditLayer,
+    store: AuditedStore,
+    intent: &Intent,
+    open: impl Future<Output = Result<T>>,
+) -> Result<T> {
     let store = Arc::new(store);
-    let mut access = Access::begin(layer, &store, &[], Verb::Health);
-    let Err(error) = access.end(Err(error), |never: &Infallible| match *never {}).await;
-    error
+    let begin = |subject: Option<&Subject>| {
+        let mut access = Access::begin(layer, &store, &[], intent.verb);
+        access.may_write = false;
+        access.name = subject.and_then(|subject| layer.masked(Some(Arc::clone(&subject.name))));
+        access.version = subject.and_then(|subject| subject.version.clone());
+        access
+    };
+    let mut accesses: Vec<Access<'_>> = match intent.subjects.as_slice() {
+        [] => vec![begin(None)],
+        subjects => subjects.iter().map(|subject| begin(Some(subject))).collect(),
+    };
+    let opened = match accesses[0].check() {
+        Ok(()) => open.await,
+        Err(refusal) => Err(refusal),
+    };
+    if opened.is_ok() {
+        // Their records are made when they are.
+        accesses.iter_mut().for_each(|access| access.is_recorded = true);
+        return opened;
+    }
+    let end = |access: &mut Access<'_>| access.finish(&opened, |_| Told::default());
+    let receipts = accesses.iter_mut().flat_map(end).collect();
+    settle(layer, receipts, opened, false).await
+}
+
+impl AuditLayer {
+    fn masked(&self, name: Option<Arc<str>>) -> Option<Arc<str>> {
+        match &self.mask {
+            Some(mask) => name.map(|name| mask(&name).into()),
+            None => name,
+        }
+    }
 }
 
 impl Audited {
     fn begin(&self, verb: Verb, name: Option<Arc<str>>, version: Option<Arc<str>>) -> Access<'_> {
-        let name = match &self.layer.mask {
-            Some(mask) => name.map(|name| mask(&name).into()),
-            None => name,
-        };
         let mut access = Access::begin(&self.layer, &self.asked, &self.members, verb);
-        access.name = name;
+        access.name = self.layer.masked(name);
         access.version = version;
         access
     }
@@ -119,11 +131,12 @@ impl<'a> Access<'a> {
         Self {
             layer,
             verb,
+            may_write: verb.is_write(),
             store,
             members,
             name: None,
             version: None,
-            reason: reason(layer),
+            reason: reason_here().or_else(|| layer.reason.clone()),
             time: layer.clock.system_now(),
             started: layer.clock.now(),
             is_recorded: false,
@@ -132,7 +145,16 @@ impl<'a> Access<'a> {
 
     /// Says why the store must not be asked, if that is so.
     fn check(&self) -> Result<()> {
-        admit(self.layer, self.reason.as_ref())
+        let layer = self.layer;
+        if layer.reason_required && self.reason.is_none() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "secrets may be accessed here only with a reason, and none is given",
+            )
+            .with_hint("say what the access is for, for example with `--reason`"));
+        }
+        let ready = layer.sinks.iter().try_for_each(|sink| sink.ready());
+        ready.inspect_err(|_| layer.withheld.increment(1))
     }
 
     /// Records how the access ended.
@@ -140,7 +162,7 @@ impl<'a> Access<'a> {
         match answer {
             Ok(answer) => self.record(AuditOutcome::Ok, None, &tell(answer)),
             Err(error) => {
-                let is_unknown = self.verb.is_write() && error.kind() == ErrorKind::Timeout;
+                let is_unknown = self.may_write && error.kind() == ErrorKind::Timeout;
                 let outcome = if is_unknown {
                     AuditOutcome::Unknown
                 } else {
@@ -153,7 +175,7 @@ impl<'a> Access<'a> {
 
     /// The same, and waits for the sinks that promise to keep records for good.
     async fn end<T>(&mut self, answer: Result<T>, tell: impl FnOnce(&T) -> Told<'_>) -> Result<T> {
-        let (layer, is_write) = (self.layer, self.verb.is_write());
+        let (layer, is_write) = (self.layer, self.may_write);
         let receipts = self.finish(&answer, tell);
         if receipts.is_empty() {
             return answer;
@@ -198,7 +220,7 @@ impl Drop for Access<'_> {
         }
         let error = std::thread::panicking().then_some(ErrorKind::Other);
         let outcome = match error {
-            _ if self.verb.is_write() => AuditOutcome::Unknown,
+            _ if self.may_write => AuditOutcome::Unknown,
             Some(_) => AuditOutcome::Failed,
             None => AuditOutcome::Cancelled,
         };
@@ -237,15 +259,6 @@ async fn settle<T>(layer: &AuditLayer, receipts: Receipts, answer: Result<T>, is
     };
     let hint = lost.hint().unwrap_or("see to the audit log, then try again").to_owned();
     Err(Error::new(kind, message).with_hint(hint).with_source(lost))
-}
-
-/// The version that is asked for, where it is not simply the current one.
-fn asked(version: &VersionSelector) -> Option<Arc<str>> {
-    match version {
-        VersionSelector::Current => None,
-        VersionSelector::Previous => Some("previous".into()),
-        VersionSelector::Exact(version) => Some(version.shared()),
-    }
 }
 
 fn of_secret(secret: &Secret) -> Told<'_> {

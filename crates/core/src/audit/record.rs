@@ -158,7 +158,8 @@ pub enum AuditOutcome {
     Ok,
     /// It failed, or was refused; the error's kind says why.
     Failed,
-    /// A read whose caller went away before the answer came.
+    /// Its caller went away before the answer came, and nothing was written: a read, or a write whose store was still being
+    /// opened.
     Cancelled,
     /// A write that may have happened or not: its answer never came (the kind is *timeout*), or its caller went away before
     /// (there is no kind).

@@ -4,8 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use keyfob_core::{
-    Actor, AuditFilter, AuditLayer, AuditRecord, AuditSink, Environment, Error, ErrorKind, Layer as _, MemoryAudit, Reason,
-    Result, SecretStore,
+    Actor, AuditFilter, AuditLayer, AuditRecord, AuditSink, Environment, Error, ErrorKind, MemoryAudit, Reason, Result,
 };
 
 use super::AuditSettings;
@@ -57,16 +56,12 @@ impl Audit {
         Ok(Some(Self { layer, memory, closers }))
     }
 
-    /// Lays the records over a store at which the process acts as `identity`.
-    pub(crate) fn over(&self, store: Arc<dyn SecretStore>, identity: Option<String>) -> Arc<dyn SecretStore> {
+    /// The layer for a store at which the process acts as `identity`.
+    pub(crate) fn layer_as(&self, identity: Option<String>) -> AuditLayer {
         match identity {
-            Some(identity) => self.layer.clone().workload(identity).layer(store),
-            None => self.layer.layer(store),
+            Some(identity) => self.layer.clone().workload(identity),
+            None => self.layer.clone(),
         }
-    }
-
-    pub(crate) fn layer(&self) -> &AuditLayer {
-        &self.layer
     }
 
     /// What is kept in memory, oldest first.

@@ -1,12 +1,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use keyfob_core::{
-    AuditFilter, AuditOutcome, AuditedStore, Environment, ErrorKind, Freshness, PutRequest, Reason, Verb, with_reason,
+    AuditFilter, AuditOutcome, AuditedStore, DeleteOptions, Environment, ErrorKind, Freshness, ListOptions, PageRequest,
+    PutRequest, Reason, with_reason,
 };
 use tempfile::TempDir;
 
-use crate::{SecretManager, SelectOptions, Selection};
+use crate::format::Format;
+use crate::{SecretManager, SelectOptions, Selection, Template};
 
 const CANARY: &str = "kfcanary-audit77aa";
 
@@ -107,15 +110,113 @@ fn two_stores_of_a_kind_are_told_apart() {
     });
 }
 
+/// What each record says: verb, name, version, outcome, kind of the error.
+fn told(manager: &SecretManager) -> Vec<String> {
+    let records = records(manager);
+    let told = records.iter().map(|record| {
+        let text = |text: &Option<Arc<str>>| text.as_deref().unwrap_or("-").to_owned();
+        let error = record.error.map_or("-", ErrorKind::as_str);
+        let (name, version) = (text(&record.name), text(&record.version));
+        format!(
+            "{} {name} {version} {} {error}",
+            record.verb.as_str(),
+            record.outcome.as_str()
+        )
+    });
+    told.collect()
+}
+
+/// One of each access that a manager offers, with what has to be recorded of it but for what came of it.
+async fn each_access(manager: &SecretManager) -> Vec<(&'static str, ErrorKind)> {
+    let mut refused = Vec::new();
+    let mut note = |line: &'static str, error: keyfob_core::Error| refused.push((line, error.kind()));
+    note("get TOKEN -", manager.get("TOKEN").await.unwrap_err());
+    note("get TOKEN previous", manager.get("TOKEN@previous").await.unwrap_err());
+    note("put TOKEN -", manager.put("TOKEN", PutRequest::new("x")).await.unwrap_err());
+    note(
+        "delete TOKEN -",
+        manager.delete("TOKEN", &DeleteOptions::default()).await.unwrap_err(),
+    );
+    note("restore TOKEN -", manager.restore("TOKEN").await.unwrap_err());
+    note(
+        "versions TOKEN -",
+        manager.versions("TOKEN", &PageRequest::default()).await.unwrap_err(),
+    );
+    note("list - -", manager.list(&ListOptions::default()).await.unwrap_err());
+    let prefixed = ListOptions {
+        prefix: "db/".into(),
+        ..ListOptions::default()
+    };
+    note("list db/ -", manager.list(&prefixed).await.unwrap_err());
+    note("get OTHER -", manager.watch("OTHER").await.err().unwrap());
+    for error in manager
+        .cache()
+        .warm(["A", "B"])
+        .await
+        .into_iter()
+        .zip(["get_many A -", "get_many B -"])
+    {
+        note(error.1, error.0.unwrap_err());
+    }
+    let template = manager.template_of("${secret:A} ${secret:B?} ${secret:A#x}").unwrap();
+    let report = manager.resolve(&template.occurrences()).await.unwrap_err();
+    assert_eq!(report.failures.len(), 3, "{report}");
+    let kind = report.failures[0].error.kind();
+    refused.extend([("get_many A -", kind), ("get_many B -", kind)]);
+    // Nothing was said of what the store is for.
+    refused.push(("health - -", manager.store().await.unwrap_err().kind()));
+    refused
+}
+
+impl SecretManager {
+    fn template_of(&self, text: &str) -> keyfob_core::Result<Template> {
+        let text = zeroize::Zeroizing::new(text.to_owned());
+        Template::parse("text", None, Format::Text, text, |scheme| self.is_reference_scheme(scheme))
+    }
+}
+
 #[test]
-fn a_store_that_can_not_be_opened_is_recorded() {
+fn each_access_to_a_store_that_can_not_be_opened_is_recorded_as_what_it_was() {
     block_on(async {
         let (_directory, fake) = place();
-        let manager = with_memory(fake.var("SECRET_PROVIDER", "vault"));
-        let error = manager.get("TOKEN").await.unwrap_err();
-        let records = records(&manager);
-        assert_eq!(records.len(), 1, "{error}");
-        assert_eq!((records[0].verb, records[0].error), (Verb::Health, Some(error.kind())));
+        let manager = with_memory(fake.var("SECRET_PROVIDER", "dotenv:.env?nope=1"));
+        let expected: Vec<String> = each_access(&manager)
+            .await
+            .iter()
+            .map(|(line, kind)| format!("{line} failed {}", kind.as_str()))
+            .collect();
+        assert_eq!(told(&manager), expected);
+        assert!(told(&manager)[0].ends_with("failed invalid_config"));
+        assert!(records(&manager).iter().all(|record| record.store.scheme == "dotenv"));
+    });
+}
+
+#[test]
+fn each_access_that_is_refused_is_recorded_as_what_it_was() {
+    block_on(async {
+        let (_directory, fake) = place();
+        let manager = with_memory(fake.var("SECRET_AUDIT_REASON_REQUIRED", "true"));
+        let expected: Vec<String> = each_access(&manager)
+            .await
+            .iter()
+            .map(|(line, _)| format!("{line} failed invalid_input"))
+            .collect();
+        assert_eq!(told(&manager), expected);
+    });
+}
+
+#[test]
+fn who_waits_for_a_store_that_can_not_be_opened_has_a_record_too() {
+    block_on(async {
+        let (_directory, fake) = place();
+        let manager = with_memory(fake.var("SECRET_PROVIDER", "dotenv:.env?nope=1"));
+        let names = ["A", "B", "C"];
+        for answer in join_all(names.iter().map(|name| manager.get(name))).await {
+            assert_eq!(answer.unwrap_err().kind(), ErrorKind::InvalidConfig);
+        }
+        let mut told = told(&manager);
+        told.sort();
+        assert_eq!(told, names.map(|name| format!("get {name} - failed invalid_config")));
     });
 }
 
@@ -137,6 +238,10 @@ fn without_a_reason_nothing_is_accessed_where_one_is_required() {
         with_reason(reason(), manager.get("TOKEN")).await.unwrap();
         let reasons: Vec<_> = records(&manager).iter().map(|record| record.reason.clone()).collect();
         assert_eq!(reasons, [None, None, Some(reason())]);
+        assert_eq!(
+            told(&manager)[..2],
+            ["get TOKEN - failed invalid_input", "put TOKEN - failed invalid_input"]
+        );
         // The store is open now, and still nothing is handed out.
         assert_eq!(manager.get("TOKEN").await.unwrap_err().kind(), ErrorKind::InvalidInput);
         assert_eq!(records(&manager)[3].name.as_deref(), Some("TOKEN"));

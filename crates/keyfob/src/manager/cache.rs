@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::join_all;
 use keyfob_core::{
-    CacheUsage, CachedStore, Error, ErrorKind, GetOptions, GetRequest, Reason, Result, SecretName, SecretRef, with_reason,
+    CacheUsage, CachedStore, Error, ErrorKind, GetOptions, GetRequest, Intent, Reason, Result, SecretName, SecretRef, Verb,
+    with_reason,
 };
 
 use super::failover::Member;
-use super::{Opening, SecretManager, Slot, parse_secret};
+use super::{Opening, SecretManager, Slot, connecting, parse_secret};
 
 /// What a [`SecretManager`] keeps in memory of all its stores, to be filled before it is needed and forgotten when somebody
 /// knows better. [`SecretManager::cache`] gives it.
@@ -63,7 +64,7 @@ impl Caches<'_> {
         }
         let opened = match self.0.shared() {
             Ok(None) => Ok(()),
-            Ok(Some(_)) => self.0.opened_at(slot).await.map(drop),
+            Ok(Some(_)) => self.0.opened(slot, connecting).await.map(drop),
             Err(error) => Err(error),
         };
         let stores: Vec<_> = self.0.slots_about(slot).filter_map(|slot| slot.cache.to_forget()).collect();
@@ -207,8 +208,13 @@ impl SecretManager {
     async fn warm(&self, index: usize, wanted: Vec<(usize, SecretRef)>) -> Vec<(usize, Result<()>)> {
         let slot = &self.0.slots[index];
         let is_kept = self.is_cached(slot) && self.0.selection.layers.cache.keeps_values();
+        let intent = || {
+            let batch = Intent::new(Verb::GetMany);
+            let add = |intent: Intent, (_, secret): &(usize, SecretRef)| intent.secret(&secret.name, &secret.version);
+            wanted.iter().fold(batch, add)
+        };
         let opened = match is_kept {
-            true => self.opened_at(slot).await,
+            true => self.opened(slot, intent).await,
             false => Err(not_kept()),
         };
         let opened = match opened {
@@ -264,7 +270,7 @@ impl SecretManager {
 
 impl Opening {
     /// The stores that it is made of and that have layers.
-    fn members(&self) -> &[Member] {
+    pub(super) fn members(&self) -> &[Member] {
         match self {
             Self::Given(_) | Self::Never(_) => &[],
             Self::One(member) => std::slice::from_ref(member),

@@ -1,0 +1,97 @@
+//! Recording what a manager's stores are asked, from before they are open.
+
+use std::sync::Arc;
+
+use keyfob_core::{AuditFilter, AuditRecord, AuditedStore, DEFAULT_SCHEME, Error, ErrorKind, Intent, Layer as _, Result};
+
+use super::{Inner, Opened, Opening, SecretManager, Slot};
+use crate::audit::Audit;
+
+impl SecretManager {
+    /// Opens what accesses are recorded in, which else the first access does, to hear early when it can't be.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when a setting can't be followed, and what opening the log fails with. The next call tries again.
+    pub async fn open_audit(&self) -> Result<()> {
+        self.audit().await.map(drop)
+    }
+
+    /// The records of accesses that are kept in memory ([`AuditSettings::memory`](crate::AuditSettings::memory)) and that
+    /// `filter` lets through, oldest first.
+    #[must_use]
+    pub fn audit_records(&self, filter: &AuditFilter) -> Vec<Arc<AuditRecord>> {
+        let audit = self.0.audit.get().and_then(Option::as_ref);
+        audit.map(|audit| audit.records(filter)).unwrap_or_default()
+    }
+
+    /// Writes all audit records that there are, signs the log, and ends what writes it. Accesses after that fail where the log is
+    /// durable, and are not recorded where it isn't. Blocks for as long as the disk takes.
+    ///
+    /// The last handle that goes does the same, but nobody hears if it fails. A process that ends otherwise (`exec`,
+    /// `exit`) has to call this.
+    ///
+    /// # Errors
+    /// `Unavailable` when records were lost, and what the file system says.
+    pub fn close_audit(&self) -> Result<()> {
+        match self.0.audit.get() {
+            Some(Some(audit)) => audit.close(),
+            _ => Ok(()),
+        }
+    }
+
+    /// What records accesses, opened if it isn't yet.
+    async fn audit(&self) -> Result<Option<&Audit>> {
+        let open = || async {
+            let manager = self.clone();
+            let open = move || {
+                let Inner {
+                    environment,
+                    selection,
+                    audit_sinks,
+                    reason,
+                    ..
+                } = &*manager.0;
+                Audit::open(&selection.layers.audit, environment, audit_sinks, reason.clone())
+            };
+            match tokio::task::spawn_blocking(open).await {
+                Ok(opened) => opened,
+                Err(error) => Err(Error::new(ErrorKind::Other, "the audit log could not be opened").with_source(error)),
+            }
+        };
+        Ok(self.0.audit.get_or_try_init(open).await?.as_ref())
+    }
+
+    /// Opens a store for what is intended, which is recorded if that can't be: each of those who wait for it has a record of
+    /// its own, whoever of them it is that opens the store.
+    pub(super) async fn open_for<'a>(&self, slot: &'a Slot, intent: &Intent) -> Result<&'a Opened> {
+        let audit = match &slot.opening {
+            Opening::Given(_) => None,
+            _ => self.audit().await?,
+        };
+        let Some(audit) = audit else {
+            return slot.opened.get_or_try_init(|| self.connected(slot)).await;
+        };
+        let layer = audit.layer_as(self.identity_at(&slot.opening).ok().flatten());
+        let opening = slot.opened.get_or_try_init(async || {
+            let mut opened = self.connected(slot).await?;
+            opened.store = layer.layer(opened.store);
+            Ok(opened)
+        });
+        layer.opening(self.unopened(&slot.opening), intent, opening).await
+    }
+
+    /// What a record says of a store before it is open.
+    fn unopened(&self, opening: &Opening) -> AuditedStore {
+        let members = opening.members();
+        let Some(first) = members.first() else {
+            // Which one it would be is what can't be said.
+            return AuditedStore::new(DEFAULT_SCHEME, DEFAULT_SCHEME, "");
+        };
+        let labels: Vec<&str> = members.iter().map(|member| &*member.label).collect();
+        AuditedStore::new(
+            labels.join(","),
+            first.url.scheme(),
+            self.location(opening).unwrap_or_default(),
+        )
+    }
+}
