@@ -146,6 +146,34 @@ fn a_watched_command_has_the_terminal_as_if_it_were_alone() {
 }
 
 #[test]
+fn a_watched_command_and_its_keeper_are_one_job() {
+    let sandbox = Sandbox::with_store();
+    let Some(mut terminal) = Terminal::start(&sandbox, &["run", "--", "bash", "--norc", "--noprofile", "-i"]) else {
+        return;
+    };
+    terminal.enter("PS1='go> '").expect("go> ");
+    let script = r#"echo "ready"; while read line; do echo "read: $line"; done"#;
+    terminal
+        .enter(&format!("{BINARY} run --watch -- sh -c '{script}'"))
+        .expect("ready\r\n");
+    // Ctrl-Z: the shell has its prompt again.
+    terminal.seen.clear();
+    terminal.keyboard.write_all(&[26]).unwrap();
+    terminal.expect("Stopped").expect("go> ");
+    // In the background it may not read the terminal, and the shell sees that both pause.
+    terminal
+        .enter("bg; until jobs -l | grep -q 'tty input'; do sleep 0.05; done; jobs -l")
+        .expect("Stopped (tty input)");
+    terminal.enter("fg").expect("run --watch");
+    terminal.enter("a line").expect("read: a line");
+    // Its end is the end of the job.
+    terminal.seen.clear();
+    terminal.keyboard.write_all(&[4]).unwrap();
+    terminal.expect("go> ").enter("echo \"it was $?\"; exit 5").expect("it was 0");
+    assert_eq!(terminal.end().0, 5);
+}
+
+#[test]
 fn set_asks_twice_without_echo() {
     let sandbox = Sandbox::with_store();
     let Some(mut terminal) = Terminal::start(&sandbox, &["set", "a"]) else {

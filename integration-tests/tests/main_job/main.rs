@@ -8,6 +8,8 @@ mod failover;
 mod import_export;
 mod resolve;
 mod run;
+mod signals;
+mod supervised;
 mod watch;
 mod which_store;
 

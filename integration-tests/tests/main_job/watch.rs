@@ -1,9 +1,7 @@
 //! `keyfob run --watch`: with real commands, on a `.env` file and on the encrypted store.
 
-use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
+use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use keyfob_integration_tests::sandbox::said;
@@ -11,164 +9,7 @@ use keyfob_integration_tests::servers::{self, Provider};
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::World;
-
-/// Ends with 7 on `TERM`; writes down what happens to it.
-const APP: &str = r#"
-trap 'echo "term $1" >> log; exit 7' TERM
-trap 'echo "hup $1" >> log' HUP
-trap 'echo "usr1 $1" >> log' USR1
-echo "start $1 $$ $TOKEN" >> log
-while :; do sleep 0.02; done
-"#;
-
-/// Long enough for any machine: what is waited for comes, or the test fails.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A `keyfob run --watch` that runs.
-struct Watching<'a> {
-    world: &'a World,
-    keyfob: Child,
-}
-
-impl World {
-    /// Without a terminal, like a service: `app` with `options` of `keyfob run --watch`, and with what it says in a file.
-    fn watch<'a>(&'a self, options: &str, command: &[&str]) -> Watching<'a> {
-        self.watch_with(options, command, &[("SECRET_WATCH_INTERVAL", "100".to_owned())])
-    }
-
-    fn watch_with<'a>(&'a self, options: &str, command: &[&str], variables: &[(&str, String)]) -> Watching<'a> {
-        let mut keyfob = self.sandbox.program("setsid");
-        keyfob.arg(keyfob_integration_tests::sandbox::binary());
-        keyfob
-            .args(["run", "--watch"])
-            .args(options.split_whitespace())
-            .arg("--")
-            .args(command);
-        let output = || {
-            File::options()
-                .create(true)
-                .append(true)
-                .open(self.sandbox.work().join("said"))
-                .unwrap()
-        };
-        let keyfob = keyfob
-            .envs(variables.iter().map(|(name, value)| (name, value)))
-            .env("TOKEN", "${secret:token}")
-            .stdin(Stdio::null())
-            .stdout(output())
-            .stderr(output())
-            .spawn()
-            .unwrap();
-        Watching { world: self, keyfob }
-    }
-
-    fn happened(&self) -> Vec<String> {
-        let log = fs::read_to_string(self.sandbox.work().join("log")).unwrap_or_default();
-        log.lines().map(str::to_owned).collect()
-    }
-
-    fn set(&self, name: &str, value: &str) {
-        self.sh(&format!("printf %s '{value}' | keyfob set -q {name}")).ok();
-    }
-}
-
-impl Watching<'_> {
-    /// Waits until something is so.
-    #[track_caller]
-    fn until(&mut self, what: &str, mut is_so: impl FnMut(&World) -> bool) {
-        let end = Instant::now() + PATIENCE;
-        while !is_so(self.world) {
-            let ended = self.keyfob.try_wait().unwrap();
-            assert!(ended.is_none() && Instant::now() < end, "{what}: {ended:?} {}", self.told());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    #[track_caller]
-    fn until_lines(&mut self, count: usize) -> Vec<String> {
-        self.until(&format!("{count} lines"), |world| world.happened().len() >= count);
-        self.world.happened()
-    }
-
-    #[track_caller]
-    fn until_said(&mut self, text: &str) {
-        self.until(text, |world| world.sandbox.read("said").contains(text));
-    }
-
-    /// The process id of the command, once it has taken the place of what started it.
-    fn child(&mut self) -> String {
-        let children = format!("/proc/{0}/task/{0}/children", self.keyfob.id());
-        let child = || fs::read_to_string(&children).unwrap_or_default().trim().to_owned();
-        let name = |pid: &str| fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        self.until("the command runs", |_| name(&child()) == "sleep\n");
-        child()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.keyfob), signal).unwrap();
-    }
-
-    fn told(&self) -> String {
-        format!("{}\n{:?}", self.world.sandbox.read("said"), self.world.happened().len())
-    }
-
-    /// How it ended, by itself. Nothing that was said holds a value.
-    #[track_caller]
-    fn end(mut self) -> ExitStatus {
-        let end = Instant::now() + PATIENCE;
-        let status = loop {
-            if let Some(status) = self.keyfob.try_wait().unwrap() {
-                break status;
-            }
-            assert!(Instant::now() < end, "it does not end: {}", self.told());
-            std::thread::sleep(Duration::from_millis(10));
-        };
-        let said = self.world.sandbox.read("said");
-        assert!(!said.contains("kfcanary-"), "a value is shown");
-        status
-    }
-}
-
-impl Drop for Watching<'_> {
-    fn drop(&mut self) {
-        // A test that fails leaves nothing running.
-        let _ = self.keyfob.kill();
-        let _ = self.keyfob.wait();
-    }
-}
-
-/// A world whose default store is the file `store.env`, with this token.
-fn dotenv_world(token: &str) -> World {
-    let world = World::empty();
-    world.write(
-        "keyfob.toml",
-        "default = \"team\"\n[stores.team]\nurl = \"dotenv:store.env\"\n",
-    );
-    write_whole(&world, "store.env", &format!("token={token}\n"));
-    world.write("app", APP);
-    world
-}
-
-/// In one step, as editors do.
-fn write_whole(world: &World, name: &str, content: &str) {
-    world.write("new", content);
-    fs::rename(world.sandbox.work().join("new"), world.sandbox.work().join(name)).unwrap();
-}
-
-/// The process id of the command that wrote a `start` line.
-fn pid_of(line: &str) -> Pid {
-    let pid = line.split(' ').nth(2).and_then(|pid| pid.parse().ok());
-    pid.and_then(Pid::from_raw).unwrap()
-}
-
-fn starts(log: &[String]) -> Vec<&str> {
-    log.iter()
-        .filter(|line| line.starts_with("start"))
-        .map(|line| line.rsplit(' ').next().unwrap())
-        .collect()
-}
-
-const QUICK: &str = "--debounce 50ms --min-interval 0s";
+use crate::supervised::{APP, QUICK, dotenv_world, holds, is_gone, pid_of, starts, until_gone, write_whole};
 
 #[test]
 fn a_change_starts_the_command_again_with_the_new_value() {
@@ -288,28 +129,6 @@ fn a_command_that_does_not_stop_is_killed_with_all_that_it_started() {
     kill_process(Pid::from_raw(left.trim().parse().unwrap()).unwrap(), Signal::KILL).unwrap();
 }
 
-/// Whether a process is no more, or waits only for somebody to take note of it.
-fn is_gone(pid: &str) -> bool {
-    match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(status) => status.contains(") Z "),
-        Err(_) => true,
-    }
-}
-
-#[test]
-fn another_signal_stops_where_it_is_asked_for() {
-    let world = dotenv_world("kfcanary-first111");
-    let app = r#"trap 'echo "quit" >> log; exit 0' USR2; echo "start a $$ $TOKEN" >> log; while :; do sleep 0.02; done"#;
-    let mut watching = world.watch(&format!("{QUICK} --stop-signal sigusr2"), &["sh", "-c", app]);
-    watching.until_lines(1);
-    write_whole(&world, "store.env", "token=kfcanary-second22\n");
-    let log = watching.until_lines(3);
-    assert_eq!(log[1], "quit");
-    // Nobody catches this one: its end is that of the command.
-    watching.signal(Signal::TERM);
-    assert_eq!(watching.end().signal(), Some(15));
-}
-
 #[test]
 fn the_end_of_the_command_is_the_end_of_keyfob() {
     let world = dotenv_world("kfcanary-first111");
@@ -343,30 +162,8 @@ fn the_end_of_the_command_is_the_end_of_keyfob() {
 }
 
 #[test]
-fn signals_are_the_commands_and_so_are_its_streams() {
+fn the_streams_are_the_commands() {
     let world = dotenv_world("kfcanary-first111");
-    let app = r#"for signal in HUP INT QUIT USR1 USR2 ALRM WINCH CONT TSTP; do trap "echo $signal >> log" $signal; done
-        trap 'echo TERM >> log; exit 3' TERM; echo "start" >> log; while :; do sleep 0.02; done"#;
-    let mut watching = world.watch(QUICK, &["bash", "-c", app]);
-    watching.until_lines(1);
-    let signals = [
-        (Signal::HUP, "HUP"),
-        (Signal::INT, "INT"),
-        (Signal::QUIT, "QUIT"),
-        (Signal::USR1, "USR1"),
-        (Signal::USR2, "USR2"),
-        (Signal::ALARM, "ALRM"),
-        (Signal::WINCH, "WINCH"),
-        (Signal::CONT, "CONT"),
-        (Signal::TSTP, "TSTP"),
-        (Signal::TERM, "TERM"),
-    ];
-    for (index, (signal, name)) in signals.iter().enumerate() {
-        watching.signal(*signal);
-        watching.until(name, |world| world.happened().get(index + 1).is_some_and(|line| line == name));
-        assert_eq!(world.happened().len(), index + 2, "{name} came once");
-    }
-    assert_eq!(watching.end().code(), Some(3));
     // Standard input is that of keyfob, whatever it is, and nothing is open that would not be without keyfob between.
     world.write("part", "abc\n");
     let with = |keyfob: &str| world.sh(&format!("{keyfob} sh -c 'cat; ls /proc/self/fd' < part")).ok();
@@ -444,11 +241,7 @@ fn a_keyfob_that_is_killed_takes_the_command_with_it() {
     let command = pid_of(&watching.until_lines(1)[0]).as_raw_pid().to_string();
     watching.signal(Signal::KILL);
     assert_eq!(watching.end().signal(), Some(9));
-    let end = Instant::now() + PATIENCE;
-    while !is_gone(&command) {
-        assert!(Instant::now() < end, "the command is still there");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until_gone(&command);
 }
 
 #[test]
@@ -495,23 +288,4 @@ fn keyfob_holds_no_value_while_the_command_runs() {
         watching.signal(Signal::TERM);
         assert_eq!(watching.end().signal(), Some(15));
     }
-}
-
-/// Whether the memory of a process holds `text`.
-fn holds(pid: &str, text: &str) -> bool {
-    let (Ok(maps), Ok(memory)) = (
-        fs::read_to_string(format!("/proc/{pid}/maps")),
-        File::open(format!("/proc/{pid}/mem")),
-    ) else {
-        return false;
-    };
-    let regions = maps.lines().filter(|line| line.contains(" r")).filter_map(|line| {
-        let (from, rest) = line.split_once('-')?;
-        let to = rest.split(' ').next()?;
-        Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(to, 16).ok()?))
-    });
-    regions.into_iter().any(|(from, to)| {
-        let mut bytes = vec![0; usize::try_from(to - from).unwrap()];
-        memory.read_exact_at(&mut bytes, from).is_ok() && bytes.windows(text.len()).any(|window| window == text.as_bytes())
-    })
 }

@@ -13,12 +13,13 @@ use std::process::Command;
 use clap::Parser;
 use keyfob::SecretValue;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags};
-use rustix::process::{Pid, Signal};
+use rustix::process::Pid;
 use zeroize::Zeroizing;
 
 use super::run::become_it;
 use crate::context::Context;
 use crate::exit::{Exit, Outcome};
+use crate::signals::Signal;
 
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
@@ -108,7 +109,7 @@ impl Args {
 /// gone already.
 fn stay_with(keeper: Option<i32>) -> bool {
     #[cfg(target_os = "linux")]
-    if rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).is_err() {
+    if rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).is_err() {
         return false;
     }
     rustix::process::getppid().map(Pid::as_raw_pid) == keeper
@@ -162,8 +163,8 @@ fn read_wiped(mut socket: std::fs::File) -> io::Result<Zeroizing<Vec<u8>>> {
 
 /// Ends by a signal, or, where that does not end this process (the first one of a container), as a shell would show it.
 fn end(signal: i32) -> Exit {
-    if let Some(signal) = Signal::from_named_raw(signal) {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), signal);
+    if let Some(signal) = Signal::from_number(signal) {
+        let _ = signal.send(rustix::process::getpid());
     }
     Exit::OfCommand(u8::try_from(128 + signal).unwrap_or(u8::MAX))
 }

@@ -14,10 +14,11 @@ use std::process::{Child, Command, ExitStatus};
 
 use keyfob::SecretValue;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use rustix::process::{Pid, WaitId, WaitIdOptions};
 
 use crate::commands::start;
 use crate::exit::Exit;
+use crate::signals::Signal;
 
 /// A command that was started.
 pub(super) struct Started {
@@ -59,16 +60,20 @@ impl Started {
     }
 
     /// Sends a signal to the command alone. It may have ended.
-    pub(super) fn signal(&self, signal: Signal) {
-        let _ = rustix::process::kill_process(self.pid, signal);
+    ///
+    /// # Errors
+    /// Those of the system, such as that the command is another user's.
+    pub(super) fn signal(&self, signal: Signal) -> io::Result<()> {
+        signal.send(self.pid)
     }
 
     /// Sends a signal to the command and all that it has started, where they have a process group.
-    pub(super) fn signal_all(&self, signal: Signal) {
+    ///
+    /// # Errors
+    /// Those of [`signal`](Self::signal).
+    pub(super) fn signal_all(&self, signal: Signal) -> io::Result<()> {
         match self.has_group {
-            true => {
-                let _ = rustix::process::kill_process_group(self.pid, signal);
-            }
+            true => signal.send_to_group(self.pid),
             false => self.signal(signal),
         }
     }

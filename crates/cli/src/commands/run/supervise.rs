@@ -6,7 +6,6 @@ use std::process::ExitStatus;
 
 use futures_util::StreamExt as _;
 use keyfob::{Error, ErrorKind};
-use rustix::process::Signal;
 use tokio::time::Instant;
 
 use super::input::Finished;
@@ -15,24 +14,13 @@ use super::started::Started;
 use super::watch::{News, NewsStream, WatchArgs};
 use crate::exit::Failure;
 use crate::printer::Printer;
-use crate::signals::{self, Signals};
-
-/// What is sent to us and means the command.
-const FORWARDED: [Signal; 10] = [
-    Signal::HUP,
-    Signal::INT,
-    Signal::QUIT,
-    Signal::USR1,
-    Signal::USR2,
-    Signal::ALARM,
-    Signal::TERM,
-    Signal::CONT,
-    Signal::WINCH,
-    Signal::TSTP,
-];
+use crate::signals::{self, Signal, Signals};
 
 /// What a terminal sends to all processes of its foreground group, the command among them.
 const OF_TERMINAL: [Signal; 3] = [Signal::INT, Signal::QUIT, Signal::WINCH];
+
+/// With these a terminal and a shell stop and hold a whole process group.
+const OF_JOB_CONTROL: [Signal; 3] = [Signal::TSTP, Signal::TTIN, Signal::TTOU];
 
 /// What asks the command to end: it is not started again after it.
 const ENDING: [Signal; 3] = [Signal::TERM, Signal::INT, Signal::QUIT];
@@ -62,12 +50,10 @@ impl Supervisor<'_> {
         // business, as if the command had been started without us.
         let has_terminal = terminal().is_some();
         let own_group = !has_terminal;
-        // There, Ctrl-Z stops us with it.
-        let forwarded = FORWARDED
-            .into_iter()
-            .filter(|signal| !(has_terminal && *signal == Signal::TSTP));
+        // There, Ctrl-Z stops us with it, and so does what either of us may not do in the background: the shell has to see it.
+        let except: &[Signal] = if has_terminal { &OF_JOB_CONTROL } else { &[] };
         // Before the command is there, so that neither its end nor a signal is missed.
-        let mut signals = Signals::listen(forwarded.chain([Signal::CHILD])).map_err(failed)?;
+        let mut signals = Signals::listen_but(except).map_err(failed)?;
         let mut orphans = Orphans::new();
         let mut started = self.start(&first, own_group)?;
         // The command has the values now; nobody else needs them.
@@ -87,16 +73,18 @@ impl Supervisor<'_> {
                             return started.reap().map_err(failed);
                         };
                         // As with a container whose first process has ended.
-                        started.signal_all(Signal::KILL);
+                        let _ = started.signal_all(Signal::KILL);
                         started.reap().map_err(failed)?;
                         started = self.start(&next, own_group)?;
                     }
+                    // A file of ours would become larger than a limit allows: whoever writes it is told.
+                    Signal::XFSZ => {}
                     signal => {
                         if let Some(stopping) = &mut stopping && ENDING.contains(&signal) {
                             stopping.next = None;
                         }
                         if !(OF_TERMINAL.contains(&signal) && terminal_has_told()) {
-                            started.signal(signal);
+                            self.tell_if_unsent(signal, started.signal(signal));
                         }
                     }
                 },
@@ -105,7 +93,7 @@ impl Supervisor<'_> {
                         "the command has not stopped within {:?} of {} and is killed",
                         self.options.stop_timeout, signals::name(self.options.stop_signal)
                     ));
-                    started.signal_all(Signal::KILL);
+                    self.tell_if_unsent(Signal::KILL, started.signal_all(Signal::KILL));
                     if let Some(stopping) = &mut stopping {
                         stopping.deadline = None;
                     }
@@ -132,17 +120,25 @@ impl Supervisor<'_> {
                 self.printer
                     .warning("a variable has changed; the command keeps the old one until it is started again");
             }
-            started.signal(signal);
+            self.tell_if_unsent(signal, started.signal(signal));
             return None;
         }
         self.printer.note("secrets have changed: the command is started again");
-        started.signal_all(self.options.stop_signal);
+        let stop = self.options.stop_signal;
+        self.tell_if_unsent(stop, started.signal_all(stop));
         // One that is stopped would not see it.
-        started.signal_all(Signal::CONT);
+        let _ = started.signal_all(Signal::CONT);
         Some(Stopping {
             deadline: Some(Instant::now() + self.options.stop_timeout),
             next: Some(news.finished),
         })
+    }
+
+    fn tell_if_unsent(&self, signal: Signal, sent: io::Result<()>) {
+        if let Err(error) = sent {
+            let signal = signals::name(signal);
+            self.printer.warning(&format!("the command can't be sent {signal}: {error}"));
+        }
     }
 
     fn start(&self, finished: &Finished, own_group: bool) -> Result<Started, Failure> {

@@ -9,14 +9,14 @@ use clap::Args;
 use futures_util::future::{Either, select};
 use futures_util::{Stream, StreamExt as _, stream};
 use keyfob::{Answer, ErrorKind, Occasions, Occurrence, Random, Resolved, SecretManager};
-use rustix::process::Signal;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::input::{Finished, Input, Sources};
 use crate::exit::Failure;
 use crate::printer::Printer;
 use crate::references::resolve;
-use crate::{signals, time};
+use crate::signals::{self, Signal};
+use crate::time;
 
 // No documentation: the parser would take it for that of the command.
 #[derive(Debug, Clone, Args)]
@@ -26,11 +26,11 @@ pub(crate) struct WatchArgs {
     pub(super) watch: bool,
 
     /// With `--watch`: write the files of `--config` anew and send this signal, instead of starting again
-    #[arg(long, value_name = "SIGNAL", requires = "watch", value_parser = signals::parse)]
+    #[arg(long, value_name = "SIGNAL", requires = "watch", value_parser = signals::parse_message)]
     pub(super) reload_signal: Option<Signal>,
 
     /// With `--watch`: what the old command is stopped with
-    #[arg(long, value_name = "SIGNAL", requires = "watch", default_value = "TERM", value_parser = signals::parse)]
+    #[arg(long, value_name = "SIGNAL", requires = "watch", default_value = "TERM", value_parser = signals::parse_ending)]
     pub(super) stop_signal: Signal,
 
     /// With `--watch`: after which time it is killed
