@@ -19,6 +19,8 @@ mod list;
 mod man;
 mod resolve;
 mod restore;
+mod rotate;
+mod rotation;
 mod run;
 mod set;
 mod start;
@@ -117,6 +119,16 @@ pub(crate) enum Command {
     /// Everything is looked at before anything is written: what the target can't hold is told first, and the rest is copied.
     /// An interrupted copy has left each secret old or new, and is finished by running it again.
     Copy(copy::Args),
+    /// Give secrets new values, with a time in which the old ones stay valid
+    ///
+    /// The new value is made, tried and then becomes current; the old one stays valid for a while (`@previous`) and is then revoked, by a later
+    /// call. A rotation that was interrupted at any point is gone on with, or taken back, by the next call. Two at once of one
+    /// secret are refused.
+    ///
+    /// How a value is made stands in `--make`, or in the policies of `rotation.yaml`, which also say when secrets are due.
+    Rotate(rotate::Args),
+    /// Rotations: what is under way, how to take one back
+    Rotation(rotation::Args),
     /// Show which store is asked, and why
     ///
     /// For a reference, or for every reference of a file: which store it means, and which variables and files decided it.
@@ -163,6 +175,8 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Import(args) => args.run(context),
         Command::Export(args) => args.run(context),
         Command::Copy(args) => args.run(context),
+        Command::Rotate(args) => args.run(context),
+        Command::Rotation(args) => args.run(context),
         Command::Explain(args) => args.run(context),
         Command::Doctor(args) => args.run(context),
         Command::Audit(args) => args.run(context),

@@ -69,6 +69,24 @@ impl SecretName {
         self.0.starts_with('/')
     }
 
+    /// Whether keyfob keeps something of its own under this name, about the secret whose name stands in front: the journal of
+    /// its rotations, for example. It ends in `.keyfob-` and small letters.
+    ///
+    /// What is there is no secret of an application. Listings for people leave it out, and copies must.
+    ///
+    /// ```
+    /// use keyfob_core::SecretName;
+    ///
+    /// assert!(SecretName::new("db/password.keyfob-rotation")?.is_reserved());
+    /// assert!(!SecretName::new("db/password")?.is_reserved());
+    /// # Ok::<(), keyfob_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn is_reserved(&self) -> bool {
+        let kind = self.0.rsplit_once(".keyfob-").map(|(_, kind)| kind);
+        kind.is_some_and(|kind| !kind.is_empty() && kind.bytes().all(|byte| byte.is_ascii_lowercase()))
+    }
+
     /// Whether it is not absolute and every segment uses only `[A-Za-z0-9._-]`, and so works on every store.
     #[must_use]
     pub fn is_portable(&self) -> bool {

@@ -10,7 +10,8 @@
 //! - What was written is read back and compared before it counts as copied.
 //! - Each secret is written by one `put`, so that whoever is killed in the middle leaves every secret old or new. A second
 //!   copy goes on: what is there already is left alone and gets no new version.
-//! - Only the current version is copied, with its description, tags and expiry.
+//! - Only the current version is copied, with its description, tags and expiry. What keyfob keeps itself beside secrets
+//!   ([`SecretName::is_reserved`]) is not copied.
 //!
 //! However many secrets there are, no more values are in memory than [`CopyOptions::concurrency`] times what is read, written
 //! and read back of one.

@@ -34,6 +34,8 @@ pub struct LayerSettings {
     pub failover: FailoverOptions,
     /// Where accesses are recorded.
     pub audit: AuditSettings,
+    /// How secrets are rotated.
+    pub rotation: RotationSettings,
     /// How often [`SecretManager::watch`](crate::SecretManager::watch) asks a store whether a secret has changed. Default 1
     /// minute.
     pub watch_interval: Duration,
@@ -47,9 +49,25 @@ impl Default for LayerSettings {
             limit: LimitOptions::default(),
             failover: FailoverOptions::default(),
             audit: AuditSettings::default(),
+            rotation: RotationSettings::default(),
             watch_interval: Duration::from_secs(60),
         }
     }
+}
+
+/// How secrets are rotated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RotationSettings {
+    /// The store that keeps journals and leases, as [`store_of`](crate::SecretManager::store_of) knows it. Default: the store whose
+    /// secrets are rotated, which must be able to compare and set.
+    pub journals: Option<String>,
+    /// What the names of journals in that store begin with, so that stores that share it don't meet. Needed with `journals`, and the same for all
+    /// who rotate secrets of one store.
+    pub journals_prefix: Option<String>,
+    /// Whether it is promised that nobody else ever rotates the same secrets at the same time, so that a store that can't
+    /// compare and set may keep the journals all the same. Default false.
+    pub sole_runner: bool,
 }
 
 /// The settings of [`CacheLayer`].

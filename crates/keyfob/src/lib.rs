@@ -25,11 +25,14 @@ mod watch;
 pub use assignments::Assignments;
 pub use audit::{AuditSettings, AuditStore};
 pub use flatten::flatten;
-pub use layers::{CacheSettings, LayerSettings};
+pub use layers::{CacheSettings, LayerSettings, RotationSettings};
 pub use manager::{Caches, SecretManager, SecretManagerBuilder, parse_secret};
 pub use project::Project;
 pub use resolve::{MAX_CONFIGURATION_BYTES, load, read_configuration};
 pub use select::{SelectOptions, Selection};
+#[cfg(feature = "rotation")]
+#[doc(inline)]
+pub use keyfob_rotation as rotation;
 pub use shared::RedisSettings;
 pub use template::Template;
 pub use watch::{Occasions, SecretStream};

@@ -5,6 +5,8 @@ mod builder;
 mod cache;
 mod failover;
 mod places;
+#[cfg(feature = "rotation")]
+mod rotation;
 #[cfg(test)]
 mod tests;
 

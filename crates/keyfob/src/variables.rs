@@ -185,6 +185,9 @@ variables! {
     SECRET_FAILOVER_FIRST_OPEN: Global, false, "For how many milliseconds it is left alone at first; twice as long after each attempt that fails.", "`first_open` under `[failover]`, else `1000`";
     SECRET_FAILOVER_LONGEST_OPEN: Global, false, "For how many milliseconds it is left alone at most.", "`longest_open` under `[failover]`, else `60000`";
     SECRET_WATCH_INTERVAL: Global, false, "How often a watched secret is read, in milliseconds, where the store does not tell of changes.", "`interval` under `[watch]`, else `60000` (1 minute)";
+    SECRET_ROTATION_JOURNALS: Global, false, "The store that keeps journals and leases of rotations: a store of `keyfob.toml` or a provider.", "`journals` under `[rotation]`, else the store whose secrets are rotated";
+    SECRET_ROTATION_JOURNALS_PREFIX: Global, false, "What the names of journals begin with in that store.", "`journals_prefix` under `[rotation]`";
+    SECRET_ROTATION_SOLE_RUNNER: Global, false, "`true` promises that nobody else rotates the same secrets at the same time, for a store that can't compare and set.", "`sole_runner` under `[rotation]`, else `false`";
     SECRET_AUDIT_DIRECTORY: Global, false, "The directory of the audit log, in which every access is recorded. What `keyfob.toml` says below `[audit]`, a variable can't change.", "`directory` under `[audit]`, else no log";
     SECRET_AUDIT_STORE: Global, false, "The database that keeps the audit log: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE` with the parameters and variables of a store.", "`store` under `[audit]`, else no log in a database";
     SECRET_AUDIT_KEY_FILE: Global, false, "The key with which the audit log is signed, made by `keyfob audit init`.", "`key_file` under `[audit]`, else the name of the log's directory with `.key` behind it";

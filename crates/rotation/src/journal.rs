@@ -104,6 +104,18 @@ pub enum Ended {
     Superseded,
 }
 
+impl Ended {
+    /// The stable token, for example `rolled_back`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::RolledBack => "rolled_back",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
 impl Journal {
     pub(crate) fn new(secret: &SecretName) -> Self {
         Self {

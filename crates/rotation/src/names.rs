@@ -6,25 +6,6 @@ const JOURNAL: &str = ".keyfob-rotation";
 const PENDING: &str = ".keyfob-pending";
 const PREVIOUS: &str = ".keyfob-previous";
 
-/// Whether this name is reserved for rotations: it ends in `.keyfob-rotation`, `.keyfob-pending` or `.keyfob-previous`.
-///
-/// What is under such a name is no secret of an application: listings may leave it out, copies should.
-///
-/// ```
-/// use keyfob_core::SecretName;
-/// use keyfob_rotation::is_reserved;
-///
-/// assert!(is_reserved(&SecretName::new("db/password.keyfob-rotation")?));
-/// assert!(!is_reserved(&SecretName::new("db/password")?));
-/// # Ok::<(), keyfob_core::Error>(())
-/// ```
-#[must_use]
-pub fn is_reserved(name: &SecretName) -> bool {
-    [JOURNAL, PENDING, PREVIOUS]
-        .iter()
-        .any(|suffix| name.as_str().ends_with(suffix))
-}
-
 /// The reserved names of one secret.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -39,8 +20,8 @@ impl Names {
     /// # Errors
     /// `InvalidInput` for a name that is itself reserved, or is too long for a suffix.
     pub(crate) fn of(name: &SecretName, prefix: &str) -> Result<Self> {
-        if is_reserved(name) {
-            return Err(Error::new(ErrorKind::InvalidInput, "the name is reserved for rotations").with("name", name.as_str()));
+        if name.is_reserved() {
+            return Err(Error::new(ErrorKind::InvalidInput, "the name is reserved for what keyfob keeps about other secrets").with("name", name.as_str()));
         }
         Ok(Self {
             journal: derived(name, prefix, JOURNAL)?,
@@ -48,6 +29,12 @@ impl Names {
             previous: derived(name, "", PREVIOUS)?,
         })
     }
+}
+
+/// Whose journal is under this name, if it is one of those behind `prefix`. An absolute name behind a prefix has lost its slash.
+pub(crate) fn rotated_by(journal: &SecretName, prefix: &str) -> Option<SecretName> {
+    let name = journal.as_str().strip_prefix(prefix)?.strip_suffix(JOURNAL)?;
+    SecretName::new(name).ok()
 }
 
 fn derived(name: &SecretName, prefix: &str, suffix: &str) -> Result<SecretName> {
@@ -75,7 +62,7 @@ mod tests {
         assert_eq!(names.pending.as_str(), "db/password.keyfob-pending");
         assert_eq!(names.previous.as_str(), "db/password.keyfob-previous");
         for name in [&names.journal, &names.pending, &names.previous] {
-            assert!(name.is_portable() && is_reserved(name), "{name}");
+            assert!(name.is_portable() && name.is_reserved(), "{name}");
             assert_eq!(Names::of(name, "").unwrap_err().kind(), ErrorKind::InvalidInput);
         }
     }

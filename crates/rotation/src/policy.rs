@@ -15,7 +15,7 @@ use std::sync::Arc;
 use keyfob_core::{Metadata, Result};
 
 pub use cron::Cron;
-pub use made::Made;
+pub use made::{Made, Rotators};
 pub use pass::{Pass, Passed};
 pub use plan::{Plan, Planned};
 pub use schedule::{Frequency, History, Schedule};

@@ -104,6 +104,12 @@ impl Rotation {
         self
     }
 
+    /// How rotations go now.
+    #[must_use]
+    pub fn present_options(&self) -> &RotationOptions {
+        &self.options
+    }
+
     /// Takes time from `clock` instead of the machine.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -223,10 +229,7 @@ impl Rotation {
 
     /// The places of `name`, if they can be used as a rotation needs.
     pub(crate) fn places(&self, name: &SecretName) -> Result<Places> {
-        let (journals, prefix) = match &self.journals {
-            Some((store, prefix)) => (store, prefix.as_str()),
-            None => (&self.store, ""),
-        };
+        let (journals, prefix) = self.journal_place();
         let names = Names::of(name, prefix)?;
         let can = self.store.info().capabilities;
         let place = |store: &Arc<dyn SecretStore>, name: SecretName| {
@@ -262,6 +265,14 @@ impl Rotation {
                 false => Some(place(&self.store, names.previous)?),
             },
         })
+    }
+
+    /// Where journals are kept, and what their names begin with.
+    pub(crate) fn journal_place(&self) -> (&Arc<dyn SecretStore>, &str) {
+        match &self.journals {
+            Some((store, prefix)) => (store, prefix),
+            None => (&self.store, ""),
+        }
     }
 
     pub(crate) fn terms(&self) -> Terms {

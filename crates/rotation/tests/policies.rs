@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use keyfob_core::{
     Change, Clock, GetOptions, MemoryStore, PutRequest, SecretName, SecretStore, SecretValue, VersionSelector, VirtualClock,
 };
-use keyfob_rotation::{Outcome, Pass, Phase, Policies, Rotation};
+use keyfob_rotation::{Generator, Made, Outcome, Pass, Phase, Policies, Rotation};
 
 const POLICIES: &str = r#"
 policies:
@@ -75,7 +75,10 @@ impl World {
         let plan = self.rotation.plan(&self.policies).await.unwrap();
         let now = self.clock.system_now();
         let mut heard = 0;
-        let passed = self.rotation.pass(plan.due(now), &Pass::default(), |_| heard += 1).await;
+        let passed = self
+            .rotation
+            .pass(plan.due(now), &Random, &Pass::default(), |_| heard += 1)
+            .await;
         assert_eq!(heard, passed.len());
         let mut passed: Vec<_> = passed
             .into_iter()
@@ -136,6 +139,15 @@ async fn what_is_due_is_rotated_and_revoked_by_the_passes_after_it() {
     assert!(!world.has("web/session", FIRST).await);
     assert!(world.has("web/other", FIRST).await);
     assert!(world.due().await.is_empty(), "in the grace period nothing is due");
+    let rotated: Vec<String> = world
+        .rotation
+        .rotated()
+        .await
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(rotated, sessions);
 
     world.wait(Duration::from_secs(3601)).await;
     let passed = world.pass().await;
@@ -164,7 +176,10 @@ async fn an_emergency_replaces_everything_and_leaves_no_old_value() {
             .find(move |planned| planned.name.as_str() == wanted)
             .unwrap()
     };
-    world.rotation.pass([of("web/session")], &Pass::default(), |_| {}).await;
+    world
+        .rotation
+        .pass([of("web/session")], &Random, &Pass::default(), |_| {})
+        .await;
     let in_grace = world.value("web/session").await;
     let stopped = Stopped;
     world.rotation.rotate(&name("web/csrf/a"), &stopped).await.unwrap_err();
@@ -181,7 +196,7 @@ async fn an_emergency_replaces_everything_and_leaves_no_old_value() {
         emergency: true,
         ..Pass::default()
     };
-    let passed = world.rotation.pass(&plan.entries, &pass, |_| {}).await;
+    let passed = world.rotation.pass(&plan.entries, &Random, &pass, |_| {}).await;
     assert_eq!(passed.len(), 5);
     for passed in &passed {
         let name = &passed.name;
@@ -221,7 +236,7 @@ async fn one_that_fails_keeps_no_other_from_being_rotated() {
         .unwrap();
     assert_eq!(damaged.error.as_ref().unwrap().kind(), keyfob_core::ErrorKind::Corrupt);
     assert_eq!(damaged.due, None);
-    let passed = world.rotation.pass(&plan.entries, &Pass::default(), |_| {}).await;
+    let passed = world.rotation.pass(&plan.entries, &Random, &Pass::default(), |_| {}).await;
     let failed: Vec<&str> = passed
         .iter()
         .filter(|passed| passed.outcome.is_err())
@@ -258,5 +273,17 @@ impl keyfob_rotation::Rotator for Stopped {
     }
     async fn rollback(&self, _: &keyfob_rotation::StepContext<'_>) -> keyfob_core::Result<()> {
         Ok(())
+    }
+}
+
+struct Random;
+
+#[keyfob_core::async_trait]
+impl keyfob_rotation::Rotators for Random {
+    async fn rotator(&self, made: &Made) -> keyfob_core::Result<Arc<dyn keyfob_rotation::Rotator>> {
+        match made {
+            Made::Random(recipe) => Ok(Arc::new(Generator::new(recipe.clone()))),
+            other => panic!("{other:?}"),
+        }
     }
 }

@@ -85,7 +85,8 @@ impl Args {
     async fn fetch(&self, context: &Context) -> Result<Vec<(String, SecretValue)>, Error> {
         let store = context.store(&Intent::new(Verb::List).prefix(&self.prefix)).await?;
         let listed = list::all(&*store, &self.prefix, Deleted::Exclude).await?;
-        let requests: Vec<GetRequest> = listed.into_iter().map(|metadata| GetRequest::new(metadata.name)).collect();
+        let names = listed.into_iter().map(|metadata| metadata.name);
+        let requests: Vec<GetRequest> = names.filter(|name| !name.is_reserved()).map(GetRequest::new).collect();
         let mut secrets = Vec::with_capacity(requests.len());
         for (request, answer) in requests.iter().zip(store.get_many(&requests).await) {
             let name = request.name.as_str();

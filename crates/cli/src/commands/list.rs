@@ -32,6 +32,10 @@ pub(crate) struct Args {
     #[arg(long)]
     deleted: bool,
 
+    /// Also what keyfob keeps itself beside secrets, such as the journals of rotations
+    #[arg(long)]
+    reserved: bool,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -40,7 +44,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
-        let secrets = context.block_on(async {
+        let mut secrets = context.block_on(async {
             let store = context.store(&Intent::new(Verb::List).prefix(&self.prefix)).await?;
             all(
                 &*store,
@@ -49,6 +53,7 @@ impl Args {
             )
             .await
         })?;
+        secrets.retain(|secret| self.reserved || !secret.name.is_reserved());
         if self.json {
             printer.json(&secrets.iter().map(SecretJson::new).collect::<Vec<_>>())?;
         } else if secrets.is_empty() {

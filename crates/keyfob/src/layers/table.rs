@@ -119,6 +119,9 @@ rows! {
     audit.memory: Count, SECRET_AUDIT_MEMORY, |settings, value| settings.audit.memory = size(value);
     audit.reason_required: Switch, SECRET_AUDIT_REASON_REQUIRED, |settings, value| settings.audit.reason_required = value;
     audit.name_key_file: Path, SECRET_AUDIT_NAME_KEY_FILE, |settings, value| settings.audit.name_key_file = Some(value);
+    rotation.journals: Word, SECRET_ROTATION_JOURNALS, |settings, value| settings.rotation.journals = Some(value);
+    rotation.journals_prefix: Word, SECRET_ROTATION_JOURNALS_PREFIX, |settings, value| settings.rotation.journals_prefix = Some(value);
+    rotation.sole_runner: Switch, SECRET_ROTATION_SOLE_RUNNER, |settings, value| settings.rotation.sole_runner = value;
     watch.interval: Time, SECRET_WATCH_INTERVAL, |settings, value| settings.watch_interval = value;
 }
 

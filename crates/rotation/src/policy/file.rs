@@ -7,6 +7,7 @@ use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
 use keyfob_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::made::Written;
 use super::schedule::{Frequency, Schedule};
@@ -75,15 +76,7 @@ enum Day {
 const RETRY_AFTER: Duration = Duration::from_secs(3600);
 
 pub(super) fn parse(yaml: &str) -> Result<Vec<Policy>> {
-    let file: File = serde_saphyr::from_str(yaml).map_err(|error| {
-        let message = error.without_snippet().to_string();
-        let short: String = message.chars().take(400).collect();
-        let read = Error::new(ErrorKind::InvalidConfig, format!("the policies can't be read: {short}"));
-        match error.location() {
-            Some(location) => read.with("line", location.line().to_string()),
-            None => read,
-        }
-    })?;
+    let file: File = read(yaml)?;
     let zone = match &file.zone {
         None => TimeZone::UTC,
         Some(name) => TimeZone::get(name).map_err(|_| {
@@ -108,6 +101,17 @@ pub(super) fn parse(yaml: &str) -> Result<Vec<Policy>> {
         policies.push(entry.understand(&zone).map_err(of)?);
     }
     Ok(policies)
+}
+
+/// Reads YAML; what is wrong is told with its line.
+pub(super) fn read<T: DeserializeOwned>(yaml: &str) -> Result<T> {
+    serde_saphyr::from_str(yaml).map_err(|error| {
+        let message: String = error.without_snippet().to_string().chars().take(400).collect();
+        match error.location() {
+            Some(location) => wrong(message).with("line", location.line().to_string()),
+            None => wrong(message),
+        }
+    })
 }
 
 fn wrong(message: String) -> Error {
@@ -135,7 +139,7 @@ impl Entry {
             return Err(wrong("`expires_after` must be longer than `grace`".to_owned()));
         }
         Ok(Policy {
-            made: self.make.understand().map_err(as_config)?,
+            made: self.make.understand()?,
             selector: Selector::new(&self.secrets, self.tags)?,
             name: self.name,
             schedule,
@@ -177,14 +181,6 @@ impl Entry {
             zone: zone.clone(),
             retry_after: self.retry_after.unwrap_or(RETRY_AFTER),
         }))
-    }
-}
-
-/// What a recipe refuses is an input there, and a setting here.
-fn as_config(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::InvalidInput => wrong(error.to_string()),
-        _ => error,
     }
 }
 

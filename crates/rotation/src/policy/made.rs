@@ -1,9 +1,10 @@
 //! How a policy says that new values are made.
 
-use keyfob_core::Result;
+use std::sync::Arc;
+
+use keyfob_core::{Error, ErrorKind, Result, async_trait};
 use serde::Deserialize;
 
-use crate::generator::Generator;
 use crate::recipe::{Alphabet, CharacterClass, Recipe};
 use crate::rotator::Rotator;
 
@@ -22,13 +23,25 @@ pub enum Made {
 }
 
 impl Made {
-    /// What makes it.
-    #[must_use]
-    pub fn rotator(&self) -> Box<dyn Rotator> {
-        match self {
-            Self::Random(recipe) => Box::new(Generator::new(recipe.clone())),
-        }
+    /// Reads it as `make` of a policy has it: `uuid`, or `{ hex: { bytes: 32 } }`.
+    ///
+    /// # Errors
+    /// `InvalidConfig` for what can't be understood.
+    pub fn parse(yaml: &str) -> Result<Self> {
+        super::file::read::<Written>(yaml)?.understand()
     }
+}
+
+/// Knows the rotator for what a policy says: `SecretManager` of the crate `keyfob`, which has the connections and secrets that
+/// rotators need.
+#[async_trait]
+pub trait Rotators: Send + Sync {
+    /// The rotator that makes values so.
+    ///
+    /// # Errors
+    /// `Unsupported` when there is none in this build; `InvalidConfig` for what can't be; what reading a secret that it needs fails
+    /// with.
+    async fn rotator(&self, made: &Made) -> Result<Arc<dyn Rotator>>;
 }
 
 /// The same, as it stands in the file.
@@ -76,14 +89,20 @@ enum Class {
 }
 
 impl Written {
+    /// # Errors
+    /// `InvalidConfig`: what a recipe refuses as an input is a setting here.
     pub(super) fn understand(&self) -> Result<Made> {
         let recipe = match self {
-            Self::Text(text) => text.recipe()?,
-            Self::Hex(Bytes { bytes }) => Recipe::hex(*bytes)?,
-            Self::Base64(Bytes { bytes }) => Recipe::base64(*bytes)?,
-            Self::Base64Url(Bytes { bytes }) => Recipe::base64_url(*bytes)?,
-            Self::Uuid => Recipe::uuid(),
+            Self::Text(text) => text.recipe(),
+            Self::Hex(Bytes { bytes }) => Recipe::hex(*bytes),
+            Self::Base64(Bytes { bytes }) => Recipe::base64(*bytes),
+            Self::Base64Url(Bytes { bytes }) => Recipe::base64_url(*bytes),
+            Self::Uuid => Ok(Recipe::uuid()),
         };
+        let recipe = recipe.map_err(|error| match error.kind() {
+            ErrorKind::InvalidInput => Error::new(ErrorKind::InvalidConfig, error.to_string()),
+            _ => error,
+        })?;
         Ok(Made::Random(recipe))
     }
 }
@@ -93,7 +112,7 @@ impl Text {
         let alphabet = match (self.alphabet, &self.characters) {
             (Some(_), Some(_)) => {
                 let message = "`alphabet` and `characters` say the same thing";
-                return Err(keyfob_core::Error::new(keyfob_core::ErrorKind::InvalidConfig, message));
+                return Err(Error::new(ErrorKind::InvalidConfig, message));
             }
             (None, Some(characters)) => Alphabet::new(characters)?,
             (None | Some(Named::Alphanumeric), None) => Alphabet::alphanumeric(),

@@ -7,6 +7,7 @@ use futures_util::stream::{self, StreamExt as _};
 use keyfob_core::{Result, SecretName};
 
 use super::Policy;
+use super::made::Rotators;
 use super::plan::Planned;
 use crate::options::RotationOptions;
 use crate::phase::Phase;
@@ -55,6 +56,7 @@ impl Rotation {
     pub async fn pass<'a>(
         &self,
         planned: impl IntoIterator<Item = &'a Planned>,
+        rotators: &dyn Rotators,
         pass: &Pass,
         mut progress: impl FnMut(&Passed),
     ) -> Vec<Passed> {
@@ -62,7 +64,7 @@ impl Rotation {
             Passed {
                 name: planned.name.clone(),
                 policy: Arc::clone(&planned.policy),
-                outcome: self.pass_one(planned, pass.emergency).await,
+                outcome: self.pass_one(planned, rotators, pass.emergency).await,
             }
         });
         let mut ended = stream::iter(work).buffer_unordered(pass.concurrency.max(1));
@@ -74,7 +76,7 @@ impl Rotation {
         all
     }
 
-    async fn pass_one(&self, planned: &Planned, is_emergency: bool) -> Result<Outcome> {
+    async fn pass_one(&self, planned: &Planned, rotators: &dyn Rotators, is_emergency: bool) -> Result<Outcome> {
         let policy = &planned.policy;
         let own = &self.options;
         let mut options = RotationOptions {
@@ -90,7 +92,7 @@ impl Rotation {
             options.end_grace = true;
         }
         let rotation = self.clone().options(options);
-        let rotator = policy.made.rotator();
+        let rotator = rotators.rotator(&policy.made).await?;
         let under_way = planned.under_way.as_ref().map(|under_way| under_way.phase);
         match under_way {
             Some(_) if !is_emergency => rotation.resume(&planned.name, &*rotator).await,

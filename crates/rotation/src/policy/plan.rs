@@ -12,6 +12,7 @@ use keyfob_core::{
 use super::schedule::History;
 use super::{Policies, Policy};
 use crate::journal::Ended;
+use crate::names::rotated_by;
 use crate::phase::Phase;
 use crate::rotation::Rotation;
 use crate::run::reason;
@@ -36,6 +37,8 @@ pub struct Plan {
 pub struct Planned {
     /// The secret.
     pub name: SecretName,
+    /// Its tags, as far as the store tells them.
+    pub tags: BTreeMap<String, String>,
     /// The policy that counts for it.
     pub policy: Arc<Policy>,
     /// The rotation that is under way.
@@ -62,7 +65,8 @@ impl Planned {
         self.due.is_some_and(|due| due <= now)
     }
 
-    fn new(name: SecretName, written: Option<SystemTime>, policy: Arc<Policy>, status: Result<Status>, now: SystemTime) -> Self {
+    fn new(secret: Metadata, policy: Arc<Policy>, status: Result<Status>, now: SystemTime) -> Self {
+        let name = secret.name;
         let (status, error) = match status {
             Ok(status) => (Some(status), None),
             Err(error) => (None, Some(error)),
@@ -71,7 +75,7 @@ impl Planned {
         let ended = |how| last.filter(|last| last.ended == how).map(|last| last.at);
         let history = History {
             rotated: ended(Ended::Completed),
-            written,
+            written: secret.updated.or(secret.created),
             rolled_back: ended(Ended::RolledBack),
         };
         let under_way = status.and_then(|status| status.under_way);
@@ -86,6 +90,7 @@ impl Planned {
         };
         Self {
             name,
+            tags: secret.tags,
             policy,
             under_way,
             history,
@@ -111,16 +116,36 @@ impl Rotation {
         let missing = missing.collect();
         let selected = secrets.into_values().filter_map(|secret| {
             let policy = Arc::clone(policies.of(&secret)?);
-            Some((secret.name.clone(), secret.updated.or(secret.created), policy))
+            Some((secret, policy))
         });
-        let planned = stream::iter(selected).map(|(name, written, policy)| async move {
-            let status = self.status(&name).await;
-            Planned::new(name, written, policy, status, now)
+        let planned = stream::iter(selected).map(|(secret, policy)| async move {
+            let status = self.status(&secret.name).await;
+            Planned::new(secret, policy, status, now)
         });
         Ok(Plan {
             entries: planned.buffered(READERS).collect().await,
             missing,
         })
+    }
+}
+
+impl Rotation {
+    /// The secrets that were rotated: those that have a journal, sorted.
+    ///
+    /// # Errors
+    /// `Unsupported` when the store of the journals can't list; those of that store.
+    pub async fn rotated(&self) -> Result<Vec<SecretName>> {
+        let (store, prefix) = self.journal_place();
+        if !store.info().capabilities.list {
+            return Err(
+                Error::new(ErrorKind::Unsupported, "the store of the journals can't list them")
+                    .with("store", &*store.info().scheme),
+            );
+        }
+        let listed = with_reason(reason(self, "status")?, list(&**store, prefix)).await?;
+        let mut names: Vec<SecretName> = listed.iter().filter_map(|secret| rotated_by(&secret.name, prefix)).collect();
+        names.sort();
+        Ok(names)
     }
 }
 

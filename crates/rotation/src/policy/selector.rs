@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use keyfob_core::{Error, ErrorKind, Metadata, Result, SecretName};
 
-use crate::names::is_reserved;
-
 /// Which secrets a policy is about: by their names, by their tags, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selector {
@@ -33,7 +31,7 @@ impl Selector {
     /// Whether the policy is about this secret. Never about the names that a rotation itself uses.
     #[must_use]
     pub fn fits(&self, secret: &Metadata) -> bool {
-        !is_reserved(&secret.name)
+        !secret.name.is_reserved()
             && (self.names.is_empty() || self.names.iter().any(|pattern| pattern.fits(&secret.name)))
             && self.tags.iter().all(|(key, value)| secret.tags.get(key) == Some(value))
     }
@@ -77,8 +75,8 @@ impl Pattern {
             return Err(wrong(format!("`{}`: a `*` stands only at the end", text.escape_debug())));
         }
         let name = SecretName::new(text).map_err(|error| wrong(format!("`{}`: {error}", text.escape_debug())))?;
-        match is_reserved(&name) {
-            true => Err(wrong(format!("`{name}` is a name that rotations use themselves"))),
+        match name.is_reserved() {
+            true => Err(wrong(format!("`{name}` is a name that keyfob uses itself"))),
             false => Ok(Self::Name(name)),
         }
     }
@@ -148,7 +146,7 @@ mod tests {
             (vec!["a*b"], "only at the end"),
             (vec!["**"], "only at the end"),
             (vec![""], "``"),
-            (vec!["a.keyfob-pending"], "themselves"),
+            (vec!["a.keyfob-pending"], "itself"),
         ] {
             let names: Vec<String> = names.into_iter().map(str::to_owned).collect();
             let error = Selector::new(&names, BTreeMap::new()).unwrap_err();

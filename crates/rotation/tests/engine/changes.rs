@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyfob_core::{Change, ErrorKind, GetOptions, PutRequest, SecretName, SecretStore};
-use keyfob_rotation::{Ended, Generator, Outcome, Phase, Recipe, is_reserved};
+use keyfob_rotation::{Ended, Generator, Outcome, Phase, Recipe};
 
 use crate::runner::{Fault, Runner};
 use crate::stores::Kind;
@@ -177,7 +177,7 @@ async fn forgetting_leaves_the_secret_alone() {
         assert!(world.value() == value);
         for memory in [&world.memory, &world.journals] {
             let page = memory.list(&keyfob_core::ListOptions::default()).await.unwrap();
-            assert!(page.items.iter().all(|item| !is_reserved(&item.name)), "{kind:?}");
+            assert!(page.items.iter().all(|item| !item.name.is_reserved()), "{kind:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use keyfob_core::{
     Clock, DeleteOptions, ListOptions, MemoryStore, PageRequest, PutRequest, SecretName, SecretStore, VirtualClock,
 };
-use keyfob_rotation::{Rotation, RotationOptions, is_reserved};
+use keyfob_rotation::{Rotation, RotationOptions};
 
 use crate::runner::Runner;
 use crate::stores::{Kind, SharedStore, Witness, current};
@@ -174,7 +174,7 @@ impl World {
         for memory in [&self.memory, &self.journals] {
             let page = memory.list(&ListOptions::default()).now_or_never().unwrap().unwrap();
             for item in page.items {
-                if item.name != name() && !is_reserved(&item.name) {
+                if item.name != name() && !item.name.is_reserved() {
                     return Err(format!("`{}` was left behind", item.name));
                 }
                 let text = current(memory, &item.name).unwrap().value.expose_str().unwrap().to_owned();
@@ -185,7 +185,7 @@ impl World {
                     if text.contains("kfcanary-") {
                         return Err("a value is in the journal".to_owned());
                     }
-                } else if is_reserved(&item.name) && text.contains("kfcanary-") {
+                } else if item.name.is_reserved() && text.contains("kfcanary-") {
                     return Err(format!("a value was left behind in `{}`", item.name));
                 }
             }

@@ -1,0 +1,115 @@
+//! What became of rotations.
+
+use keyfob::rotation::{Outcome, Passed};
+use keyfob::{Error, SecretName};
+use serde::Serialize;
+
+use crate::exit::OutputError;
+use crate::printer::Printer;
+use crate::time::rfc3339;
+
+#[derive(Serialize)]
+struct Json<'a> {
+    name: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    policy: Option<&'a str>,
+    outcome: &'static str,
+    version: Option<&'a str>,
+    until: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<ErrorJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ErrorJson<'a> {
+    kind: &'static str,
+    why: String,
+    hint: Option<&'a str>,
+}
+
+impl<'a> Json<'a> {
+    fn new(name: &'a SecretName, policy: Option<&'a str>, outcome: Result<&'a Outcome, &'a Error>) -> Self {
+        let (version, until) = match outcome {
+            Ok(Outcome::Grace { version, until }) => (version.as_ref(), Some(rfc3339(*until))),
+            Ok(Outcome::Completed { version }) => (version.as_ref(), None),
+            _ => (None, None),
+        };
+        Self {
+            name: name.as_str(),
+            policy,
+            outcome: outcome.map_or("failed", word),
+            version: version.map(keyfob::Version::as_str),
+            until,
+            error: outcome.err().map(|error| ErrorJson {
+                kind: error.kind().as_str(),
+                why: error.to_string(),
+                hint: error.hint(),
+            }),
+        }
+    }
+}
+
+fn word(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Nothing => "nothing",
+        Outcome::Grace { .. } => "grace",
+        Outcome::Completed { .. } => "completed",
+        Outcome::RolledBack => "rolled_back",
+        Outcome::Superseded => "superseded",
+        _ => "other",
+    }
+}
+
+pub(crate) fn tell_one(printer: &Printer, name: &SecretName, outcome: &Outcome, json: bool) -> Result<(), OutputError> {
+    printer.note(sentence(name, outcome));
+    if matches!(outcome, Outcome::Grace { .. }) {
+        printer.hint(&format!(
+            "`keyfob rotate {name} --resume` or `keyfob rotate --due` revokes the old value when that time is over"
+        ));
+    }
+    match json {
+        true => printer.json(&Json::new(name, None, Ok(outcome))),
+        false => Ok(()),
+    }
+}
+
+pub(super) fn tell_many(printer: &Printer, mut passed: Vec<Passed>, json: bool) -> Result<(), OutputError> {
+    passed.sort_by(|one, other| one.name.cmp(&other.name));
+    for Passed { name, outcome, .. } in &passed {
+        match outcome {
+            Ok(outcome) => printer.note(sentence(name, outcome)),
+            Err(error) => printer.warning(&format!("`{name}` is not rotated: {error}")),
+        }
+    }
+    if !json {
+        return Ok(());
+    }
+    let all: Vec<Json<'_>> = passed
+        .iter()
+        .map(|passed| Json::new(&passed.name, Some(&passed.policy.name), passed.outcome.as_ref()))
+        .collect();
+    printer.json(&all)
+}
+
+fn sentence(name: &SecretName, outcome: &Outcome) -> String {
+    let of = |version: &Option<keyfob::Version>| {
+        version
+            .as_ref()
+            .map(|version| format!(", version {version}"))
+            .unwrap_or_default()
+    };
+    match outcome {
+        Outcome::Nothing => format!("there was nothing to do for `{name}`"),
+        Outcome::Grace { version, until } => {
+            format!(
+                "rotated `{name}`{}; the old value is valid until {}",
+                of(version),
+                rfc3339(*until)
+            )
+        }
+        Outcome::Completed { version } => format!("rotated `{name}`{}; the old value is revoked", of(version)),
+        Outcome::RolledBack => format!("the rotation of `{name}` is rolled back; its value is as it was"),
+        Outcome::Superseded => format!("somebody made the old value of `{name}` current again, so it is not revoked"),
+        _ => format!("`{name}` is done"),
+    }
+}

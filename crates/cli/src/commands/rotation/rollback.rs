@@ -1,0 +1,56 @@
+//! `keyfob rotation rollback`
+
+use std::path::PathBuf;
+
+use clap::Parser;
+use keyfob::rotation::{Made, Rotators as _};
+use keyfob::{Error, Intent, SecretName, Verb};
+
+use crate::commands::rotate::{self, answer, policies};
+use crate::context::Context;
+use crate::exit::{Exit, Failure, Outcome};
+
+/// Take a rotation back
+///
+/// Before the new value is current, it is withdrawn. Afterwards a rotation in the other direction makes the old value current again
+/// and then revokes the newer one.
+#[derive(Debug, Parser)]
+#[command(after_help = "\
+Examples:
+  keyfob rotation rollback web/session --make uuid
+
+JSON: {name, outcome, version, until}, as of `keyfob rotate`.")]
+pub(crate) struct Args {
+    /// The secret
+    name: String,
+
+    /// The policies; `rotation.yaml` beside `keyfob.toml`, or in the current directory, if not given
+    #[arg(long, value_name = "FILE")]
+    policies: Option<PathBuf>,
+
+    /// How its values are made, as it was for `keyfob rotate`, where no policy says it
+    #[arg(long, value_name = "HOW", value_parser = rotate::parse_made)]
+    make: Option<Made>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    pub(crate) fn run(self, context: &Context) -> Outcome {
+        let name = SecretName::new(&self.name).map_err(Failure::Usage)?;
+        let outcome = context.block_on::<_, Error>(async {
+            let manager = context.manager()?;
+            let rotation = rotate::rotation(&manager, &Intent::of(Verb::Put, &name)).await?;
+            let how = policies::of(context, &manager, self.policies.as_deref(), self.make.as_ref(), &name).await?;
+            let options = how.options(&rotation);
+            rotation
+                .options(options)
+                .rollback(&name, &*manager.rotator(&how.made).await?)
+                .await
+        })?;
+        answer::tell_one(context.printer(), &name, &outcome, self.json)?;
+        Ok(Exit::Success)
+    }
+}
