@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod drain;
+mod external;
 mod generator;
 mod hold;
 mod journal;
@@ -19,6 +20,7 @@ mod status;
 mod steps;
 
 pub use drain::Drain;
+pub use external::{ExternalRotator, RotationCommand};
 pub use generator::Generator;
 pub use journal::Ended;
 pub use options::RotationOptions;

@@ -190,6 +190,12 @@ impl<'a> StepContext<'a> {
         self.kept().get(key).cloned()
     }
 
+    /// All that was kept in this rotation.
+    #[must_use]
+    pub fn notes(&self) -> BTreeMap<String, String> {
+        self.kept().clone()
+    }
+
     /// Keeps a note in the journal for the steps to come, for example how far a long step has got. Never a secret: whoever may see
     /// a rotation's status sees it.
     ///

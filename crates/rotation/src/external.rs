@@ -1,0 +1,134 @@
+//! A rotator that is somebody else's program: each step is one question and one answer in JSON.
+
+mod command;
+mod message;
+mod screen;
+
+pub use self::command::RotationCommand;
+
+use keyfob_core::{Error, ErrorKind, Result, SecretValue, async_trait};
+
+use self::message::{Answer, Question};
+use self::screen::Screen;
+use crate::rotator::{Rotator, StepContext};
+
+/// A rotator that is somebody else's program, asked once for each step.
+///
+#[doc = include_str!("../EXTERNAL.md")]
+///
+/// # Errors
+/// Those that the program names by `kind`; else
+/// - `Timeout`: no answer within the limit; the program was ended. `Unavailable`: it was ended by a signal, or exited with 75
+///   (`EX_TEMPFAIL` of `sysexits.h`). After both the next run goes on.
+/// - `InvalidConfig`: it can't be started.
+/// - `InvalidInput`: the answer is not of the protocol, or is too long.
+/// - `Other`: it exited with another number than 0.
+#[derive(Debug, Clone)]
+pub struct ExternalRotator {
+    transport: Transport,
+}
+
+#[derive(Debug, Clone)]
+enum Transport {
+    Command(RotationCommand),
+}
+
+/// What came back of a question.
+struct Reply {
+    /// The answer, as far as there is one.
+    answer: SecretValue,
+    /// Why there may be none.
+    failure: Option<Error>,
+    /// What was said besides, for people.
+    said: String,
+}
+
+impl ExternalRotator {
+    /// Asks a program that is started for each question.
+    #[must_use]
+    pub const fn command(command: RotationCommand) -> Self {
+        Self {
+            transport: Transport::Command(command),
+        }
+    }
+
+    /// One question and its answer, if the answer is no error.
+    async fn ask(&self, name: &'static str, step: &StepContext<'_>) -> Result<Answer> {
+        let (old, new) = (step.old_value().ok(), step.new_value().ok());
+        let question = Question { name, step, old, new }.text()?;
+        let Reply { answer, failure, said } = match &self.transport {
+            Transport::Command(command) => command.ask(&question).await?,
+        };
+        let screen = Screen::of([old, new].into_iter().flatten());
+        let parsed = Answer::parse(&answer);
+        let own = parsed.as_ref().ok().and_then(|answer| answer.error(&screen));
+        let error = match (own, failure, parsed) {
+            // What it says itself is more than how it ended.
+            (Some(error), ..) => error,
+            (None, Some(failure), _) => match screen.shown(&said) {
+                // The new value is not known yet, so nobody can say whether it is in there.
+                _ if name == "create" => failure,
+                Some(said) if said.is_empty() => failure,
+                Some(said) => failure.with("said", said),
+                None => failure.with("said", "withheld: it holds a value"),
+            },
+            (None, None, Err(error)) => error,
+            (None, None, Ok(answer)) => {
+                for (key, note) in &answer.notes {
+                    step.save(key, note).await?;
+                }
+                return Ok(answer);
+            }
+        };
+        Err(error.with("step", name))
+    }
+
+    /// One question whose answer has no value.
+    async fn tell(&self, name: &'static str, step: &StepContext<'_>) -> Result<()> {
+        loop {
+            let answer = self.ask(name, step).await?;
+            if answer.value()?.is_some() {
+                return Err(
+                    Error::new(ErrorKind::InvalidInput, "only `create` and `revoke` may answer with a value").with("step", name),
+                );
+            }
+            if !answer.again {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Rotator for ExternalRotator {
+    fn kind(&self) -> &str {
+        match self.transport {
+            Transport::Command(_) => "exec",
+        }
+    }
+
+    async fn create(&self, step: &StepContext<'_>) -> Result<SecretValue> {
+        let value = self.ask("create", step).await?.value()?;
+        value.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the answer to `create` has no value"))
+    }
+
+    async fn set(&self, step: &StepContext<'_>) -> Result<()> {
+        self.tell("set", step).await
+    }
+
+    async fn test(&self, step: &StepContext<'_>) -> Result<()> {
+        self.tell("test", step).await
+    }
+
+    async fn finish(&self, step: &StepContext<'_>) -> Result<()> {
+        self.tell("finish", step).await
+    }
+
+    async fn revoke(&self, step: &StepContext<'_>) -> Result<Option<SecretValue>> {
+        self.ask("revoke", step).await?.value()
+    }
+
+    async fn rollback(&self, step: &StepContext<'_>) -> Result<()> {
+        self.tell("rollback", step).await
+    }
+}
