@@ -7,6 +7,7 @@ mod cache;
 mod capabilities;
 mod changes;
 mod clock;
+mod deadline;
 mod environment;
 mod error;
 mod failover;

@@ -59,7 +59,8 @@ use crate::verb::Verb;
 /// left. A store that says how long to wait is never asked sooner; when that lies beyond the deadline, its error is the
 /// answer at once. The deadline holds for the call as a whole: when it passes in an attempt the error is `Timeout`, with the
 /// last error as its source; of a write that still waits for a place of a [`LimitLayer`](crate::LimitLayer) it is
-/// `RateLimited`, because it was not sent. There is no wait after the last attempt, and nothing happens after the caller has dropped the
+/// `RateLimited`, because it was not sent. The layers above keep to it as well ([`StoreInfo::deadline`]): what a cache asks a second time, and
+/// the wait for an audit record, have what is left of it. There is no wait after the last attempt, and nothing happens after the caller has dropped the
 /// call. A read that is answered at once needs no runtime; everything else needs a tokio runtime with time.
 ///
 /// # How much
@@ -186,9 +187,12 @@ impl fmt::Debug for RetryLayer {
 
 impl Layer for RetryLayer {
     fn layer(&self, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
+        let mut info = inner.info().clone();
+        info.deadline = Some(self.options.deadline);
         Arc::new(Retrying {
             layer: self.clone(),
-            meters: Meters::new(&inner.info().label),
+            meters: Meters::new(&info.label),
+            info,
             inner,
         })
     }
@@ -198,6 +202,7 @@ impl Layer for RetryLayer {
 struct Retrying {
     layer: RetryLayer,
     meters: Meters,
+    info: StoreInfo,
     inner: Arc<dyn SecretStore>,
 }
 
@@ -259,7 +264,7 @@ impl Retrying {
 #[async_trait]
 impl SecretStore for Retrying {
     fn info(&self) -> &StoreInfo {
-        self.inner.info()
+        &self.info
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -139,6 +140,10 @@ pub struct StoreInfo {
     pub replicates: bool,
     /// Of a failover list its stores, in its order, each with its label in the list; else empty.
     pub members: Vec<Self>,
+    /// How long a call takes at most, its waiting and what is asked again included, where a
+    /// [`RetryLayer`](crate::RetryLayer) sees to that. The layers over it keep to it with what they add: a second call of
+    /// the cache, the wait for an audit record.
+    pub deadline: Option<Duration>,
 }
 
 impl StoreInfo {
@@ -153,6 +158,7 @@ impl StoreInfo {
             capabilities,
             replicates: false,
             members: Vec::new(),
+            deadline: None,
         }
     }
 }

@@ -152,15 +152,16 @@ impl Leg {
 impl Flying {
     async fn fly(&mut self, inner: &dyn SecretStore, verb: Verb) {
         let table = Arc::clone(&self.table);
+        let end = table.end_of_call();
         if let Some(level) = table.level() {
-            self.look(level).await;
+            table.until(end, self.look(level)).await;
         }
         let missing: Vec<usize> = (0..self.legs.len()).filter(|leg| self.legs[*leg].answer.is_none()).collect();
         if missing.is_empty() {
             return;
         }
         let requests: Vec<GetRequest> = missing.iter().map(|leg| self.legs[*leg].request.clone()).collect();
-        let answers = ask(inner, verb, &requests).await;
+        let answers = table.within(end, ask(inner, verb, &requests)).await;
         let mut kept = Vec::new();
         for (leg, answer) in missing.into_iter().zip(answers) {
             let answered = &mut self.legs[leg];
@@ -171,7 +172,7 @@ impl Flying {
             }
         }
         if let Some(level) = table.level() {
-            self.tell(level, kept).await;
+            table.until(end, self.tell(level, kept)).await;
         }
     }
 

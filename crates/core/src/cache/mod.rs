@@ -40,7 +40,8 @@ pub use times::{CacheNames, CacheTimes};
 ///   (and refreshes the entry).
 /// - One call to the store however many callers wait for the same answer, also when the first of them is cancelled.
 ///   `get_many` asks the store for the misses only, in one call, and waits for what others are asking already. When what it
-///   found in memory is too old by then, it asks for that in a second call.
+///   found in memory is too old by then, it asks for that in a second call, within what is left of the
+///   [deadline](crate::StoreInfo::deadline).
 /// - A write, delete or restore through this layer forgets all versions of the name, and a read that began before it was
 ///   over is not kept: it may be older than what was written. With [`follow`](Self::follow), what the store tells of is
 ///   forgotten at once, also what others write; otherwise that is seen when the time to live is over.

@@ -24,6 +24,8 @@ use crate::secret::Secret;
 ///   to [`keep`](Self::keep) with a permit that has ended is not kept, and neither is what was asked for before what is
 ///   already there.
 /// - **A value is never kept in the clear** outside this process.
+/// - **[`close`](Self::close) and [`forget`](Self::forget) are done also when nobody waits** for them any more, once they were
+///   polled: the deadline of a call holds for its part in here too.
 #[async_trait]
 pub trait SharedCache: Send + Sync + fmt::Debug {
     /// Looks for answers, in one round trip. One answer a read, in order; none at all when it can't be asked.

@@ -31,7 +31,7 @@ impl CachedStore {
     pub(super) fn new(settings: CacheLayer, inner: Arc<dyn SecretStore>) -> Self {
         Self {
             follower: Follower::new(settings.changes.clone()),
-            table: Arc::new(Table::new(settings, &inner.info().label)),
+            table: Arc::new(Table::new(settings, inner.info())),
             inner,
         }
     }
@@ -117,9 +117,21 @@ impl CachedStore {
             .collect()
     }
 
-    /// Asks for the requests of a batch at these places, and says why the store could not answer one of them.
+    /// Asks for what has no answer yet, all within one deadline.
+    async fn complete(&self, verb: Verb, requests: &[GetRequest], mut answers: Vec<Option<Kept>>) -> Vec<Result<Secret>> {
+        let end = self.table.end_of_call();
+        let misses: Vec<usize> = (0..requests.len()).filter(|place| answers[*place].is_none()).collect();
+        if !misses.is_empty() {
+            let failure = self.fill(verb, requests, misses, Purpose::Answer, &mut answers).await;
+            self.renew(verb, requests, failure, end, &mut answers).await;
+        }
+        answers.into_iter().flatten().map(|(answer, _)| answer).collect()
+    }
+
+    /// Asks for the requests at these places, and says why the store could not answer one of them.
     async fn fill(
         &self,
+        verb: Verb,
         requests: &[GetRequest],
         places: Vec<usize>,
         purpose: Purpose,
@@ -127,7 +139,7 @@ impl CachedStore {
     ) -> Option<Error> {
         let wanted: Vec<GetRequest> = places.iter().map(|place| requests[*place].clone()).collect();
         let mut failure = None;
-        for (place, (answer, until)) in places.into_iter().zip(self.ask(Verb::GetMany, &wanted, purpose).await) {
+        for (place, (answer, until)) in places.into_iter().zip(self.ask(verb, &wanted, purpose).await) {
             if let Err(error) = &answer
                 && error.kind().is_retryable()
             {
@@ -138,24 +150,55 @@ impl CachedStore {
         failure
     }
 
-    /// What a batch found in memory has grown older while the rest was waited for. When some of it is too old by now, it
-    /// is asked for as well; unless the store has failed, because then the time for this is over, too.
-    async fn renew(&self, requests: &[GetRequest], failure: Option<Error>, answers: &mut [Option<Kept>]) {
-        let now = self.table.now();
-        let is_too_old = |answer: &Option<Kept>| answer.as_ref().is_some_and(|(_, until)| now >= *until);
-        if !answers.iter().any(is_too_old) {
+    /// What was found in memory, here or shared, has grown older while the rest was waited for. When some of it is too old by
+    /// now, it is asked for as well, in what is left of the time; unless the store has failed, because then the time for this
+    /// is over, too.
+    async fn renew(
+        &self,
+        verb: Verb,
+        requests: &[GetRequest],
+        mut failure: Option<Error>,
+        end: Duration,
+        answers: &mut [Option<Kept>],
+    ) {
+        if self.too_old(answers).next().is_none() {
             return;
         }
-        let Some(failure) = failure else {
+        if failure.is_none() {
             let is_kept = |answer: &Option<Kept>| answer.as_ref().is_some_and(|(_, until)| *until < Duration::MAX);
             let places = (0..requests.len()).filter(|place| is_kept(&answers[*place])).collect();
-            self.fill(requests, places, Purpose::Refresh, answers).await;
-            return;
-        };
-        for (request, answer) in requests.iter().zip(answers) {
-            if is_too_old(answer) {
-                *answer = Some((self.cover(request, failure.clone()), Duration::MAX));
-            }
+            // Others who ask for the same meanwhile have their whole time: only this caller stops waiting.
+            let asked = self.fill(verb, requests, places, Purpose::Refresh, answers);
+            failure = self.table.until(end, asked).await.flatten();
+        }
+        let places: Vec<usize> = self.too_old(answers).collect();
+        for place in places {
+            let request = &requests[place];
+            let error = self.became_too_old(&request.name, failure.as_ref());
+            answers[place] = Some((self.cover(request, error), Duration::MAX));
+        }
+    }
+
+    /// The places of what may not be handed out any more.
+    fn too_old<'a>(&self, answers: &'a [Option<Kept>]) -> impl Iterator<Item = usize> + use<'a> {
+        let now = self.table.now();
+        let is_too_old = move |answer: &Option<Kept>| answer.as_ref().is_some_and(|(_, until)| now >= *until);
+        (0..answers.len()).filter(move |place| is_too_old(&answers[*place]))
+    }
+
+    /// The error of what can't be handed out any more, after the store has failed like this, or the time is over.
+    fn became_too_old(&self, name: &SecretName, failure: Option<&Error>) -> Error {
+        let kind = failure.map_or(ErrorKind::Timeout, Error::kind);
+        let message = "what was in memory became too old while the store was waited for";
+        let mut error = Error::new(kind, message)
+            .with("store", &*self.inner.info().scheme)
+            .with("name", name.as_str());
+        if let Some(pause) = failure.and_then(Error::retry_after) {
+            error = error.with_retry_after(pause);
+        }
+        match failure {
+            Some(failure) => error.with_source(failure.clone()),
+            None => error,
         }
     }
 
@@ -188,11 +231,10 @@ impl CachedStore {
             name: name.clone(),
             options: options.clone(),
         };
-        let answers = self.ask(Verb::Get, std::slice::from_ref(&request), Purpose::Answer).await;
+        let answers = self.complete(Verb::Get, &[request], vec![None]).await;
         answers
             .into_iter()
             .next()
-            .map(|(answer, _)| answer)
             .unwrap_or_else(|| unreachable!("one request has one answer"))
     }
 
@@ -200,21 +242,22 @@ impl CachedStore {
     /// second level finds it closed from before the write until it is known to be over.
     async fn write<T>(&self, name: &SecretName, write: impl Future<Output = Result<T>>) -> Result<T> {
         let level = self.table.level();
+        let end = self.table.end_of_call();
         if let Some(level) = level {
-            level.cache.close(name).await;
+            self.table.until(end, level.cache.close(name)).await;
         }
         let writing = Writing {
             table: &self.table,
             name,
         };
-        let done = write.await;
+        let done = self.table.within(end, write).await;
         drop(writing);
         // What timed out may still happen, and it stays closed for a while.
         let is_over = !matches!(&done, Err(error) if error.kind() == ErrorKind::Timeout);
         if let Some(level) = level
             && is_over
         {
-            level.cache.forget(name).await;
+            self.table.until(end, level.cache.forget(name)).await;
         }
         done
     }
@@ -263,16 +306,11 @@ impl SecretStore for CachedStore {
             }
             Some((found.answer, until))
         });
-        let mut answers: Vec<Option<Kept>> = found.collect();
+        let answers: Vec<Option<Kept>> = found.collect();
         if !due.is_empty() {
             self.refresh(Verb::GetMany, &due);
         }
-        let misses: Vec<usize> = (0..requests.len()).filter(|place| answers[*place].is_none()).collect();
-        if !misses.is_empty() {
-            let failure = self.fill(requests, misses, Purpose::Answer, &mut answers).await;
-            self.renew(requests, failure, &mut answers).await;
-        }
-        answers.into_iter().flatten().map(|(answer, _)| answer).collect()
+        self.complete(Verb::GetMany, requests, answers).await
     }
 
     async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {

@@ -12,10 +12,12 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use hashbrown::HashTable;
 
 use crate::cache::CacheLayer;
@@ -25,11 +27,13 @@ use crate::cache::flight::{Call, Flight, Ticket, Wanted};
 use crate::cache::level::Level;
 use crate::cache::meters::{Fill, Meters};
 use crate::cache::times::CacheTimes;
+use crate::deadline;
 use crate::error::{ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{Expired, GetOptions, GetRequest, VersionSelector};
 use crate::random::Random;
 use crate::secret::{Freshness, Secret};
+use crate::store::StoreInfo;
 
 /// What is in memory.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(super) struct Table {
     meters: Meters,
     ledger: Mutex<Ledger>,
     level: Option<Level>,
+    /// How long a call may take in all.
+    deadline: Option<Duration>,
 }
 
 /// A power of two, so that two threads seldom meet.
@@ -108,9 +114,11 @@ pub(super) enum Purpose {
 }
 
 impl Table {
-    /// `store` is what metrics call the store below.
-    pub(super) fn new(settings: CacheLayer, store: &Arc<str>) -> Self {
+    /// The table of a cache over this store.
+    pub(super) fn new(settings: CacheLayer, info: &StoreInfo) -> Self {
+        let store = &info.label;
         Self {
+            deadline: info.deadline,
             random: settings.seed.map_or_else(Random::new, Random::seeded),
             hasher: foldhash::fast::RandomState::default(),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
@@ -181,6 +189,33 @@ impl Table {
     /// A moment of the timer.
     pub(super) fn now(&self) -> Duration {
         self.settings.timer.now()
+    }
+
+    /// When a call that begins now has to be over.
+    pub(super) fn end_of_call(&self) -> Duration {
+        self.deadline
+            .map_or(Duration::MAX, |deadline| self.now().saturating_add(deadline))
+    }
+
+    /// Does what a layer below would have the whole deadline for in what is left until `end`.
+    pub(super) async fn within<F: Future>(&self, end: Duration, call: F) -> F::Output {
+        match self.deadline {
+            Some(_) => deadline::within(end.saturating_sub(self.now()), call).await,
+            None => call.await,
+        }
+    }
+
+    /// Waits until `end` at most; `None` when it passes first.
+    pub(super) async fn until<F: Future>(&self, end: Duration, work: F) -> Option<F::Output> {
+        if self.deadline.is_none() {
+            return Some(work.await);
+        }
+        // The work is polled first: what is done at once needs no timer.
+        let end = async { self.settings.timer.sleep(end.saturating_sub(self.now())).await };
+        match select(pin!(work), pin!(end)).await {
+            Either::Left((done, _)) => Some(done),
+            Either::Right(_) => None,
+        }
     }
 
     /// What may stand in for an answer that the store could not give, with an error of this kind.

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 #[cfg(target_os = "linux")]
 use rustix::time::ClockId;
 
+use crate::backend::BoxFuture;
 use crate::clock::Clock;
 
 /// Tells the time for less than a look-up costs, where it need not be exact.
@@ -56,6 +57,15 @@ impl Timer {
             #[cfg(target_os = "linux")]
             Self::Machine(_) => BEFORE.saturating_add(read(ClockId::Boottime)),
             Self::Injected(clock) => clock.now().saturating_add(BEFORE),
+        }
+    }
+
+    /// Waits. Needs a tokio runtime with time.
+    pub(super) fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Machine(_) => Box::pin(tokio::time::sleep(time)),
+            Self::Injected(clock) => clock.sleep(time),
         }
     }
 

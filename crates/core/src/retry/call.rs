@@ -8,6 +8,7 @@ use futures_util::future::{Either, select};
 
 use super::RetryLayer;
 use super::meters::Meters;
+use crate::deadline::left_of;
 use crate::error::{Error, ErrorKind};
 use crate::sending::not_sent;
 
@@ -53,7 +54,7 @@ impl<'a> Call<'a> {
         Self {
             layer,
             meters,
-            until: now.saturating_add(layer.options.deadline),
+            until: now.saturating_add(left_of(layer.options.deadline)),
             attempts: 0,
             doubt: Doubt::None,
         }

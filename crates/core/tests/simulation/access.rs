@@ -169,8 +169,7 @@ pub(crate) async fn access<T: Gives>(
     }
     let answered_at = records.last().map_or(began.at, |recorded| recorded.at);
     let took = answered_at - began.at;
-    // A batch of which something became too old in memory while the rest was waited for asks a second time.
-    let deadline = world.setup.retry.deadline * if verb == Verb::GetMany { 2 } else { 1 };
+    let deadline = world.setup.retry.deadline;
     world.check(took <= deadline + TICKS, || {
         format!("access {number} took {took:?}, deadline {deadline:?}")
     });

@@ -53,6 +53,7 @@ use crate::traffic::Traffic;
 use crate::world::{Outcome, World};
 
 const SEED: &str = "KEYFOB_SIMULATION_SEED";
+const MANY: &str = "KEYFOB_SIMULATION_DAYS";
 
 /// So many days at every change; more on request.
 const DAYS: u64 = 32;
@@ -76,8 +77,8 @@ fn days_of_traffic_keep_every_promise() {
 #[test]
 #[ignore = "simulates ten thousand days, which takes half an hour without optimisation"]
 fn ten_thousand_days_of_traffic_keep_every_promise() {
-    let first = std::env::var(SEED).map_or(1, |seed| seed.parse().unwrap());
-    simulate(first, 10_000);
+    let number = |variable, default| std::env::var(variable).map_or(default, |number| number.parse().unwrap());
+    simulate(number(SEED, 1), number(MANY, 10_000));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::options::{Change, GetRequest, PutRequest};
+use crate::retry::{RetryLayer, RetryOptions};
 use crate::store::SecretStore as _;
 
 type Answers = Vec<Result<(String, Freshness)>>;
@@ -95,4 +96,38 @@ async fn what_expires_while_a_batch_waits_is_not_handed_out() {
     upstream.open();
     waiting.await.unwrap();
     assert_eq!(upstream.asked(), [["new"], ["a"]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_call_has_what_is_left_of_the_deadline_of_the_first() {
+    let upstream = Upstream::with(&["old", "new"]).await;
+    let clock = Arc::new(VirtualClock::starting_at(DAY));
+    let options = RetryOptions {
+        deadline: ms(300),
+        ..RetryOptions::default()
+    };
+    let retried = RetryLayer::new(options).unwrap().clock(clock.clone()).layer(upstream.clone());
+    let store = plain(CacheTimes::new(ms(100)).max_age(ms(200))).build(retried);
+    read(&store, "old").await;
+    advance(95).await;
+    upstream.asked();
+    upstream.close();
+    let began = clock.now();
+    let waiting = batch(&store, &["old", "new"]);
+    settle().await;
+    advance(250).await;
+    // Enough for the first call and not for the second.
+    upstream.let_pass(1);
+    settle().await;
+    assert_eq!(upstream.asked(), [["new"], ["old"]]);
+    // Who asks for the same meanwhile has the time of a call of its own, or the rest of that of the call that it joins.
+    let other = tokio::spawn({
+        let store = store.clone();
+        async move { get(&store, "old").await }
+    });
+    let answers = waiting.await.unwrap();
+    assert_eq!(kinds(&answers), [Some(ErrorKind::Timeout), None]);
+    assert_eq!(clock.now() - began, ms(300));
+    upstream.open();
+    assert_eq!(shown(&other.await.unwrap().unwrap()), from_store("old"));
 }

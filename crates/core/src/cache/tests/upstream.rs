@@ -83,6 +83,11 @@ impl Upstream {
         self.gate.add_permits(Semaphore::MAX_PERMITS / 2);
     }
 
+    /// Lets so many calls pass that wait, or come.
+    pub(super) fn let_pass(&self, calls: usize) {
+        self.gate.add_permits(calls);
+    }
+
     /// How many calls there were since the last time.
     pub(super) fn calls(&self) -> usize {
         self.asked().len()
