@@ -9,6 +9,7 @@ mod sink;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metrics::Counter;
 
@@ -39,6 +40,9 @@ use crate::store::SecretStore;
 ///   dropped and the access fails as [`Unavailable`](crate::ErrorKind::Unavailable) when it can't. A write whose record can't be
 ///   kept has been done all the same: it fails as [`Timeout`](crate::ErrorKind::Timeout), the kind whose outcome is to be settled
 ///   by reading. While a sink knows that it can't keep records, accesses are refused before they reach the store.
+/// - That wait is part of the access and within its [deadline](crate::StoreInfo::deadline), where the store has one. When it passes
+///   the access fails as [`Timeout`](crate::ErrorKind::Timeout) and nothing is handed out; the record may still be kept later, with
+///   the answer of the store.
 /// - An answer whose caller goes away while the sink is still busy has its record: it says how the store answered.
 ///
 /// ```
@@ -66,6 +70,8 @@ pub struct AuditLayer {
     reason_required: bool,
     mask: Option<Arc<MaskName>>,
     clock: Arc<dyn Clock>,
+    /// That of the store below.
+    deadline: Option<Duration>,
     withheld: Counter,
 }
 
@@ -83,6 +89,7 @@ impl AuditLayer {
             reason_required: false,
             mask: None,
             clock: Arc::new(SystemClock::new()),
+            deadline: None,
             withheld: table::audit_withheld_total(),
         }
     }

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
 use std::future::pending;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -12,8 +12,8 @@ use keyfob_core::{
     Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditedStore, CacheLayer, Clock,
     DeleteOptions, Error, ErrorKind, Failover, FailoverOptions, Freshness, GetOptions, GetRequest, Health, Intent, Layer,
     ListOptions, MemoryAudit, MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason, Result,
-    Secret, SecretName, SecretStore, StoreInfo, Verb, Version, VersionInfo, VersionSelector, VirtualClock, async_trait, stack,
-    with_reason,
+    RetryLayer, RetryOptions, Secret, SecretName, SecretStore, StoreInfo, Verb, Version, VersionInfo, VersionSelector,
+    VirtualClock, async_trait, stack, with_reason,
 };
 
 fn name(text: &str) -> SecretName {
@@ -320,6 +320,77 @@ async fn nothing_is_handed_out_that_a_durable_sink_did_not_keep() {
     assert_eq!(error.kind(), ErrorKind::NotFound, "a refused write was done");
     assert_eq!(seen.total(), 6, "every sink gets every record");
     assert_eq!(durable.kept.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_record_is_within_the_deadline_of_the_access() {
+    let memory = MemoryStore::new();
+    memory.put(&name("a"), PutRequest::new("kfcanary-audit0003")).await.unwrap();
+    let clock = Arc::new(VirtualClock::starting_at(SystemTime::UNIX_EPOCH));
+    let options = RetryOptions {
+        deadline: Duration::from_millis(500),
+        ..RetryOptions::default()
+    };
+    let retried = RetryLayer::new(options).unwrap().clock(clock.clone());
+    let disk = Arc::new(Hanging::default());
+    let audit = AuditLayer::new(Actor::default())
+        .sink(Arc::clone(&disk) as _)
+        .clock(clock.clone());
+    let store = audit.layer(retried.layer(Arc::new(memory)));
+    let took = |began: Duration| (clock.now() - began).as_millis();
+
+    disk.takes(499);
+    let began = clock.now();
+    store.get(&name("a"), &GetOptions::default()).await.unwrap();
+    assert_eq!(took(began), 499);
+
+    disk.takes(60_000);
+    let began = clock.now();
+    let error = store.get(&name("a"), &GetOptions::default()).await.unwrap_err();
+    assert_eq!((error.kind(), took(began)), (ErrorKind::Timeout, 500));
+    assert!(error.to_string().contains("audit record"), "{error}");
+    // That there is no such secret is an answer, too.
+    let error = store.get(&name("b"), &GetOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    let began = clock.now();
+    let answers = store.get_many(&["a", "b", "a"].map(|text| GetRequest::new(name(text)))).await;
+    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().unwrap_err().kind()).collect();
+    assert_eq!((kinds, took(began)), (vec![ErrorKind::Timeout; 3], 500));
+    let error = store.put(&name("b"), PutRequest::new("v")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+
+    // Every record was taken over, and says how the store answered.
+    let told: Vec<_> = disk.taken.lock().unwrap().iter().map(|record| record.outcome).collect();
+    let (ok, failed) = (AuditOutcome::Ok, AuditOutcome::Failed);
+    assert_eq!(told, [ok, ok, failed, ok, failed, ok, ok]);
+}
+
+/// A durable sink whose disk takes its time.
+#[derive(Debug, Default)]
+struct Hanging {
+    milliseconds: AtomicU64,
+    taken: Mutex<Vec<Arc<AuditRecord>>>,
+}
+
+impl Hanging {
+    fn takes(&self, milliseconds: u64) {
+        self.milliseconds.store(milliseconds, Ordering::SeqCst);
+    }
+}
+
+impl AuditSink for Hanging {
+    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+        self.taken.lock().unwrap().push(Arc::clone(record));
+        let time = Duration::from_millis(self.milliseconds.load(Ordering::SeqCst));
+        AuditReceipt::Pending(Box::pin(async move {
+            tokio::time::sleep(time).await;
+            Ok(())
+        }))
+    }
+
+    fn ready(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// A sink that promises to keep records, until it breaks.

@@ -1,10 +1,13 @@
 //! The audited store: one record for each access, however it ends.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, select};
 
 use super::AuditLayer;
 use super::intent::{Intent, Subject, asked};
@@ -18,8 +21,9 @@ use crate::secret::{Freshness, Metadata, Origin, Secret, Version, VersionInfo};
 use crate::store::{Health, SecretStore, StoreInfo};
 use crate::verb::Verb;
 
-pub(super) fn audited(layer: AuditLayer, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
+pub(super) fn audited(mut layer: AuditLayer, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
     let info = inner.info();
+    layer.deadline = info.deadline;
     let described = |info| Arc::new(AuditedStore::of(info));
     Arc::new(Audited {
         layer,
@@ -105,7 +109,8 @@ pub(super) async fn opening<T>(
     }
     let end = |access: &mut Access<'_>| access.finish(&opened, |_| Told::default());
     let receipts = accesses.iter_mut().flat_map(end).collect();
-    settle(layer, receipts, opened, false).await
+    let started = accesses[0].started;
+    settle(layer, started, receipts, opened, false).await
 }
 
 impl AuditLayer {
@@ -175,13 +180,13 @@ impl<'a> Access<'a> {
 
     /// The same, and waits for the sinks that promise to keep records for good.
     async fn end<T>(&mut self, answer: Result<T>, tell: impl FnOnce(&T) -> Told<'_>) -> Result<T> {
-        let (layer, is_write) = (self.layer, self.may_write);
+        let (layer, started, is_write) = (self.layer, self.started, self.may_write);
         let receipts = self.finish(&answer, tell);
         if receipts.is_empty() {
             return answer;
         }
         // In a box of its own, so that the future of an access that need not wait is small.
-        Box::pin(settle(layer, receipts, answer, is_write)).await
+        Box::pin(settle(layer, started, receipts, answer, is_write)).await
     }
 
     /// Gives every sink the one record of this access.
@@ -229,14 +234,39 @@ impl Drop for Access<'_> {
     }
 }
 
-/// Hands the answer out once every receipt is there, or withholds it.
-async fn settle<T>(layer: &AuditLayer, receipts: Receipts, answer: Result<T>, is_write: bool) -> Result<T> {
-    let mut lost = None;
+/// Waits for every receipt, and gives the first error.
+async fn all(receipts: Receipts) -> Result<()> {
+    let mut kept = Ok(());
     for receipt in receipts {
-        if let Err(error) = receipt.await {
-            lost.get_or_insert(error);
-        }
+        kept = kept.and(receipt.await);
     }
+    kept
+}
+
+/// The same, but not beyond the deadline of an access that began at `started`: `None` when that passes.
+async fn in_time(layer: &AuditLayer, started: Duration, receipts: Receipts) -> Option<Result<()>> {
+    let Some(deadline) = layer.deadline else {
+        return Some(all(receipts).await);
+    };
+    let gone = layer.clock.now().saturating_sub(started);
+    let left = deadline.saturating_sub(gone);
+    if left.is_zero() {
+        return all(receipts).now_or_never();
+    }
+    // The receipts are polled first: what is kept already needs no timer.
+    let end = async { layer.clock.sleep(left).await };
+    match select(pin!(all(receipts)), pin!(end)).await {
+        Either::Left((kept, _)) => Some(kept),
+        Either::Right(_) => None,
+    }
+}
+
+/// Hands the answer out once every receipt is there, or withholds it.
+async fn settle<T>(layer: &AuditLayer, started: Duration, receipts: Receipts, answer: Result<T>, is_write: bool) -> Result<T> {
+    let Some(kept) = in_time(layer, started, receipts).await else {
+        return withheld_for_now(layer, answer, is_write);
+    };
+    let lost = kept.err();
     let Some(lost) = lost else {
         return answer;
     };
@@ -259,6 +289,22 @@ async fn settle<T>(layer: &AuditLayer, receipts: Receipts, answer: Result<T>, is
     };
     let hint = lost.hint().unwrap_or("see to the audit log, then try again").to_owned();
     Err(Error::new(kind, message).with_hint(hint).with_source(lost))
+}
+
+/// The record is not kept when the deadline passes, and may still be later.
+fn withheld_for_now<T>(layer: &AuditLayer, answer: Result<T>, is_write: bool) -> Result<T> {
+    let message = match &answer {
+        // It tells nothing of what was asked.
+        Err(error) if error.kind() == ErrorKind::Timeout => return answer,
+        Ok(_) if is_write => "the write was done, but its audit record is not kept within the deadline",
+        Err(_) if is_write => "what became of the write is withheld, because its audit record is not kept within the deadline",
+        _ => "the answer is withheld, because the audit record of this access is not kept within the deadline",
+    };
+    if answer.is_ok() {
+        layer.withheld.increment(1);
+    }
+    let hint = "the audit log is slow, or another process holds it: see to it, then try again";
+    Err(Error::new(ErrorKind::Timeout, message).with_hint(hint))
 }
 
 fn of_secret(secret: &Secret) -> Told<'_> {
@@ -312,14 +358,14 @@ impl SecretStore for Audited {
             Err(refusal) => requests.iter().map(|_| Err(refusal.clone())).collect(),
         };
         // All are given before the first is waited for, so that they are kept together.
-        let recorded: Vec<(Receipts, Result<Secret>)> = accesses
+        let recorded: Vec<(Duration, Receipts, Result<Secret>)> = accesses
             .into_iter()
             .zip(answers)
-            .map(|(mut access, answer)| (access.finish(&answer, of_secret), answer))
+            .map(|(mut access, answer)| (access.started, access.finish(&answer, of_secret), answer))
             .collect();
         let mut settled = Vec::with_capacity(recorded.len());
-        for (receipts, answer) in recorded {
-            settled.push(settle(&self.layer, receipts, answer, false).await);
+        for (started, receipts, answer) in recorded {
+            settled.push(settle(&self.layer, started, receipts, answer, false).await);
         }
         settled
     }

@@ -53,7 +53,8 @@ impl CacheTimes {
     /// The hard maximum age. Nothing older is handed out, whatever happens. Up to it, an answer whose time to live has
     /// passed covers a store that is unavailable, too slow or asks for fewer requests, as
     /// [`Freshness::Stale`](crate::Freshness::Stale); no other error. The default is the time to live: no stale answers.
-    /// Below the time to live it shortens that.
+    /// Below the time to live it shortens that. It holds when the cache answers; who has to wait for an audit record after that
+    /// gets the answer later, by what is left of the call's deadline at most.
     #[must_use]
     pub fn max_age(mut self, max_age: Duration) -> Self {
         self.max_age = max_age;

@@ -106,6 +106,8 @@ pub(crate) struct Ended<T> {
     pub(crate) began: Moment,
     /// When the answer was there, which the record may have kept the caller from.
     pub(crate) answered_at: Duration,
+    /// Whether its record was not safe in time, so that nothing was handed out.
+    pub(crate) is_withheld: bool,
     pub(crate) answer: T,
 }
 
@@ -162,13 +164,8 @@ pub(crate) async fn access<T: Gives>(
     );
     check_records(stack, verb, &wanted, began, given.as_deref(), &records);
     check_bounds(stack);
-    if let (Some(sync), Some(last), true) = (stack.ledger.sync, records.last(), answer.is_some()) {
-        world.check(world.now() >= last.at + sync, || {
-            format!("access {number} was answered before its record was safe")
-        });
-    }
     let answered_at = records.last().map_or(began.at, |recorded| recorded.at);
-    let took = answered_at - began.at;
+    let took = world.now() - began.at;
     let deadline = world.setup.retry.deadline;
     world.check(took <= deadline + TICKS, || {
         format!("access {number} took {took:?}, deadline {deadline:?}")
@@ -176,6 +173,7 @@ pub(crate) async fn access<T: Gives>(
     Some(Ended {
         began,
         answered_at,
+        is_withheld: records.iter().any(|recorded| is_late(stack, began, recorded)),
         answer: answer?,
     })
 }
@@ -203,8 +201,14 @@ fn check_records(stack: &Stack, verb: Verb, wanted: &[Wanted], began: Moment, gi
             format!("the record of {} came too early: {:?}", verb.as_str(), last.record)
         });
     }
-    for (index, Recorded { record, at, .. }) in records.iter().enumerate() {
+    for (index, recorded) in records.iter().enumerate() {
+        let Recorded { record, at, safe_at, .. } = recorded;
         let (wanted, given) = (&wanted[index], given.map(|given| &given[index]));
+        // That there was no time tells nothing of what was asked.
+        let tells = given.is_some_and(|given| given.error != Some(ErrorKind::Timeout));
+        world.check(world.now() >= *safe_at || !tells, || {
+            format!("{} {wanted:?} was answered before its record was safe", verb.as_str())
+        });
         let outcome = match given {
             None if verb.is_write() => AuditOutcome::Unknown,
             None => AuditOutcome::Cancelled,
@@ -219,8 +223,9 @@ fn check_records(stack: &Stack, verb: Verb, wanted: &[Wanted], began: Moment, gi
             Some(version) => version.as_ref().map(ToString::to_string),
             None => wanted.version.clone(),
         };
-        // An access whose caller went away while its record was kept has the record of its answer.
-        let is_kept_for_nobody = given.is_none() && stack.ledger.sync.is_some();
+        // An access whose caller went away while its record was kept, or had no time left for that, has the record of its
+        // answer.
+        let is_kept_for_nobody = (given.is_none() && stack.ledger.sync.is_some()) || (is_late(stack, began, recorded) && !tells);
         let is_right = record.verb == verb
             && record.name.as_deref() == wanted.name.as_deref()
             && record.time == world.day_of(began.at)
@@ -234,6 +239,11 @@ fn check_records(stack: &Stack, verb: Verb, wanted: &[Wanted], began: Moment, gi
             format!("wrong record of {} {wanted:?} that gave {given:?}: {record:?}", verb.as_str())
         });
     }
+}
+
+/// Whether a record may have been safe too late for its access.
+fn is_late(stack: &Stack, began: Moment, recorded: &Recorded) -> bool {
+    recorded.safe_at + TICKS > began.at + stack.world.setup.retry.deadline
 }
 
 /// Nothing grows beyond its bounds.

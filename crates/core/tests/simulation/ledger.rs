@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use keyfob_core::{AuditReceipt, AuditRecord, AuditSink, Clock as _, Reason, Result};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Recorder, SharedString, Unit};
 
 use crate::dice::Dice;
+use crate::store::DAY;
 use crate::world::World;
 
 /// Keeps audit records by the access that they are of, which is in their reason.
@@ -17,6 +19,8 @@ pub(crate) struct Ledger {
     world: Arc<World>,
     /// How long it takes until a record is safe; `None` when nobody has to wait for that.
     pub(crate) sync: Option<Duration>,
+    /// From when until when the disk hangs.
+    hangs: Vec<(Duration, Duration)>,
     state: Mutex<State>,
 }
 
@@ -32,13 +36,27 @@ pub(crate) struct Recorded {
     pub(crate) record: Arc<AuditRecord>,
     pub(crate) at: Duration,
     pub(crate) index: u64,
+    /// When it is where nothing can take it away.
+    pub(crate) safe_at: Duration,
 }
 
 impl Ledger {
     pub(crate) fn new(world: &Arc<World>, dice: &Dice) -> Self {
+        let hangs = (0..200).map(|_| {
+            let from = dice.between(Duration::ZERO, DAY);
+            (
+                from,
+                from + dice.magnitude(Duration::from_millis(100), Duration::from_secs(600)),
+            )
+        });
         Self {
             world: Arc::clone(world),
             sync: dice.pick(&[None, None, None, Some(Duration::from_millis(3))]),
+            hangs: if world.setup.outage.is_none() {
+                hangs.collect()
+            } else {
+                Vec::new()
+            },
             state: Mutex::default(),
         }
     }
@@ -63,6 +81,14 @@ impl Ledger {
         self.state().open.keys().copied().collect()
     }
 
+    /// How long it takes until a record of now is safe.
+    fn time_to_keep(&self) -> Option<Duration> {
+        let (sync, now) = (self.sync?, self.world.now());
+        let hanging = self.hangs.iter().filter(|(from, until)| (*from..*until).contains(&now));
+        let until = hanging.map(|(_, until)| *until).max().unwrap_or(now);
+        Some(until - now + sync)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -77,23 +103,23 @@ impl AuditSink for Ledger {
         let access = reason.and_then(|number| number.parse().ok());
         self.world
             .check(access.is_some(), || format!("a record of nobody's access: {record:?}"));
+        let (now, time) = (self.world.now(), self.time_to_keep());
         let mut state = self.state();
         state.total += 1;
         let recorded = Recorded {
             record: Arc::clone(record),
-            at: self.world.now(),
+            at: now,
             index: state.total,
+            safe_at: now + time.unwrap_or_default(),
         };
         state.open.entry(access.unwrap_or_default()).or_default().push(recorded);
         drop(state);
-        match self.sync {
+        match time {
             None => AuditReceipt::Taken,
             Some(time) => {
-                let clock = self.world.clock;
-                AuditReceipt::Pending(Box::pin(async move {
-                    clock.sleep(time).await;
-                    Ok(())
-                }))
+                // It goes on whether somebody waits or not.
+                let safe = self.world.clock.sleep(time);
+                AuditReceipt::Pending(Box::pin(safe.map(Ok)))
             }
         }
     }

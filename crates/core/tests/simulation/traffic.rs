@@ -233,6 +233,9 @@ impl Traffic {
         let Some(ended) = access(stack, Verb::Get, vec![wanted], patience, call).await else {
             return false;
         };
+        if ended.is_withheld {
+            return false;
+        }
         read.ends(stack, ended.began, ended.answered_at, &ended.answer);
         if let Ok(secret) = &ended.answer {
             self.see(name, secret.metadata.version.as_ref());
@@ -303,7 +306,8 @@ impl Traffic {
             }
             // Nobody knows, or one of several stores has it.
             Err(error) if error.kind() == ErrorKind::Timeout => {
-                world.check(world.has_arrived(write) || world.setup.is_replicated(), || {
+                let may_be = world.has_arrived(write) || world.setup.is_replicated() || ended.is_withheld;
+                world.check(may_be, || {
                     format!("the outcome of write {write} is said to be unknown, but it was never sent")
                 });
             }
