@@ -7,6 +7,7 @@ mod cache;
 mod capabilities;
 mod changes;
 mod clock;
+pub mod copy;
 mod deadline;
 mod environment;
 mod error;

@@ -3,7 +3,6 @@
 mod assignments;
 mod audit;
 pub mod backends;
-pub mod copy;
 pub mod detect;
 mod flatten;
 pub mod format;

@@ -3,9 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, Stream, TryStreamExt as _};
-use keyfob_core::{Deleted, Error, ErrorKind, ListOptions, Result, Secret, SecretName, SecretStore, Version};
 
 use super::{Content, CopyEntry, CopyOutcome, CopyProgress, CopyReport, Difference, Ends};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::SecretName;
+use crate::options::{Deleted, ListOptions};
+use crate::secret::{Secret, Version};
+use crate::store::SecretStore;
 
 /// What a copy will do with every secret of the source. It holds names, no values.
 #[derive(Debug)]
@@ -18,6 +22,8 @@ pub struct CopyPlan {
 #[derive(Debug, Clone)]
 pub(super) enum Step {
     Create,
+    /// It is there, deleted, and keeps its name from being used.
+    BringBack,
     Change {
         difference: Difference,
         /// What the target had when it was looked at.
@@ -64,7 +70,7 @@ impl Step {
     /// What becomes of the secret when the step succeeds.
     pub(super) fn outcome(&self) -> CopyOutcome {
         match self {
-            Self::Create => CopyOutcome::Created,
+            Self::Create | Self::BringBack => CopyOutcome::Created,
             Self::Change { difference, .. } => CopyOutcome::Changed(*difference),
             Self::Leave(difference) => CopyOutcome::Left(*difference),
             Self::Nothing => CopyOutcome::Unchanged,
@@ -97,6 +103,7 @@ impl Ends {
             Err(error) => return (name, Step::Fail(error)),
         };
         let step = match self.step(&content, self.look(&name).await) {
+            Step::Create if reserved.contains(&name) && self.options.bring_back => Step::BringBack,
             Step::Create if reserved.contains(&name) => Step::Fail(
                 Error::new(ErrorKind::Conflict, "the name belongs to a deleted secret of the target")
                     .with("name", name.as_str())
@@ -121,7 +128,7 @@ impl Ends {
                 names.entry(key(&name)).or_default().insert(name);
             }
         }
-        let created = |step: &Step| matches!(step, Step::Create);
+        let created = |step: &Step| matches!(step, Step::Create | Step::BringBack);
         for (name, _) in steps.iter().filter(|(_, step)| created(step)) {
             names.entry(key(name)).or_default().insert(name.clone());
         }

@@ -1,7 +1,7 @@
 //! Other writers, lost answers, and stores that don't keep what they were given.
 
-use keyfob::copy::{self, CopyOptions};
-use keyfob::{Capabilities, Change, ErrorKind};
+use keyfob_core::copy::{self, CopyOptions};
+use keyfob_core::{Capabilities, Change, ErrorKind};
 
 use crate::support::{Fault, Store, copied, overwrite, tags, words};
 
@@ -65,8 +65,8 @@ async fn what_is_deleted_meanwhile_is_not_made_again() {
     from.add("a", "one").await;
     to.add("a", "two").await;
     let plan = copy::plan(from.clone(), to.clone(), overwrite(), |_| {}).await.unwrap();
-    let mode = keyfob::DeleteMode::Permanent;
-    keyfob::SecretStore::delete(&*to, &crate::support::name("a"), &keyfob::DeleteOptions { mode })
+    let mode = keyfob_core::DeleteMode::Permanent;
+    keyfob_core::SecretStore::delete(&*to, &crate::support::name("a"), &keyfob_core::DeleteOptions { mode })
         .await
         .unwrap();
     assert_eq!(words(&plan.carry_out(|_| {}).await), ["a failed not_found"]);
@@ -81,7 +81,7 @@ async fn the_source_is_read_again_so_a_newer_value_is_what_is_copied() {
         .await
         .unwrap();
     from.add("a", "newer").await;
-    keyfob::SecretStore::delete(&*from, &crate::support::name("b"), &keyfob::DeleteOptions::default())
+    keyfob_core::SecretStore::delete(&*from, &crate::support::name("b"), &keyfob_core::DeleteOptions::default())
         .await
         .unwrap();
     assert_eq!(words(&plan.carry_out(|_| {}).await), ["a created", "b failed not_found"]);

@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use keyfob_core::{Change, Error, ErrorKind, Expired, GetOptions, PutRequest, Result, Secret, SecretName, VersionSelector};
 use subtle::ConstantTimeEq as _;
 
 use super::{Difference, Ends};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::SecretName;
+use crate::options::{Change, Expired, GetOptions, PutRequest, VersionSelector};
+use crate::secret::Secret;
 
 /// A secret as the target is to have it.
 pub(super) struct Content(PutRequest);
@@ -18,7 +21,7 @@ impl Content {
     /// What to write for a secret of the source.
     ///
     /// # Errors
-    /// What the target can't hold: see [`check_put`](keyfob_core::Capabilities::check_put); `Unsupported` for metadata that
+    /// What the target can't hold: see [`check_put`](crate::Capabilities::check_put); `Unsupported` for metadata that
     /// it can't keep; `Expired` for an expired secret that would live there.
     pub(super) fn new(ends: &Ends, name: &SecretName, secret: &Secret) -> Result<Self> {
         let (source, target) = (&ends.from.info().capabilities, &ends.to.info().capabilities);

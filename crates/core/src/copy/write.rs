@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use keyfob_core::{Error, ErrorKind, PutMode, Result, SecretName, Version, VersionSelector};
 
 use super::plan::Step;
 use super::{Content, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Ends};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::SecretName;
+use crate::options::{PutMode, VersionSelector};
+use crate::secret::Version;
 
 /// How long a service may take to show what it has just acknowledged.
 const PATIENCE: [Duration; 3] = [
@@ -25,7 +28,7 @@ impl CopyPlan {
         let steps: Vec<(SecretName, Step)> = self
             .steps
             .iter()
-            .filter(|(_, step)| matches!(step, Step::Create | Step::Change { .. }))
+            .filter(|(_, step)| matches!(step, Step::Create | Step::BringBack | Step::Change { .. }))
             .map(|(name, step)| (name.clone(), step.clone()))
             .collect();
         let ends = &self.ends;
@@ -55,12 +58,34 @@ impl Ends {
     async fn write(&self, name: &SecretName, step: &Step) -> Result<CopyOutcome> {
         // Once more: the plan keeps no values.
         let content = self.read(name).await?;
+        if matches!(step, Step::BringBack) {
+            return self.bring_back(name, &content).await;
+        }
+        self.write_content(name, step, &content).await
+    }
+
+    async fn bring_back(&self, name: &SecretName, content: &Content) -> Result<CopyOutcome> {
+        let restored = self.to.restore(name).await;
+        restored.map_err(|error| error.with("name", name.as_str()))?;
+        let present = self.look(name).await;
+        match present.map(|present| (content.difference(&present), present.metadata.version.clone())) {
+            Ok((None, _)) => Ok(CopyOutcome::Created),
+            Ok((Some(difference), seen)) => match self.write_content(name, &Step::Change { difference, seen }, content).await? {
+                CopyOutcome::Changed(_) | CopyOutcome::Unchanged => Ok(CopyOutcome::Created),
+                other => Ok(other),
+            },
+            // It may take a while until a service shows what it restored.
+            Err(error) => Err(error.with_hint("it was brought back, and can't be read yet; copy again")),
+        }
+    }
+
+    async fn write_content(&self, name: &SecretName, step: &Step, content: &Content) -> Result<CopyOutcome> {
         let can = &self.to.info().capabilities;
         let mode = match step {
             Step::Create if can.put_create => PutMode::Create,
             Step::Change { seen: Some(seen), .. } if can.put_match => PutMode::Match(seen.clone()),
             _ => {
-                if let Some(outcome) = self.overtaken(name, step, &content, None).await? {
+                if let Some(outcome) = self.overtaken(name, step, content, None).await? {
                     return Ok(outcome);
                 }
                 PutMode::Upsert
@@ -68,17 +93,17 @@ impl Ends {
         };
         match self.to.put(name, content.request().mode(mode)).await {
             Ok(written) => {
-                self.verify(name, &content, written.version).await?;
+                self.verify(name, content, written.version).await?;
                 Ok(step.outcome())
             }
-            Err(error) if error.kind() == ErrorKind::Timeout => self.settle(name, step, &content, error).await,
+            Err(error) if error.kind() == ErrorKind::Timeout => self.settle(name, step, content, error).await,
             Err(error)
                 if matches!(
                     error.kind(),
                     ErrorKind::AlreadyExists | ErrorKind::Conflict | ErrorKind::NotFound
                 ) =>
             {
-                let overtaken = self.overtaken(name, step, &content, Some(error.clone())).await?;
+                let overtaken = self.overtaken(name, step, content, Some(error.clone())).await?;
                 overtaken.ok_or(error)
             }
             Err(error) => Err(error.with("name", name.as_str())),
@@ -104,7 +129,7 @@ impl Ends {
             (_, Step::Nothing) => Ok(Some(CopyOutcome::Unchanged)),
             (_, Step::Leave(difference)) => Ok(Some(CopyOutcome::Left(difference))),
             (_, Step::Fail(error)) => Err(refused.unwrap_or(error).with("name", name.as_str())),
-            (_, Step::Create | Step::Change { .. }) => {
+            (_, Step::Create | Step::BringBack | Step::Change { .. }) => {
                 let error =
                     refused.unwrap_or_else(|| Error::new(ErrorKind::Conflict, "somebody else changed the secret meanwhile"));
                 Err(error

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
-use keyfob::copy::{self, CopyOptions, CopyOutcome, CopyReport, Difference};
-use keyfob::{
+use keyfob_core::copy::{self, CopyOptions, CopyOutcome, CopyReport, Difference};
+use keyfob_core::{
     Capabilities, Change, DeleteOptions, Error, ErrorKind, Expired, GetOptions, GetRequest, Health, ListOptions, MemoryStore,
     Metadata, Page, PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, SecretValue, StoreInfo, VersionInfo,
     async_trait,

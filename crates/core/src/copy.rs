@@ -22,7 +22,10 @@ mod write;
 
 use std::sync::Arc;
 
-use keyfob_core::{Error, ErrorKind, ListOptions, Result, SecretName, SecretStore};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::SecretName;
+use crate::options::ListOptions;
+use crate::store::SecretStore;
 
 use self::content::Content;
 pub use self::plan::CopyPlan;
@@ -38,6 +41,9 @@ pub struct CopyOptions {
     pub prefix: String,
     /// Replaces what the target has with another value or other metadata.
     pub overwrite: bool,
+    /// Brings back a secret of the target that was deleted and can be restored, where its name can't be used otherwise, and
+    /// then gives it what the source has. Without it, such a secret fails with [`Conflict`](ErrorKind::Conflict).
+    pub bring_back: bool,
     /// Copies what has expired too, with its expiry. Without it, an expired secret fails with
     /// [`Expired`](ErrorKind::Expired).
     pub include_expired: bool,
@@ -53,6 +59,7 @@ impl Default for CopyOptions {
         Self {
             prefix: String::new(),
             overwrite: false,
+            bring_back: false,
             include_expired: false,
             drop_metadata: false,
             concurrency: DEFAULT_CONCURRENCY,
@@ -91,7 +98,7 @@ pub struct CopyEntry {
 /// What becomes of a secret.
 #[derive(Debug, Clone)]
 pub enum CopyOutcome {
-    /// The target did not have it, and has it now.
+    /// The target did not have it, or had it deleted, and has it now.
     Created,
     /// The target had something else in this respect, and has the source's now.
     Changed(Difference),
@@ -147,8 +154,8 @@ pub enum CopyProgress {
 ///
 /// ```
 /// use std::sync::Arc;
-/// use keyfob::copy::{self, CopyOptions};
-/// use keyfob::{MemoryStore, PutRequest, SecretName, SecretStore as _};
+/// use keyfob_core::copy::{self, CopyOptions};
+/// use keyfob_core::{MemoryStore, PutRequest, SecretName, SecretStore as _};
 ///
 /// # tokio::runtime::Builder::new_current_thread().enable_time().build()?.block_on(async {
 /// let (from, to) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
@@ -158,7 +165,7 @@ pub enum CopyProgress {
 /// assert_eq!(plan.report().entries[0].outcome.as_str(), "created");
 /// let report = plan.carry_out(|_| {}).await;
 /// assert_eq!(report.failures().count(), 0);
-/// # Ok::<(), keyfob::Error>(()) })?;
+/// # Ok::<(), keyfob_core::Error>(()) })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use keyfob::copy::{self, CopyOptions};
-use keyfob::{Capabilities, ErrorKind, MemoryStore};
+use keyfob_core::copy::{self, CopyOptions};
+use keyfob_core::{Capabilities, ErrorKind, MemoryStore};
 
 use crate::support::{Fault, Peak, Store, copied, words};
 
@@ -77,14 +77,14 @@ fn a_copy_can_run_on_any_thread() {
     let copying = async {
         let (from, to) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
         let plan = copy::plan(from, to, CopyOptions::default(), |_| {}).await?;
-        Ok::<_, keyfob::Error>(plan.carry_out(|_| {}).await)
+        Ok::<_, keyfob_core::Error>(plan.carry_out(|_| {}).await)
     };
     is_send(&copying);
 }
 
 #[test]
 fn links_to_one_file_are_one_store() {
-    use keyfob::{SecretStore, StoreInfo};
+    use keyfob_core::{SecretStore, StoreInfo};
     let directory = tempfile::tempdir().unwrap();
     let path = |file: &str| directory.path().join(file).display().to_string();
     for file in ["a.env", "b.env"] {

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use keyfob::copy::{self, CopyOptions, CopyProgress};
-use keyfob::{Change, DeleteOptions, ErrorKind, GetOptions, NameRule, PutRequest, SecretStore as _};
+use keyfob_core::copy::{self, CopyOptions, CopyProgress};
+use keyfob_core::{Change, DeleteOptions, ErrorKind, GetOptions, NameRule, PutRequest, SecretStore as _};
 
 use crate::support::{Fault, Store, an_hour_ago, copied, in_an_hour, name, overwrite, planned, tags, words};
 
@@ -213,6 +213,32 @@ async fn a_name_that_a_deleted_secret_of_the_target_holds_fails_before_anything_
     to.add("a", "one").await;
     to.delete(&name("a"), &DeleteOptions::default()).await.unwrap();
     assert_eq!(words(&planned(&from, &to, overwrite()).await), ["a created"]);
+}
+
+#[tokio::test]
+async fn a_deleted_secret_of_the_target_is_brought_back_when_asked_and_then_changed() {
+    let (from, to) = (Store::new(), Store::new());
+    for secret in ["differs", "same"] {
+        from.add(secret, "new").await;
+        to.add(secret, if secret == "same" { "new" } else { "old" }).await;
+        to.delete(&name(secret), &DeleteOptions::default()).await.unwrap();
+    }
+    let options = || {
+        let mut options = overwrite();
+        options.bring_back = true;
+        options
+    };
+    let expected = ["differs created", "same created"];
+    assert_eq!(words(&planned(&from, &to, options()).await), expected);
+    assert_eq!(to.puts.load(Ordering::SeqCst), 0);
+    assert!(!to.has("same", "new").await, "a plan changes nothing");
+    assert_eq!(words(&copied(&from, &to, options()).await), expected);
+    assert!(to.has("differs", "new").await && to.has("same", "new").await);
+    assert_eq!((to.versions_of("differs").await, to.versions_of("same").await), (2, 1));
+    assert_eq!(
+        words(&copied(&from, &to, options()).await),
+        ["differs unchanged", "same unchanged"]
+    );
 }
 
 #[tokio::test]
