@@ -97,12 +97,12 @@ async fn another_prefix_key_or_wish_stands_alone() {
 
     let other = RawKey::new(&[9; 32]);
     options.parent = Parent::Newest;
-    let made = world.directory.create(&world.store, &other, &options, |_| {}).await.unwrap();
+    let made = world.directory.create(&*world.store, &other, &options, |_| {}).await.unwrap();
     assert_eq!(made.summary.bases, []);
     options.parent = Parent::Of(first.summary.id);
     let refused = world
         .directory
-        .create(&world.store, &other, &options, |_| {})
+        .create(&*world.store, &other, &options, |_| {})
         .await
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unauthenticated);
@@ -148,7 +148,7 @@ async fn a_base_that_is_gone_damaged_or_another_is_noticed() {
     of_first.parent = Parent::Of(first.summary.id);
     let refused = world
         .directory
-        .create(&world.store, &world.key, &of_first, |_| {})
+        .create(&*world.store, &world.key, &of_first, |_| {})
         .await
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt);

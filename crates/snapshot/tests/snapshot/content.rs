@@ -121,7 +121,7 @@ async fn a_passphrase_is_a_key_too() {
     let options = CreateOptions::default();
     let made = world
         .directory
-        .create(&world.store, &passphrase("correct horse battery"), &options, |_| {})
+        .create(&*world.store, &passphrase("correct horse battery"), &options, |_| {})
         .await;
     let id = made.unwrap().summary.id;
     let opened = world
@@ -147,7 +147,7 @@ async fn ten_thousand_secrets_go_in_and_come_out() {
     let mut options = CreateOptions::default();
     options.compress = false;
     let mut told = 0;
-    let made = world.directory.create(&world.store, &world.key, &options, |count| {
+    let made = world.directory.create(&*world.store, &world.key, &options, |count| {
         assert_eq!(count, told + 1);
         told = count;
     });

@@ -27,7 +27,7 @@ async fn a_directory_that_others_may_write_to_is_refused() {
     std::fs::set_permissions(world.directory.path(), std::fs::Permissions::from_mode(0o770)).unwrap();
     let refused = world
         .directory
-        .create(&world.store, &world.key, &CreateOptions::default(), |_| {})
+        .create(&*world.store, &world.key, &CreateOptions::default(), |_| {})
         .await;
     let refused = refused.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::InvalidConfig);
@@ -97,7 +97,7 @@ async fn retention_deletes_what_no_rule_keeps() {
     let mut options = CreateOptions::default();
     options.parent = Parent::None;
     for _ in 0..10 {
-        directory.create(&world.store, &world.key, &options, |_| {}).await.unwrap();
+        directory.create(&*world.store, &world.key, &options, |_| {}).await.unwrap();
         tokio::time::advance(Duration::from_secs(12 * 3600)).await;
     }
     let summaries = async || -> Vec<_> {

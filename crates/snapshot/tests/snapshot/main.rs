@@ -5,4 +5,5 @@ mod chain;
 mod content;
 mod damage;
 mod directory;
+mod restore;
 mod world;

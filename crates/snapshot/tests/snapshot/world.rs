@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use keyfob_core::{Change, ErrorKind, Expired, GetOptions, MemoryStore, PutRequest, Secret, SecretName, SecretStore as _};
@@ -10,7 +11,7 @@ use keyfob_envelope::RawKey;
 use keyfob_snapshot::{CreateOptions, Manifest, Snapshot, SnapshotDirectory};
 
 pub(crate) struct World {
-    pub(crate) store: MemoryStore,
+    pub(crate) store: Arc<MemoryStore>,
     pub(crate) key: RawKey,
     pub(crate) directory: SnapshotDirectory,
     /// Removed at the end.
@@ -34,7 +35,7 @@ impl World {
     pub(crate) fn empty() -> Self {
         let place = tempfile::tempdir().unwrap();
         Self {
-            store: MemoryStore::new(),
+            store: Arc::new(MemoryStore::new()),
             key: RawKey::new(&[7; 32]),
             directory: SnapshotDirectory::new(place.path().join("snapshots")),
             _place: place,
@@ -76,7 +77,7 @@ impl World {
     }
 
     pub(crate) async fn create(&self, options: &CreateOptions) -> Manifest {
-        self.directory.create(&self.store, &self.key, options, |_| {}).await.unwrap()
+        self.directory.create(&*self.store, &self.key, options, |_| {}).await.unwrap()
     }
 
     pub(crate) async fn open(&self, manifest: &Manifest) -> Snapshot {
