@@ -68,6 +68,8 @@ const BEFORE: &[(&str, &str)] = &[
     ("keyfob completions zsh", "mkdir -p ~/.zfunc"),
     ("keyfob completions fish", "mkdir -p ~/.config/fish/completions"),
     ("keyfob man ~", "mkdir -p ~/.local/share/man/man1"),
+    ("keyfob rotation rollback", "keyfob rotate -q app/token --make uuid"),
+    ("keyfob rotation forget", "keyfob rotate -q app/token --make uuid --grace 0s"),
     ("keyfob audit init /var/log", "mkdir -p /var/log/app"),
     ("keyfob audit tail", LOG),
     ("keyfob audit verify", LOG),
@@ -183,6 +185,10 @@ fn prepare(sandbox: &Sandbox) {
     sandbox.write("phrase.txt", "a phrase that nobody guesses\n");
     let owner_only = fs::Permissions::from_mode(0o600);
     fs::set_permissions(sandbox.work().join("phrase.txt"), owner_only).unwrap();
+    sandbox.write(
+        "rotation.yaml",
+        "policies:\n  - { name: app, secrets: [\"app/*\"], every: 30d, make: uuid }\n",
+    );
     sandbox.write("run/app/old", "");
     let values = r#"{"db":{"password":"first"},"mail":{"login":"{\"user\":\"me\"}"},"app":{"token":"x"},"ci":{"token":"y"}}"#;
     sandbox.write("values.json", values);

@@ -7,6 +7,7 @@ mod audit;
 mod failover;
 mod import_export;
 mod resolve;
+mod rotation;
 mod run;
 mod signals;
 mod supervised;

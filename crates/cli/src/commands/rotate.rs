@@ -22,8 +22,8 @@ use crate::time::parse_duration;
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
-  keyfob rotate web/session --make uuid
-  keyfob rotate web/session --make '{ base64_url: { bytes: 32 } }' --grace 10m
+  keyfob rotate app/token --make uuid
+  keyfob rotate app/token --make '{ hex: { bytes: 32 } }' --grace 10m
   keyfob rotate --plan                          what `rotation.yaml` asks for, and when
   keyfob rotate --due                           for cron: everything that is due
   keyfob rotate --all --where tag=team=shop
@@ -69,6 +69,10 @@ pub(crate) struct Args {
     /// How long the old value stays valid; as the policy says, else an hour
     #[arg(long, value_name = "TIME", requires = "name", conflicts_with = "emergency", value_parser = parse_duration)]
     grace: Option<Duration>,
+
+    /// End the grace period of an earlier rotation, if there is one
+    #[arg(long, requires = "name", conflicts_with = "resume")]
+    end_grace: bool,
 
     /// Wait until the grace period is over and the old value is revoked
     #[arg(long, requires = "name")]
@@ -119,9 +123,9 @@ impl Args {
             if let Some(grace) = self.grace {
                 options.grace = grace;
             }
+            options.end_grace = self.end_grace || self.emergency;
             if self.emergency {
                 options.grace = Duration::ZERO;
-                options.end_grace = true;
             }
             let rotation = rotation.options(options);
             let rotator = manager.rotator(&how.made).await?;

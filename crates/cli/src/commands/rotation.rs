@@ -13,8 +13,8 @@ use crate::exit::Outcome;
 #[command(after_help = "\
 Examples:
   keyfob rotation status
-  keyfob rotation status web/session
-  keyfob rotation rollback web/session --make uuid")]
+  keyfob rotation status app/token
+  keyfob rotation rollback app/token --make uuid")]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Command,

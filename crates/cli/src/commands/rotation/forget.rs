@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure, Outcome};
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
-  keyfob rotation forget web/session")]
+  keyfob rotation forget app/token")]
 pub(crate) struct Args {
     /// The secret
     name: String,

@@ -17,7 +17,7 @@ use crate::exit::{Exit, Failure, Outcome};
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
-  keyfob rotation rollback web/session --make uuid
+  keyfob rotation rollback app/token --make uuid
 
 JSON: {name, outcome, version, until}, as of `keyfob rotate`.")]
 pub(crate) struct Args {

@@ -16,7 +16,7 @@ use crate::time::{rfc3339, rfc3339_or_empty};
 #[command(after_help = "\
 Examples:
   keyfob rotation status
-  keyfob rotation status web/session
+  keyfob rotation status app/token
   keyfob rotation status --json | jq -r '.[] | select(.under_way) | .name'
 
 JSON: an array of {name, under_way, last, lease, fence}, of one secret the object alone; under_way is {id, rotator, phase,

@@ -1,0 +1,179 @@
+//! `keyfob rotate` and `keyfob rotation`, as somebody at a shell and a job of cron use them.
+
+use serde_json::Value;
+
+use crate::{World, assert_has};
+
+const POLICIES: &str = r#"
+policies:
+  - name: sessions
+    secrets: ["web/*"]
+    every: 30d
+    grace: 1s
+    make: { hex: { bytes: 16 } }
+  - name: root
+    secrets: [root]
+    make: uuid
+"#;
+
+fn world() -> World {
+    let world = World::new();
+    world.write("rotation.yaml", POLICIES);
+    for name in ["web/session", "web/csrf --tag team=shop", "root"] {
+        world.sh(&format!("printf %s '{}' | keyfob set -q {name}", world.canary)).ok();
+    }
+    world
+}
+
+fn json(world: &World, line: &str) -> Value {
+    serde_json::from_str(&world.sh(line).ok()).unwrap()
+}
+
+/// One field of every entry.
+fn all<'a>(entries: &'a Value, field: &str) -> Vec<&'a str> {
+    entries
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry[field].as_str().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_secret_gets_a_new_value_and_the_old_one_stays_valid_until_it_is_revoked() {
+    let world = world();
+    assert_has(
+        &world.sh("keyfob rotate db/password").fails(1),
+        &["nothing says how the new value is made", "--make"],
+    );
+    let rotated = json(&world, "keyfob rotate db/password --make uuid --grace 1h --json");
+    assert_eq!((&rotated["outcome"], &rotated["version"]), (&"grace".into(), &"2".into()));
+    assert_eq!(world.sh("keyfob get db/password").ok().len(), 36);
+    assert_eq!(world.sh("keyfob get db/password@previous").ok(), world.canary);
+    // A second one would take a valid value away.
+    assert_has(
+        &world.sh("keyfob rotate db/password --make uuid").fails(1),
+        &["grace period", "until"],
+    );
+    let status = json(&world, "keyfob rotation status db/password --json");
+    assert_eq!(status["under_way"]["phase"], "grace");
+    world.sh("keyfob rotate db/password --make uuid --grace 0s --end-grace").ok();
+    assert_eq!(
+        json(&world, "keyfob rotation status db/password --json")["last"]["ended"],
+        "completed"
+    );
+    world.sh("keyfob rotation forget db/password").ok();
+    assert_eq!(world.sh("keyfob list --reserved").ok().matches("keyfob-").count(), 0);
+}
+
+#[test]
+fn a_rotation_is_taken_back() {
+    let world = world();
+    world.sh("keyfob rotate root --grace 1h").ok();
+    assert_ne!(world.sh("keyfob get root").ok(), world.canary);
+    world.sh("keyfob rotation rollback root").ok();
+    assert_eq!(world.sh("keyfob get root").ok(), world.canary);
+}
+
+#[test]
+fn a_job_rotates_what_is_due_and_revokes_what_is_over() {
+    let world = world();
+    let plan = json(&world, "keyfob rotate --plan --json");
+    assert_eq!(all(&plan, "name"), ["root", "web/csrf", "web/session"]);
+    assert!(plan.as_array().unwrap().iter().all(|entry| entry["now"] == false));
+    assert_has(&world.sh("keyfob rotate --due").err, &["nothing to rotate"]);
+
+    let rotated = json(&world, "keyfob rotate --all --where tag=team=shop --json");
+    assert_eq!(
+        (all(&rotated, "name"), all(&rotated, "outcome")),
+        (vec!["web/csrf"], vec!["grace"])
+    );
+    world.sh("sleep 1.1").ok();
+    let revoked = json(&world, "keyfob rotate --due --json");
+    assert_eq!(
+        (all(&revoked, "name"), all(&revoked, "outcome")),
+        (vec!["web/csrf"], vec!["completed"])
+    );
+
+    // What the values were made longer ago than the policy allows is due.
+    world.write("rotation.yaml", &POLICIES.replace("every: 30d", "max_age: 1s"));
+    world.sh("sleep 1.1").ok();
+    let rotated = json(&world, "keyfob rotate --due --where policy=sessions --json");
+    assert_eq!(all(&rotated, "name"), ["web/csrf", "web/session"]);
+    assert_eq!(world.sh("keyfob get web/session").ok().len(), 32);
+    assert_eq!(world.sh("keyfob get root").ok(), world.canary);
+}
+
+#[test]
+fn an_emergency_asks_first_and_leaves_no_old_value() {
+    let world = world();
+    assert_has(
+        &world.sh("keyfob rotate --all --emergency").fails(2),
+        &["nobody to confirm", "--yes"],
+    );
+    assert_eq!(world.sh("keyfob get root").ok(), world.canary);
+    world.sh("keyfob rotate root --grace 1h").ok();
+    let rotated = json(&world, "keyfob rotate --all --emergency --yes --json");
+    assert_eq!(all(&rotated, "outcome"), ["completed"; 3]);
+    let status = json(&world, "keyfob rotation status --json");
+    assert!(status.as_array().unwrap().iter().all(|entry| entry["under_way"].is_null()));
+}
+
+#[test]
+fn journals_are_not_listed_copied_or_exported() {
+    let world = world();
+    world.sh("keyfob rotate --all --emergency --yes").ok();
+    let lines =
+        "keyfob list && keyfob export --format json && keyfob copy --from sqlite: --to dotenv:copy.env --drop-metadata && cat copy.env";
+    assert!(!world.sh(lines).ok().contains("keyfob-"));
+    assert!(world.sh("keyfob list --reserved").ok().contains("root.keyfob-rotation"));
+}
+
+#[test]
+fn policies_that_are_wrong_say_where() {
+    let world = world();
+    world.write(
+        "rotation.yaml",
+        "policies:\n  - name: a\n    secrets: [x]\n    make: uuid\n    evry: 3d\n",
+    );
+    assert_has(
+        &world.sh("keyfob rotate --plan").fails(1),
+        &["evry", "line `5`", "rotation.yaml"],
+    );
+    world.sh("rm rotation.yaml").ok();
+    assert_has(
+        &world.sh("keyfob rotate --due").fails(1),
+        &["there is no `rotation.yaml`", "--policies"],
+    );
+    assert_has(
+        &world.sh("keyfob rotate --plan --policies none.yaml").fails(1),
+        &["none.yaml"],
+    );
+    world.sh("keyfob rotate").fails(2);
+    world.sh("keyfob rotate root --due").fails(2);
+    assert_has(&world.sh("keyfob rotate root --make magic").fails(2), &["magic"]);
+}
+
+#[test]
+fn steps_of_a_rotation_are_recorded_and_refused_without_a_reason() {
+    let world = world();
+    world.sh("keyfob audit init -q log").ok();
+    world.write(
+        "keyfob.toml",
+        "default = \"sqlite\"\n[audit]\ndirectory = \"log\"\nkey_file = \"log.key\"\nreason_required = true\n",
+    );
+    world.sh("keyfob rotate root").fails(1);
+    assert_eq!(world.sh("keyfob --reason audit get root").ok(), world.canary);
+    world.sh("keyfob rotate root --reason 'ticket 7'").ok();
+    let steps = world
+        .sh("keyfob audit export --format jsonl --where verb=put --where outcome=ok")
+        .ok();
+    for phase in ["creating", "testing", "switching", "grace"] {
+        assert!(
+            steps.contains(&format!("ticket 7; rotation: {phase}")),
+            "{phase} is not recorded: {steps}"
+        );
+    }
+    let refused = world.sh("keyfob audit export --format jsonl --where outcome=failed").ok();
+    assert!(refused.contains("\"name\":\"root\""), "{refused}");
+}
