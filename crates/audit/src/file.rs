@@ -185,7 +185,7 @@ impl FileAudit {
 }
 
 impl AuditSink for FileAudit {
-    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+    fn record(&self, record: AuditRecord) -> AuditReceipt {
         self.queue.record(record)
     }
 

@@ -330,7 +330,7 @@ impl Log {
 }
 
 impl Kept for Log {
-    fn append(&mut self, records: &[Arc<AuditRecord>], lost: u64, now: SystemTime, sync: bool) -> Result<()> {
+    fn append(&mut self, records: &[AuditRecord], lost: u64, now: SystemTime, sync: bool) -> Result<()> {
         self.locked(|log| {
             let tail = log.tail_now(now)?;
             let tail = log.rotate_if_due(tail, now)?;

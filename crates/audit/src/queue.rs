@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 /// What keeps records, on a thread of its own.
 pub(crate) trait Keeper: Send + 'static {
     /// Keeps records, after a mark that `lost` were lost before. If it fails, all of these count as lost.
-    fn keep(&mut self, records: &[Arc<AuditRecord>], lost: u64) -> Result<()>;
+    fn keep(&mut self, records: &[AuditRecord], lost: u64) -> Result<()>;
 
     /// What has to be done when time has passed, records or not.
     fn tick(&mut self) -> Result<()>;
@@ -43,7 +43,7 @@ struct Shared {
 }
 
 struct State {
-    records: Vec<Arc<AuditRecord>>,
+    records: Vec<AuditRecord>,
     waiting: Vec<oneshot::Sender<Result<()>>>,
     /// The thread sleeps until there are so many records; more than there can be while it is awake.
     wanted: usize,
@@ -87,7 +87,7 @@ impl Queue {
         })
     }
 
-    pub(crate) fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+    pub(crate) fn record(&self, record: AuditRecord) -> AuditReceipt {
         let mut state = self.shared.state();
         let refusal = if state.is_closing {
             Some("the audit log is closed")
@@ -106,7 +106,7 @@ impl Queue {
             let error = Error::new(ErrorKind::Unavailable, refusal);
             return AuditReceipt::Pending(Box::pin(async move { Err(error) }));
         }
-        state.records.push(Arc::clone(record));
+        state.records.push(record);
         let receipt = self.promise.is_durable.then(|| {
             let (done, receipt) = oneshot::channel();
             state.waiting.push(done);
@@ -183,6 +183,8 @@ impl Shared {
         // The last batch and how long keeping it took: the next one is not begun before as many are there again, or half
         // that time has passed. Without this the first of those that were just served would have a sync for itself.
         let (mut size, mut took) = (0, Duration::ZERO);
+        // Records are kept where others were before, so that accesses need no memory for theirs.
+        let mut records = Vec::new();
         loop {
             let is_closing = if promise.is_durable {
                 self.wait(1, TICK);
@@ -196,13 +198,10 @@ impl Shared {
                     self.wait(full.max(1), NAP)
                 }
             };
-            let (records, waiting, lost) = {
+            let (waiting, lost) = {
                 let mut state = self.state();
-                (
-                    std::mem::take(&mut state.records),
-                    std::mem::take(&mut state.waiting),
-                    std::mem::take(&mut state.lost),
-                )
+                std::mem::swap(&mut state.records, &mut records);
+                (std::mem::take(&mut state.waiting), std::mem::take(&mut state.lost))
             };
             size = records.len();
             let start = Instant::now();
@@ -217,6 +216,7 @@ impl Shared {
                 // Who has gone needs no answer.
                 let _ = waiter.send(kept.clone());
             }
+            records.clear();
             if is_closing && self.state().records.is_empty() {
                 return kept.and(keeper.close());
             }

@@ -1,7 +1,6 @@
 //! The sink that writes records to a stream.
 
 use std::io::Write;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use keyfob_core::{AuditReceipt, AuditRecord, AuditSink, Error, ErrorKind, Result};
@@ -58,7 +57,7 @@ impl StreamAudit {
 }
 
 impl AuditSink for StreamAudit {
-    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+    fn record(&self, record: AuditRecord) -> AuditReceipt {
         self.queue.record(record)
     }
 
@@ -77,7 +76,7 @@ struct Plain<'a> {
 }
 
 impl<W: Write + Send + 'static> Keeper for Stream<W> {
-    fn keep(&mut self, records: &[Arc<AuditRecord>], lost: u64) -> Result<()> {
+    fn keep(&mut self, records: &[AuditRecord], lost: u64) -> Result<()> {
         let gap = (lost > 0).then(|| Plain {
             time: rfc3339(SystemTime::now()),
             event: Event::Gap { dropped: lost },

@@ -98,7 +98,7 @@ impl TableAudit {
 }
 
 impl AuditSink for TableAudit {
-    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+    fn record(&self, record: AuditRecord) -> AuditReceipt {
         self.queue.record(record)
     }
 
@@ -223,7 +223,7 @@ impl TableLog {
 }
 
 impl Kept for TableLog {
-    fn append(&mut self, records: &[Arc<AuditRecord>], lost: u64, now: SystemTime, _: bool) -> Result<()> {
+    fn append(&mut self, records: &[AuditRecord], lost: u64, now: SystemTime, _: bool) -> Result<()> {
         self.add(now, &|batch| {
             if lost > 0 {
                 batch.add(now, &Event::Gap { dropped: lost });

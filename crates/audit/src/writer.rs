@@ -11,7 +11,7 @@ use crate::queue::Keeper;
 pub(crate) trait Kept: Send + 'static {
     /// Adds a gap if records were lost, then the records, and with `sync` waits until nothing but the loss of the disk can take
     /// them away. If it fails, nothing was added.
-    fn append(&mut self, records: &[Arc<AuditRecord>], lost: u64, now: SystemTime, sync: bool) -> Result<()>;
+    fn append(&mut self, records: &[AuditRecord], lost: u64, now: SystemTime, sync: bool) -> Result<()>;
 
     /// Signs what was added since the last signature, if there is anything, and waits in the same way.
     fn checkpoint(&mut self, now: SystemTime) -> Result<()>;
@@ -43,7 +43,7 @@ impl<L: Kept> Writer<L> {
 }
 
 impl<L: Kept> Keeper for Writer<L> {
-    fn keep(&mut self, records: &[Arc<AuditRecord>], lost: u64) -> Result<()> {
+    fn keep(&mut self, records: &[AuditRecord], lost: u64) -> Result<()> {
         let now = self.clock.system_now();
         self.log.append(records, lost, now, self.is_durable).map_err(unavailable)
     }

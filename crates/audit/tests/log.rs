@@ -30,15 +30,15 @@ fn what_was_recorded_is_verified_and_read_back() {
 
     let mut reader = AuditReader::open(bed.log(), AuditFilter::default()).unwrap();
     for number in 0..25 {
-        assert_eq!(reader.next().unwrap().unwrap().record, *record(number));
+        assert_eq!(reader.next().unwrap().unwrap().record, record(number));
     }
     assert!(reader.next().unwrap().is_none());
     // It follows what comes later, also over the end of a file.
     let sink = FileAudit::open(bed.options().max_bytes(1)).unwrap();
     give(&sink, 25..27);
     sink.close().unwrap();
-    assert_eq!(reader.next().unwrap().unwrap().record, *record(25));
-    assert_eq!(reader.next().unwrap().unwrap().record, *record(26));
+    assert_eq!(reader.next().unwrap().unwrap().record, record(25));
+    assert_eq!(reader.next().unwrap().unwrap().record, record(26));
     assert!(reader.next().unwrap().is_none());
     assert!(bed.verify().is_intact());
     assert!(bed.files().len() > 1);
@@ -264,7 +264,7 @@ fn masked_names_are_found_by_their_mask() {
     let key = NameKey::new(&[7; 32]);
     let mut filter = AuditFilter::default();
     filter.name = Some(key.mask("db"));
-    let mut masked = record(1).as_ref().clone();
+    let mut masked = record(1);
     masked.name = Some(key.mask("db").into());
     assert!(filter.matches(&masked));
 }
@@ -273,12 +273,12 @@ fn masked_names_are_found_by_their_mask() {
 fn exports_are_what_other_programs_read() {
     let bed = Bed::new();
     let sink = FileAudit::open(bed.options()).unwrap();
-    let mut odd = record(1).as_ref().clone();
+    let mut odd = record(1);
     odd.name = Some("a=b|c\\d,\"e\"".into());
     odd.error = Some(ErrorKind::PermissionDenied);
     odd.outcome = keyfob_core::AuditOutcome::Failed;
     odd.reason = Some(keyfob_core::Reason::new("ticket 42").unwrap());
-    let _ = sink.record(&Arc::new(odd));
+    let _ = sink.record(odd);
     give(&sink, 2..4);
     sink.close().unwrap();
     let with = |condition: &str, format| {
@@ -320,7 +320,7 @@ fn a_stream_gets_a_line_for_each_record() {
     let path = place.path().join("stream");
     let sink = StreamAudit::new(fs::File::create(&path).unwrap()).unwrap();
     for number in 0..3 {
-        assert!(matches!(sink.record(&record(number)), AuditReceipt::Taken));
+        assert!(matches!(sink.record(record(number)), AuditReceipt::Taken));
     }
     sink.close().unwrap();
     let text = fs::read_to_string(path).unwrap();

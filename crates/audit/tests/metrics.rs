@@ -53,8 +53,8 @@ fn metrics_say_what_was_kept_and_what_was_lost() {
     });
     let give = |numbers: std::ops::Range<u64>| {
         for number in numbers {
-            let _ = file.record(&record(number));
-            let _ = stream.record(&record(number));
+            let _ = file.record(record(number));
+            let _ = stream.record(record(number));
         }
     };
     give(0..5);

@@ -71,7 +71,7 @@ impl Bed {
     fn with(&self, count: u64) -> &Self {
         let log = self.open(Durability::BestEffort);
         for number in 0..count {
-            let _ = log.record(&record(number));
+            let _ = log.record(record(number));
         }
         log.close().unwrap();
         self
@@ -126,7 +126,7 @@ async fn a_durable_record_is_there_when_its_receipt_is() {
     let bed = Bed::new();
     let log = bed.open(Durability::Durable);
     for number in 0..50 {
-        let AuditReceipt::Pending(receipt) = log.record(&record(number)) else {
+        let AuditReceipt::Pending(receipt) = log.record(record(number)) else {
             panic!("nothing to wait for")
         };
         receipt.await.unwrap();
@@ -174,6 +174,6 @@ fn a_change_a_deletion_a_swap_and_a_cut_are_found() {
     let log = bed.open(Durability::BestEffort);
     bed.table.0.lock().unwrap().retain(|number, _| *number < 10);
     bed.table.0.lock().unwrap().insert(last + 1, "x".to_owned());
-    let _ = log.record(&record(1));
+    let _ = log.record(record(1));
     assert!(log.close().is_err());
 }

@@ -1,7 +1,9 @@
 //! Time, so that it can be another in a test.
 
 use std::fmt;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::backend::BoxFuture;
 
@@ -20,14 +22,14 @@ pub trait Clock: Send + Sync + fmt::Debug {
 /// The machine's clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct SystemClock {
-    start: Instant,
+    start: Duration,
 }
 
 impl SystemClock {
     /// Begins to count now.
     #[must_use]
     pub fn new() -> Self {
-        Self { start: Instant::now() }
+        Self { start: since_boot() }
     }
 }
 
@@ -39,7 +41,7 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        since_boot().saturating_sub(self.start)
     }
 
     fn system_now(&self) -> SystemTime {
@@ -49,6 +51,13 @@ impl Clock for SystemClock {
     fn sleep(&self, time: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(time))
     }
+}
+
+/// Time since a moment before this process, which is never negative. `Instant` is the same clock, but takes a third longer to
+/// say how much has passed.
+fn since_boot() -> Duration {
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// The time of the tokio runtime, which a test can pause and advance; its day begins at a fixed moment.

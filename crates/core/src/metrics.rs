@@ -20,6 +20,7 @@ pub(crate) use share::Share;
 use crate::clock::{Clock, SystemClock};
 use crate::error::{ErrorKind, Result};
 use crate::layer::Layer;
+use crate::maybe_ready::MaybeReady;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
 use crate::secret::{Metadata, Secret, VersionInfo};
@@ -213,14 +214,17 @@ impl Call<'_> {
         work.await
     }
 
-    fn took(&mut self) {
+    fn so_far(&self) -> Duration {
+        self.measured.clock.now().saturating_sub(self.since)
+    }
+
+    fn took(&mut self, time: Duration) {
         self.ended = true;
-        let took = self.measured.clock.now().saturating_sub(self.since);
-        self.meters.duration.record(took);
+        self.meters.duration.record(time);
     }
 
     fn ended<T>(mut self, result: Result<T>) -> Result<T> {
-        self.took();
+        self.took(self.so_far());
         self.meters.count(outcome(&result), 1);
         result
     }
@@ -244,13 +248,32 @@ impl SecretStore for Measured {
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
-        self.measure(Verb::Get, self.inner.get(name, options)).await
+        self.get_maybe_ready(name, options).answer().await
+    }
+
+    fn get_maybe_ready<'f>(&'f self, name: &'f SecretName, options: &'f GetOptions) -> MaybeReady<'f> {
+        let mut call = self.call(Verb::Get, 1);
+        match self.inner.get_maybe_ready(name, options) {
+            MaybeReady::Ready { answer, took } => {
+                let took = took.unwrap_or_else(|| call.so_far());
+                call.took(took);
+                call.meters.count(outcome(&answer), 1);
+                MaybeReady::Ready {
+                    answer,
+                    took: Some(took),
+                }
+            }
+            MaybeReady::Pending(work) => MaybeReady::Pending(Box::pin(async move {
+                let answer = call.run(work).await;
+                call.ended(answer)
+            })),
+        }
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
         let mut call = self.call(Verb::GetMany, requests.len());
         let answers = call.run(self.inner.get_many(requests)).await;
-        call.took();
+        call.took(call.so_far());
         for answer in &answers {
             call.meters.count(outcome(answer), 1);
         }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use crate::capabilities::Capabilities;
 use crate::error::Result;
+use crate::maybe_ready::MaybeReady;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
 use crate::secret::{Metadata, Secret, VersionInfo};
@@ -15,8 +16,7 @@ use crate::secret::{Metadata, Secret, VersionInfo};
 /// A place that keeps secrets, or a [`Layer`](crate::Layer) over one.
 ///
 /// This documentation is the contract. The conformance suite of `keyfob-testkit` checks it, sentence by sentence,
-/// against every store and every layer. The trait has no default methods: a layer that forgets a verb does not
-/// compile.
+/// against every store and every layer. No verb has a default: a layer that forgets one does not compile.
 ///
 /// # For every verb
 ///
@@ -53,6 +53,15 @@ pub trait SecretStore: Send + Sync + fmt::Debug {
     /// - `Expired`: the expiry of the version that was asked for has passed and `options.expired` says
     ///   [`Refuse`](crate::Expired::Refuse).
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret>;
+
+    /// The same as [`get`](Self::get), but begins at once, and gives an answer that is at hand without a future, whose memory
+    /// is much of the cost of such an answer.
+    ///
+    /// It is no verb of its own, and has a default, because a store or a layer that leaves it out is only slower. A layer that
+    /// can answer from memory, or that stands over one, has it, and makes its `get` of it.
+    fn get_maybe_ready<'f>(&'f self, name: &'f SecretName, options: &'f GetOptions) -> MaybeReady<'f> {
+        MaybeReady::Pending(self.get(name, options))
+    }
 
     /// Reads many secrets in as few round trips as the service allows.
     ///

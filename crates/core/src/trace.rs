@@ -11,6 +11,7 @@ use tracing::{Instrument as _, Span, debug, debug_span, trace};
 use crate::backend::BoxFuture;
 use crate::error::{ErrorKind, Result};
 use crate::layer::Layer;
+use crate::maybe_ready::MaybeReady;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
 use crate::secret::{Metadata, Secret, VersionInfo};
@@ -141,6 +142,13 @@ impl SecretStore for Traced {
         }
         let call = self.call(Verb::Get, name.as_str());
         Box::pin(call.run(self.inner.get(name, options)))
+    }
+
+    fn get_maybe_ready<'f>(&'f self, name: &'f SecretName, options: &'f GetOptions) -> MaybeReady<'f> {
+        if LevelFilter::current() < LevelFilter::DEBUG {
+            return self.inner.get_maybe_ready(name, options);
+        }
+        MaybeReady::Pending(self.get(name, options))
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {

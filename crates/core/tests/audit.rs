@@ -379,8 +379,8 @@ impl Hanging {
 }
 
 impl AuditSink for Hanging {
-    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
-        self.taken.lock().unwrap().push(Arc::clone(record));
+    fn record(&self, record: AuditRecord) -> AuditReceipt {
+        self.taken.lock().unwrap().push(Arc::new(record));
         let time = Duration::from_millis(self.milliseconds.load(Ordering::SeqCst));
         AuditReceipt::Pending(Box::pin(async move {
             tokio::time::sleep(time).await;
@@ -406,10 +406,10 @@ fn disk_full() -> Error {
 }
 
 impl AuditSink for Durable {
-    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+    fn record(&self, record: AuditRecord) -> AuditReceipt {
         let is_broken = self.is_broken.load(Ordering::SeqCst);
         if !is_broken {
-            self.kept.lock().unwrap().push(Arc::clone(record));
+            self.kept.lock().unwrap().push(Arc::new(record));
         }
         AuditReceipt::Pending(Box::pin(async move {
             tokio::task::yield_now().await;

@@ -61,7 +61,7 @@ impl Bed {
                     for round in 0..3 {
                         let log = self.log(Durability::BestEffort);
                         for number in 0..20 {
-                            let _ = log.record(&record(&format!("db/{writer}/{round}/{number}")));
+                            let _ = log.record(record(&format!("db/{writer}/{round}/{number}")));
                         }
                         log.close().unwrap();
                     }
@@ -72,7 +72,7 @@ impl Bed {
         let log = self.log(Durability::Durable);
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for number in 0..5 {
-            let AuditReceipt::Pending(receipt) = log.record(&record("täglich/ü")) else {
+            let AuditReceipt::Pending(receipt) = log.record(record("täglich/ü")) else {
                 panic!("nothing to wait for")
             };
             runtime.block_on(receipt).unwrap();
@@ -87,12 +87,12 @@ impl Bed {
     }
 }
 
-fn record(name: &str) -> Arc<AuditRecord> {
+fn record(name: &str) -> AuditRecord {
     let actor = Arc::new(Actor::default());
     let store = AuditedStore::new("prod", "vault", "https://vault.example:8200");
     let mut record = AuditRecord::new(std::time::SystemTime::now(), actor, Verb::Get, Arc::new(store));
     record.name = Some(name.into());
-    Arc::new(record)
+    record
 }
 
 #[test]

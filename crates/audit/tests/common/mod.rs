@@ -55,7 +55,7 @@ pub(crate) fn files(log: &Path) -> Vec<PathBuf> {
     files
 }
 
-pub(crate) fn record(number: u64) -> Arc<AuditRecord> {
+pub(crate) fn record(number: u64) -> AuditRecord {
     let mut actor = Actor::default();
     actor.user = "jo".into();
     actor.host = "web1".into();
@@ -63,13 +63,13 @@ pub(crate) fn record(number: u64) -> Arc<AuditRecord> {
     let store = AuditedStore::new("prod", "vault", "https://vault.example:8200");
     let mut record = AuditRecord::new(time, Arc::new(actor), Verb::Get, store.into());
     record.name = Some(format!("team/secret-{number}").into());
-    Arc::new(record)
+    record
 }
 
 /// Gives records to a sink that nobody waits for.
 pub(crate) fn give(sink: &FileAudit, numbers: impl IntoIterator<Item = u64>) {
     for number in numbers {
-        assert!(matches!(sink.record(&record(number)), AuditReceipt::Taken));
+        assert!(matches!(sink.record(record(number)), AuditReceipt::Taken));
     }
 }
 

@@ -12,9 +12,10 @@ use futures_util::future::{Either, select};
 use super::AuditLayer;
 use super::intent::{Intent, Subject, asked};
 use super::record::{AuditOutcome, AuditRecord, AuditedStore, Reason, reason_here};
-use super::sink::AuditReceipt;
+use super::sink::{AuditReceipt, AuditSink};
 use crate::backend::BoxFuture;
 use crate::error::{Error, ErrorKind, Result};
+use crate::maybe_ready::MaybeReady;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutMode, PutRequest};
 use crate::secret::{Freshness, Metadata, Origin, Secret, Version, VersionInfo};
@@ -64,7 +65,8 @@ struct Access<'a> {
     version: Option<Arc<str>>,
     reason: Option<Reason>,
     time: SystemTime,
-    started: Duration,
+    /// When it began to wait for the store; `None` where it did not have to.
+    waits_since: Option<Duration>,
     is_recorded: bool,
 }
 
@@ -87,9 +89,11 @@ pub(super) async fn opening<T>(
     open: impl Future<Output = Result<T>>,
 ) -> Result<T> {
     let store = Arc::new(store);
+    let waits_since = Some(layer.clock.now());
     let begin = |subject: Option<&Subject>| {
         let mut access = Access::begin(layer, &store, &[], intent.verb);
         access.may_write = false;
+        access.waits_since = waits_since;
         access.name = subject.and_then(|subject| layer.masked(Some(Arc::clone(&subject.name))));
         access.version = subject.and_then(|subject| subject.version.clone());
         access
@@ -98,7 +102,7 @@ pub(super) async fn opening<T>(
         [] => vec![begin(None)],
         subjects => subjects.iter().map(|subject| begin(Some(subject))).collect(),
     };
-    let opened = match accesses[0].check() {
+    let opened = match accesses[0].admitted() {
         Ok(()) => open.await,
         Err(refusal) => Err(refusal),
     };
@@ -107,10 +111,9 @@ pub(super) async fn opening<T>(
         accesses.iter_mut().for_each(|access| access.is_recorded = true);
         return opened;
     }
-    let end = |access: &mut Access<'_>| access.finish(&opened, |_| Told::default());
+    let end = |access: &mut Access<'_>| access.finish(&opened, access.latency(), |_| Told::default());
     let receipts = accesses.iter_mut().flat_map(end).collect();
-    let started = accesses[0].started;
-    settle(layer, started, receipts, opened, false).await
+    settle(layer, waits_since, receipts, opened, false).await
 }
 
 impl AuditLayer {
@@ -123,6 +126,7 @@ impl AuditLayer {
 }
 
 impl Audited {
+    #[inline(always)]
     fn begin(&self, verb: Verb, name: Option<Arc<str>>, version: Option<Arc<str>>) -> Access<'_> {
         let mut access = Access::begin(&self.layer, &self.asked, &self.members, verb);
         access.name = self.layer.masked(name);
@@ -132,6 +136,7 @@ impl Audited {
 }
 
 impl<'a> Access<'a> {
+    #[inline(always)]
     fn begin(layer: &'a AuditLayer, store: &'a Arc<AuditedStore>, members: &'a [Arc<AuditedStore>], verb: Verb) -> Self {
         Self {
             layer,
@@ -143,13 +148,14 @@ impl<'a> Access<'a> {
             version: None,
             reason: reason_here().or_else(|| layer.reason.clone()),
             time: layer.clock.system_now(),
-            started: layer.clock.now(),
+            waits_since: None,
             is_recorded: false,
         }
     }
 
     /// Says why the store must not be asked, if that is so.
-    fn check(&self) -> Result<()> {
+    #[inline(always)]
+    fn admitted(&self) -> Result<()> {
         let layer = self.layer;
         if layer.reason_required && self.reason.is_none() {
             return Err(Error::new(
@@ -162,10 +168,27 @@ impl<'a> Access<'a> {
         ready.inspect_err(|_| layer.withheld.increment(1))
     }
 
+    /// The same. If it may be asked, the access waits for it from now on.
+    fn check(&mut self) -> Result<()> {
+        self.waits_since = Some(self.layer.clock.now());
+        self.admitted()
+    }
+
+    /// How long it has taken. What did not have to wait took less than a microsecond, for which the clock need not be looked
+    /// at once more before it.
+    fn latency(&self) -> Duration {
+        let clock = &self.layer.clock;
+        match self.waits_since {
+            Some(since) => clock.now().saturating_sub(since),
+            None => clock.system_now().duration_since(self.time).unwrap_or_default(),
+        }
+    }
+
     /// Records how the access ended.
-    fn finish<T>(&mut self, answer: &Result<T>, tell: impl FnOnce(&T) -> Told<'_>) -> Receipts {
+    #[inline(always)]
+    fn finish<T>(&mut self, answer: &Result<T>, latency: Duration, tell: impl FnOnce(&T) -> Told<'_>) -> Receipts {
         match answer {
-            Ok(answer) => self.record(AuditOutcome::Ok, None, &tell(answer)),
+            Ok(answer) => self.record(AuditOutcome::Ok, None, latency, &tell(answer)),
             Err(error) => {
                 let is_unknown = self.may_write && error.kind() == ErrorKind::Timeout;
                 let outcome = if is_unknown {
@@ -173,29 +196,30 @@ impl<'a> Access<'a> {
                 } else {
                     AuditOutcome::Failed
                 };
-                self.record(outcome, Some(error.kind()), &Told::default())
+                self.record(outcome, Some(error.kind()), latency, &Told::default())
             }
         }
     }
 
     /// The same, and waits for the sinks that promise to keep records for good.
     async fn end<T>(&mut self, answer: Result<T>, tell: impl FnOnce(&T) -> Told<'_>) -> Result<T> {
-        let (layer, started, is_write) = (self.layer, self.started, self.may_write);
-        let receipts = self.finish(&answer, tell);
+        let (layer, since, is_write) = (self.layer, self.waits_since, self.may_write);
+        let receipts = self.finish(&answer, self.latency(), tell);
         if receipts.is_empty() {
             return answer;
         }
         // In a box of its own, so that the future of an access that need not wait is small.
-        Box::pin(settle(layer, started, receipts, answer, is_write)).await
+        Box::pin(settle(layer, since, receipts, answer, is_write)).await
     }
 
     /// Gives every sink the one record of this access.
-    fn record(&mut self, outcome: AuditOutcome, error: Option<ErrorKind>, told: &Told<'_>) -> Receipts {
+    #[inline(always)]
+    fn record(&mut self, outcome: AuditOutcome, error: Option<ErrorKind>, latency: Duration, told: &Told<'_>) -> Receipts {
         self.is_recorded = true;
         let asked = self.version.take();
         let member = told.origin.and_then(|origin| origin.member.as_ref());
         let answered = member.and_then(|label| self.members.iter().find(|member| *member.name == **label));
-        let record = Arc::new(AuditRecord {
+        let record = AuditRecord {
             time: self.time,
             actor: Arc::clone(&self.layer.actor),
             verb: self.verb,
@@ -204,15 +228,21 @@ impl<'a> Access<'a> {
             store: Arc::clone(answered.unwrap_or(self.store)),
             outcome,
             error,
-            latency: self.layer.clock.now().saturating_sub(self.started),
+            latency,
             freshness: told.freshness,
             reason: self.reason.take(),
-        });
+        };
         let mut receipts = Receipts::new();
-        for sink in &self.layer.sinks {
-            if let AuditReceipt::Pending(receipt) = sink.record(&record) {
+        let mut give = |sink: &dyn AuditSink, record| {
+            if let AuditReceipt::Pending(receipt) = sink.record(record) {
                 receipts.push(receipt);
             }
+        };
+        if let Some((last, others)) = self.layer.sinks.split_last() {
+            for sink in others {
+                give(&**sink, record.clone());
+            }
+            give(&**last, record);
         }
         receipts
     }
@@ -230,7 +260,7 @@ impl Drop for Access<'_> {
             None => AuditOutcome::Cancelled,
         };
         // Nobody is left to wait.
-        drop(self.record(outcome, error, &Told::default()));
+        drop(self.record(outcome, error, self.latency(), &Told::default()));
     }
 }
 
@@ -243,12 +273,12 @@ async fn all(receipts: Receipts) -> Result<()> {
     kept
 }
 
-/// The same, but not beyond the deadline of an access that began at `started`: `None` when that passes.
-async fn in_time(layer: &AuditLayer, started: Duration, receipts: Receipts) -> Option<Result<()>> {
+/// The same, but not beyond the deadline of an access that waits `since` then, or from now on: `None` when that passes.
+async fn in_time(layer: &AuditLayer, since: Option<Duration>, receipts: Receipts) -> Option<Result<()>> {
     let Some(deadline) = layer.deadline else {
         return Some(all(receipts).await);
     };
-    let gone = layer.clock.now().saturating_sub(started);
+    let gone = since.map_or(Duration::ZERO, |since| layer.clock.now().saturating_sub(since));
     let left = deadline.saturating_sub(gone);
     if left.is_zero() {
         return all(receipts).now_or_never();
@@ -262,8 +292,14 @@ async fn in_time(layer: &AuditLayer, started: Duration, receipts: Receipts) -> O
 }
 
 /// Hands the answer out once every receipt is there, or withholds it.
-async fn settle<T>(layer: &AuditLayer, started: Duration, receipts: Receipts, answer: Result<T>, is_write: bool) -> Result<T> {
-    let Some(kept) = in_time(layer, started, receipts).await else {
+async fn settle<T>(
+    layer: &AuditLayer,
+    since: Option<Duration>,
+    receipts: Receipts,
+    answer: Result<T>,
+    is_write: bool,
+) -> Result<T> {
+    let Some(kept) = in_time(layer, since, receipts).await else {
         return withheld_for_now(layer, answer, is_write);
     };
     let lost = kept.err();
@@ -337,35 +373,56 @@ impl SecretStore for Audited {
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
+        self.get_maybe_ready(name, options).answer().await
+    }
+
+    fn get_maybe_ready<'f>(&'f self, name: &'f SecretName, options: &'f GetOptions) -> MaybeReady<'f> {
         let mut access = self.begin(Verb::Get, Some(name.shared()), asked(&options.version));
-        let answer = match access.check() {
-            Ok(()) => self.inner.get(name, options).await,
-            Err(refusal) => Err(refusal),
+        let (answer, took) = match access.admitted() {
+            Err(refusal) => (Err(refusal), None),
+            Ok(()) => match self.inner.get_maybe_ready(name, options) {
+                MaybeReady::Ready { answer, took } => (answer, took),
+                MaybeReady::Pending(work) => {
+                    access.waits_since = Some(self.layer.clock.now());
+                    return MaybeReady::Pending(Box::pin(async move { access.end(work.await, of_secret).await }));
+                }
+            },
         };
-        access.end(answer, of_secret).await
+        let took = took.unwrap_or_else(|| access.latency());
+        let receipts = access.finish(&answer, took, of_secret);
+        if receipts.is_empty() {
+            return MaybeReady::Ready {
+                answer,
+                took: Some(took),
+            };
+        }
+        MaybeReady::Pending(Box::pin(settle(&self.layer, None, receipts, answer, false)))
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
+        let waits_since = Some(self.layer.clock.now());
         let accesses: Vec<Access<'_>> = requests
             .iter()
             .map(|request| {
                 let version = asked(&request.options.version);
-                self.begin(Verb::GetMany, Some(request.name.shared()), version)
+                let mut access = self.begin(Verb::GetMany, Some(request.name.shared()), version);
+                access.waits_since = waits_since;
+                access
             })
             .collect();
-        let answers = match accesses.first().map_or(Ok(()), Access::check) {
+        let answers = match accesses.first().map_or(Ok(()), Access::admitted) {
             Ok(()) => self.inner.get_many(requests).await,
             Err(refusal) => requests.iter().map(|_| Err(refusal.clone())).collect(),
         };
         // All are given before the first is waited for, so that they are kept together.
-        let recorded: Vec<(Duration, Receipts, Result<Secret>)> = accesses
+        let recorded: Vec<(Receipts, Result<Secret>)> = accesses
             .into_iter()
             .zip(answers)
-            .map(|(mut access, answer)| (access.started, access.finish(&answer, of_secret), answer))
+            .map(|(mut access, answer)| (access.finish(&answer, access.latency(), of_secret), answer))
             .collect();
         let mut settled = Vec::with_capacity(recorded.len());
-        for (started, receipts, answer) in recorded {
-            settled.push(settle(&self.layer, started, receipts, answer, false).await);
+        for (receipts, answer) in recorded {
+            settled.push(settle(&self.layer, waits_since, receipts, answer, false).await);
         }
         settled
     }

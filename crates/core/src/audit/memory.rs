@@ -52,14 +52,14 @@ impl MemoryAudit {
 }
 
 impl AuditSink for MemoryAudit {
-    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+    fn record(&self, record: AuditRecord) -> AuditReceipt {
         let mut kept = self.kept();
         kept.total += 1;
         if kept.records.len() == self.most {
             kept.records.pop_front();
         }
         if self.most > 0 {
-            kept.records.push_back(Arc::clone(record));
+            kept.records.push_back(Arc::new(record));
         }
         AuditReceipt::Taken
     }

@@ -1,7 +1,6 @@
 //! Where records go.
 
 use std::fmt;
-use std::sync::Arc;
 
 use super::record::AuditRecord;
 use crate::backend::BoxFuture;
@@ -13,7 +12,7 @@ pub trait AuditSink: Send + Sync + fmt::Debug {
     /// in that order.
     ///
     /// The record is taken over when this returns, whether or not the receipt is waited for.
-    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt;
+    fn record(&self, record: AuditRecord) -> AuditReceipt;
 
     /// Whether records can be kept now, as far as is known without trying. Asked before an access, so that nothing is done
     /// that could not be recorded.

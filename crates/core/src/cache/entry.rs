@@ -166,16 +166,12 @@ impl Entry {
     }
 
     /// The answer to a read where it's so fresh that a rough time shows it, [`Timer::roughly`](super::timer::Timer).
-    pub(super) fn found_plainly(&self, options: &GetOptions, roughly: Duration) -> Option<Found> {
-        if options.max_age.is_some() || nanoseconds(roughly) >= self.plain_until {
+    pub(super) fn found_plainly(&self, options: &GetOptions, roughly: u64) -> Option<Result<Secret>> {
+        if options.max_age.is_some() || roughly >= self.plain_until {
             return None;
         }
         self.touch();
-        Some(Found {
-            answer: self.answer.clone(),
-            refresh: false,
-            stale_age: None,
-        })
+        Some(self.answer.clone())
     }
 
     /// The answer to a read without waiting for the store, if there is one.

@@ -33,13 +33,16 @@ impl Follower {
     }
 
     /// Begins to listen, once, where there is something to listen to.
+    #[inline]
     pub(super) fn listen(&self, table: &Arc<Table>) {
-        let Some(changes) = &self.changes else {
-            return;
-        };
-        if self.task.get().is_some() {
-            return;
+        if let Some(changes) = &self.changes
+            && self.task.get().is_none()
+        {
+            self.begin(&**changes, table);
         }
+    }
+
+    fn begin(&self, changes: &dyn ChangeSource, table: &Arc<Table>) {
         // Without a runtime nothing can listen, and the time to live holds.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             self.task

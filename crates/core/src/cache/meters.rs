@@ -7,8 +7,9 @@ use metrics::{Counter, Histogram};
 use tracing::warn;
 
 use crate::cache::entry::Found;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Result};
 use crate::metrics::{Share, table};
+use crate::secret::Secret;
 
 /// The handles, fetched once: a hit costs one of them.
 #[derive(Debug)]
@@ -53,14 +54,19 @@ impl Meters {
 
     /// A read was answered from memory.
     pub(super) fn found(&self, found: &Found) {
-        match (&found.answer, found.stale_age) {
-            (Ok(_), None) => self.hits.increment(1),
-            (Ok(_), Some(age)) => {
+        match found.stale_age {
+            Some(age) => {
                 self.stale.increment(1);
                 self.stale_age.record(age);
             }
-            (Err(_), _) => self.absent.increment(1),
+            None => self.found_plainly(&found.answer),
         }
+    }
+
+    /// The same within its time to live.
+    pub(super) fn found_plainly(&self, answer: &Result<Secret>) {
+        let counter = if answer.is_ok() { &self.hits } else { &self.absent };
+        counter.increment(1);
     }
 
     /// A read waits for the call of another one.

@@ -11,6 +11,7 @@ use crate::cache::flight::{Call, Kept, Verb, take_off};
 use crate::cache::follower::Follower;
 use crate::cache::table::{Begun, CacheUsage, Purpose, Table};
 use crate::error::{Error, ErrorKind, Result};
+use crate::maybe_ready::MaybeReady;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutRequest};
 use crate::secret::{Metadata, Secret, VersionInfo};
@@ -281,19 +282,25 @@ impl SecretStore for CachedStore {
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
-        match self.find(name, options) {
-            Some((answer, false)) => answer,
-            Some((answer, true)) => {
-                let request = GetRequest {
-                    name: name.clone(),
-                    options: options.clone(),
-                };
-                self.refresh(Verb::Get, &[request]);
-                answer
-            }
-            // In a box of its own, so that the future of a hit is small.
-            None => Box::pin(self.miss(name, options)).await,
+        self.get_maybe_ready(name, options).answer().await
+    }
+
+    fn get_maybe_ready<'f>(&'f self, name: &'f SecretName, options: &'f GetOptions) -> MaybeReady<'f> {
+        if let Some(answer) = self.table.find_plainly(name, options) {
+            self.follower.listen(&self.table);
+            return MaybeReady::Ready { answer, took: None };
         }
+        let Some((answer, is_due)) = self.find(name, options) else {
+            return MaybeReady::Pending(Box::pin(self.miss(name, options)));
+        };
+        if is_due {
+            let request = GetRequest {
+                name: name.clone(),
+                options: options.clone(),
+            };
+            self.refresh(Verb::Get, &[request]);
+        }
+        MaybeReady::Ready { answer, took: None }
     }
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {

@@ -38,16 +38,17 @@ impl Timer {
         return Self::Injected(Arc::new(crate::clock::SystemClock::new()));
     }
 
-    /// A moment that is before now by less than [`ROUGHLY`]; by more for a quarter of a second after the machine was suspended.
-    pub(super) fn roughly(&self) -> Duration {
+    /// A moment, in nanoseconds, that is before now by less than [`ROUGHLY`]; by more for a quarter of a second after the machine
+    /// was suspended.
+    pub(super) fn roughly(&self) -> u64 {
         match self {
             #[cfg(target_os = "linux")]
             Self::Machine(suspended) => {
-                let tick = read(ClockId::MonotonicCoarse);
+                let tick = nanoseconds(read(ClockId::MonotonicCoarse));
                 let time = suspended.before(tick, || (read(ClockId::Monotonic), read(ClockId::Boottime)));
-                BEFORE.saturating_add(tick).saturating_add(time)
+                nanoseconds(BEFORE) + tick + time
             }
-            Self::Injected(_) => self.now(),
+            Self::Injected(_) => nanoseconds(self.now()),
         }
     }
 
@@ -94,18 +95,17 @@ pub(super) struct Suspended {
 
 #[cfg(target_os = "linux")]
 impl Suspended {
-    /// The time before `tick`. Every quarter of a second it is found out anew, from a clock that stood still meanwhile and
+    /// The time before `tick`, both in nanoseconds. Every quarter of a second it is found out anew, from a clock that stood still meanwhile and
     /// one that did not.
-    fn before(&self, tick: Duration, clocks: impl FnOnce() -> (Duration, Duration)) -> Duration {
+    fn before(&self, tick: u64, clocks: impl FnOnce() -> (Duration, Duration)) -> u64 {
         const AFTER: u64 = 250_000_000;
-        let tick = nanoseconds(tick);
         if tick.wrapping_sub(self.at.load(Ordering::Relaxed)) >= AFTER {
             let (standing, running) = clocks();
             self.time
                 .store(nanoseconds(running.saturating_sub(standing)), Ordering::Relaxed);
             self.at.store(tick, Ordering::Relaxed);
         }
-        Duration::from_nanos(self.time.load(Ordering::Relaxed))
+        self.time.load(Ordering::Relaxed)
     }
 }
 
@@ -118,8 +118,10 @@ impl Clone for Suspended {
 }
 
 /// Enough for almost six hundred years.
-pub(super) fn nanoseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+pub(super) const fn nanoseconds(time: Duration) -> u64 {
+    time.as_secs()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(time.subsec_nanos() as u64)
 }
 
 /// A time since the machine started, which is never negative.
@@ -151,9 +153,11 @@ mod tests {
         let suspended = Suspended::default();
         let milliseconds = Duration::from_millis;
         let [day, night] = [Duration::from_secs(1000), Duration::from_secs(30_000)];
-        assert_eq!(suspended.before(day, || (day, day + night)), night);
-        assert_eq!(suspended.before(day + milliseconds(249), || unreachable!("too early")), night);
+        let before =
+            |tick, clocks: &dyn Fn() -> (Duration, Duration)| Duration::from_nanos(suspended.before(nanoseconds(tick), clocks));
+        assert_eq!(before(day, &|| (day, day + night)), night);
+        assert_eq!(before(day + milliseconds(249), &|| unreachable!("too early")), night);
         let later = day + milliseconds(250);
-        assert_eq!(suspended.before(later, || (later, later + night * 2)), night * 2);
+        assert_eq!(before(later, &|| (later, later + night * 2)), night * 2);
     }
 }

@@ -95,7 +95,7 @@ impl Ledger {
 }
 
 impl AuditSink for Ledger {
-    fn record(&self, record: &Arc<AuditRecord>) -> AuditReceipt {
+    fn record(&self, record: AuditRecord) -> AuditReceipt {
         let reason = record
             .reason
             .as_ref()
@@ -107,7 +107,7 @@ impl AuditSink for Ledger {
         let mut state = self.state();
         state.total += 1;
         let recorded = Recorded {
-            record: Arc::clone(record),
+            record: Arc::new(record),
             at: now,
             index: state.total,
             safe_at: now + time.unwrap_or_default(),

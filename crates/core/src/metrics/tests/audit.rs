@@ -9,7 +9,7 @@ struct Small {
 }
 
 impl AuditSink for Small {
-    fn record(&self, _: &Arc<AuditRecord>) -> AuditReceipt {
+    fn record(&self, _: AuditRecord) -> AuditReceipt {
         AuditReceipt::Pending(Box::pin(async {
             Err(Error::new(ErrorKind::Unavailable, "the disk is full"))
         }))
