@@ -42,15 +42,23 @@ impl SnapshotDirectory {
         let parent = self.parent(store, key, options).await?;
         let draft = Draft::begin(self.path(), key, parent, options.compress).await?;
         let draft = fill(draft, store, names, options.concurrency.max(1), &mut progress).await?;
-        let finished = self.clock.system_now();
-        let (file, manifest) = draft.finish(&About {
-            store,
-            options,
+        let info = store.info();
+        let about = About {
+            store: info.scheme.to_string(),
+            location: info.location.clone(),
+            prefix: options.prefix.clone(),
+            whole: options.names.is_none(),
+            note: options.note.clone(),
             begun,
-            finished,
-        })?;
-        self.publish(file, &manifest.summary)?;
-        Ok(manifest)
+            finished: self.clock.system_now(),
+        };
+        let directory = self.clone();
+        blocking(move || {
+            let (file, manifest) = draft.finish(about)?;
+            directory.publish(file, &manifest.summary)?;
+            Ok(manifest)
+        })
+        .await
     }
 
     async fn parent(&self, store: &dyn SecretStore, key: &dyn KeySource, options: &CreateOptions) -> Result<Option<Snapshot>> {

@@ -7,10 +7,10 @@ use keyfob_core::{Result, SecretName};
 use crate::blocking::blocking;
 use crate::snapshot::{Inner, Snapshot};
 
-/// In what two snapshots differ: one for each name that is not the same in both, in the byte order of names.
+/// A name that is not the same in two snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Change {
+pub struct SecretChange {
     /// The name.
     pub name: SecretName,
     /// What became of it.
@@ -44,18 +44,18 @@ impl ChangeKind {
 }
 
 impl Snapshot {
-    /// What changed from this snapshot to `other`. Versions and dates of writing don't count, and a value that was written
+    /// What changed from this snapshot to `other`, in the byte order of names. Versions and dates of writing don't count, and a value that was written
     /// again is no change. Only secrets that differ are decrypted, two at a time.
     ///
     /// # Errors
     /// `Corrupt` when one that differs is not what was written, `Unavailable` when a file can't be read.
-    pub async fn diff(&self, other: &Self) -> Result<Vec<Change>> {
+    pub async fn diff(&self, other: &Self) -> Result<Vec<SecretChange>> {
         let (one, other) = (self.clone(), other.clone());
         blocking(move || diff(&one.0, &other.0)).await
     }
 }
 
-fn diff(one: &Inner, other: &Inner) -> Result<Vec<Change>> {
+fn diff(one: &Inner, other: &Inner) -> Result<Vec<SecretChange>> {
     let (before, after) = (&one.manifest.secrets, &other.manifest.secrets);
     let (mut left, mut right) = (0, 0);
     let mut changes = Vec::new();
@@ -70,7 +70,7 @@ fn diff(one: &Inner, other: &Inner) -> Result<Vec<Change>> {
             Ordering::Greater => (&after[right].name, Some(ChangeKind::Added)),
             Ordering::Equal => (&before[left].name, kind((one, left), (other, right))?),
         };
-        changes.extend(kind.map(|kind| Change {
+        changes.extend(kind.map(|kind| SecretChange {
             name: name.clone(),
             kind,
         }));

@@ -233,3 +233,58 @@ impl Slot {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const GOOD: &str = r#"{"id":"000102030405060708090a0b0c0d0e0f","begun":"2026-01-01T00:00:00Z","finished":"2026-01-01T00:00:01Z",
+        "store":"memory","location":"here","prefix":"","whole":true,"slots":[],"blocks":[4202],
+        "secrets":[{"name":"a","version":"1"},{"name":"b","expires":"2030-01-01T00:00:00.000000001Z"}]}"#;
+
+    fn refused(json: &str) -> bool {
+        from_json(json.as_bytes(), 1).is_err_and(|error| error.kind() == ErrorKind::Corrupt)
+    }
+
+    #[test]
+    fn a_manifest_is_written_as_it_was_read() {
+        let manifest = from_json(GOOD.as_bytes(), 1).unwrap();
+        assert_eq!(from_json(&to_json(&manifest).unwrap(), 1).unwrap(), manifest);
+        assert_eq!((manifest.summary.secrets, manifest.summary.own), (2, 2));
+    }
+
+    #[test]
+    fn what_is_not_exactly_a_manifest_is_refused() {
+        for (right, wrong) in [
+            ("\"b\"", "\"a\""),
+            ("\"b\"", "\"A\""),
+            ("\"b\"", "\"../b\""),
+            ("\"1\"", "\"\""),
+            ("\"version\"", "\"versions\""),
+            ("\"version\":\"1\"", "\"base\":0"),
+            ("2030-01-01T", "2030-13-01T"),
+            ("000102", "00010"),
+            ("[4202]", "[-1]"),
+            ("\"whole\":true,", ""),
+            (
+                "\"slots\":[]",
+                "\"slots\":[{\"key\":\"00\",\"source\":\"key:\",\"wrapped\":\"\"}]",
+            ),
+        ] {
+            assert!(GOOD.contains(right) && !refused(GOOD));
+            assert!(refused(&GOOD.replacen(right, wrong, 1)), "{right} -> {wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(bytes: Vec<u8>, place in 0..GOOD.len(), byte: u8) {
+            let _ = from_json(&bytes, 1);
+            let mut changed = GOOD.as_bytes().to_vec();
+            changed[place] = byte;
+            let _ = from_json(&changed, 1);
+        }
+    }
+}

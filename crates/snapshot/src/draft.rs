@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::SystemTime;
 
-use keyfob_core::{Error, ErrorKind, Result, Secret, SecretName, SecretStore, SecretValue};
+use keyfob_core::{Error, ErrorKind, Result, Secret, SecretName, SecretValue};
 use keyfob_envelope::{Context, KeyEncryptionKey, KeySlot, KeySource};
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
@@ -17,7 +17,6 @@ use crate::id::{Digest, SnapshotId};
 use crate::index::{self, Location};
 use crate::layout::{self, BLOCK, PADDING, Trailer};
 use crate::manifest::{Base, Manifest, SecretEntry, Summary};
-use crate::options::CreateOptions;
 use crate::pack::Packer;
 use crate::record::Record;
 use crate::snapshot::{Snapshot, chain_key};
@@ -50,9 +49,12 @@ struct Bases {
 }
 
 /// What the manifest says besides the secrets.
-pub(crate) struct About<'a> {
-    pub(crate) store: &'a dyn SecretStore,
-    pub(crate) options: &'a CreateOptions,
+pub(crate) struct About {
+    pub(crate) store: String,
+    pub(crate) location: String,
+    pub(crate) prefix: String,
+    pub(crate) whole: bool,
+    pub(crate) note: Option<String>,
     pub(crate) begun: SystemTime,
     pub(crate) finished: SystemTime,
 }
@@ -119,21 +121,20 @@ impl Draft {
     }
 
     /// Writes the rest. The file is complete and synced, and still under its other name.
-    pub(crate) fn finish(mut self, about: &About<'_>) -> Result<(NamedTempFile, Manifest)> {
+    pub(crate) fn finish(mut self, about: About) -> Result<(NamedTempFile, Manifest)> {
         self.seal_block()?;
         let (bases, base_slots) = self.take_bases();
         let secrets = std::mem::take(&mut self.secrets);
-        let info = about.store.info();
         let mut manifest = Manifest {
             summary: Summary {
                 id: self.id,
                 begun: about.begun,
                 finished: about.finished,
-                store: info.scheme.to_string(),
-                location: info.location.clone(),
-                prefix: about.options.prefix.clone(),
-                whole: about.options.names.is_none(),
-                note: about.options.note.clone(),
+                store: about.store,
+                location: about.location,
+                prefix: about.prefix,
+                whole: about.whole,
+                note: about.note,
                 bases,
                 secrets: secrets.len(),
                 own: secrets.iter().filter(|secret| secret.base.is_none()).count(),

@@ -20,7 +20,7 @@ mod retention;
 mod snapshot;
 mod store;
 
-pub use diff::{Change, ChangeKind};
+pub use diff::{ChangeKind, SecretChange};
 pub use directory::{Listed, SnapshotDirectory};
 pub use id::{Digest, SnapshotId};
 pub use manifest::{Base, Manifest, SecretEntry, Summary};

@@ -116,8 +116,19 @@ pub(crate) fn take<'a>(bytes: &mut &'a [u8], length: usize) -> Result<&'a [u8]> 
 #[cfg(test)]
 mod tests {
     use keyfob_core::ErrorKind;
+    use proptest::prelude::*;
 
     use super::*;
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic_and_never_take_more_than_they_may(method in 0_u8..3, length: u32, bytes: Vec<u8>) {
+            let packed = [&[method][..], &length.to_be_bytes(), &bytes].concat();
+            if let Ok(piece) = unpack(&mut packed.as_slice(), 1 << 20) {
+                prop_assert!(piece.len() <= 1 << 20);
+            }
+        }
+    }
 
     fn packed(piece: &[u8], compresses: bool) -> Vec<u8> {
         let mut out = Vec::with_capacity(most_packed(piece.len()));

@@ -59,7 +59,7 @@ impl Snapshot {
         .await?;
         let slots = &archive.manifest.slots;
         let unlocked = KeySlot::unlock_all(slots, key, archive.manifest.summary.id.0).await;
-        let mut keys = unlocked.map_err(|error| at(error, &path))?;
+        let mut keys = unlocked.map_err(|error| at(locked(error), &path))?;
         let kek = keys.swap_remove(0);
         let (own, manifest, locations) = blocking(move || archive.authenticate(kek)).await?;
         let mut bases = Vec::with_capacity(manifest.base_slots.len());
@@ -193,6 +193,16 @@ impl Inner {
 
 pub(crate) fn not_found(name: &SecretName) -> Error {
     Error::new(ErrorKind::NotFound, "the snapshot has no such secret").with("name", name.as_str())
+}
+
+fn locked(error: Error) -> Error {
+    if error.kind() == ErrorKind::Unauthenticated {
+        Error::new(ErrorKind::Unauthenticated, "the key does not fit the snapshot")
+            .with_hint("use the key that it was made with")
+            .with_source(error)
+    } else {
+        error
+    }
 }
 
 /// The key that wraps the keys of the bases of a snapshot.
