@@ -84,6 +84,11 @@ impl Archive {
         self.file.check_digest(self.digest)
     }
 
+    /// The bytes, whatever they mean.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        Bytes(self.file)
+    }
+
     /// Proves the manifest.
     ///
     /// # Errors
@@ -134,6 +139,17 @@ impl Opened {
 
     pub(crate) fn check_digest(&self) -> Result<()> {
         self.file.check_digest(self.digest)
+    }
+}
+
+/// The bytes of a snapshot's file.
+pub(crate) struct Bytes(SnapshotFile);
+
+impl Bytes {
+    pub(crate) fn read(&self, begin: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.0.read(begin, &mut bytes)?;
+        Ok(bytes)
     }
 }
 

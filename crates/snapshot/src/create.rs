@@ -40,7 +40,7 @@ impl SnapshotDirectory {
         let begun = self.clock.system_now();
         let names = names(store, options).await?;
         let parent = self.parent(store, key, options).await?;
-        let draft = Draft::begin(self.path(), key, parent, options.compress).await?;
+        let draft = Draft::begin(self.unfinished()?, key, parent, options.compress).await?;
         let draft = fill(draft, store, names, options.concurrency.max(1), &mut progress).await?;
         let info = store.info();
         let about = About {

@@ -15,7 +15,6 @@ use tempfile::NamedTempFile;
 
 use crate::archive::Archive;
 use crate::blocking::blocking;
-use crate::draft::UNFINISHED;
 use crate::error::{at, corrupt, failed};
 use crate::id::SnapshotId;
 use crate::manifest::{Manifest, Summary};
@@ -42,6 +41,8 @@ pub struct Listed {
     pub summary: Result<Summary>,
 }
 
+/// What begins the name of a file that is not finished.
+const UNFINISHED: &str = ".keyfob-snapshot-";
 const EXTENSION: &str = "snapshot";
 const LOCK: &str = "lock";
 
@@ -184,6 +185,18 @@ impl SnapshotDirectory {
         Ok(())
     }
 
+    /// A new file with mode 0600, under a random name, which is removed when it is dropped.
+    pub(crate) fn unfinished(&self) -> Result<NamedTempFile> {
+        let cannot = |source| failed("write the snapshot", &self.path, source);
+        let file = tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .tempfile_in(&self.path)
+            .map_err(cannot)?;
+        // Whoever finds a file of this kind that nobody holds may remove it.
+        rustix::fs::flock(file.as_file(), FlockOperation::NonBlockingLockExclusive).map_err(|source| cannot(source.into()))?;
+        Ok(file)
+    }
+
     /// Gives a finished file its name, if all that it builds on is still there.
     pub(crate) fn publish(&self, file: NamedTempFile, summary: &Summary) -> Result<()> {
         let _lock = self.lock()?;
@@ -202,7 +215,7 @@ impl SnapshotDirectory {
         self.sync()
     }
 
-    fn archive(&self, id: SnapshotId) -> Result<Archive> {
+    pub(crate) fn archive(&self, id: SnapshotId) -> Result<Archive> {
         let path = self.path_of(id);
         let archive = Archive::open(&path)?;
         if archive.manifest.summary.id == id {

@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::path::Path;
 use std::time::SystemTime;
 
 use keyfob_core::{Error, ErrorKind, Result, Secret, SecretName, SecretValue};
@@ -20,9 +19,6 @@ use crate::manifest::{Base, Manifest, SecretEntry, Summary};
 use crate::pack::Packer;
 use crate::record::Record;
 use crate::snapshot::{Snapshot, chain_key};
-
-/// What begins the name of a file that is not finished.
-pub(crate) const UNFINISHED: &str = ".keyfob-snapshot-";
 
 /// A snapshot that is being written.
 pub(crate) struct Draft {
@@ -61,7 +57,7 @@ pub(crate) struct About {
 
 impl Draft {
     pub(crate) async fn begin(
-        directory: &Path,
+        file: NamedTempFile,
         key_source: &dyn KeySource,
         parent: Option<Snapshot>,
         compresses: bool,
@@ -72,10 +68,8 @@ impl Draft {
             Some(parent) => Some(Bases::new(parent, &key, id).await?),
             None => None,
         };
-        // Born with mode 0600, under a random name, and removed when it is dropped.
-        let file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(directory);
         let mut draft = Self {
-            file: file.map_err(|source| failed("write the snapshot", directory, source))?,
+            file,
             written: 0,
             hash: Sha256::new(),
             id,
@@ -88,9 +82,6 @@ impl Draft {
             locations: Vec::new(),
             bases,
         };
-        // Whoever finds a file of this kind that nobody holds may remove it.
-        rustix::fs::flock(draft.file.as_file(), rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(|source| failed("write the snapshot", directory, source.into()))?;
         draft.write(&layout::header(id))?;
         Ok(draft)
     }

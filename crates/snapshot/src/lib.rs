@@ -3,6 +3,7 @@
 mod archive;
 mod blocking;
 mod create;
+mod depot;
 mod diff;
 mod directory;
 mod document;
@@ -20,6 +21,7 @@ mod retention;
 mod snapshot;
 mod store;
 
+pub use depot::SnapshotDepot;
 pub use diff::{ChangeKind, SecretChange};
 pub use directory::{Listed, SnapshotDirectory};
 pub use id::{Digest, SnapshotId};

@@ -4,6 +4,7 @@
 mod chain;
 mod content;
 mod damage;
+mod depot;
 mod directory;
 mod restore;
 mod world;
