@@ -4,6 +4,7 @@ mod audit;
 mod builder;
 mod cache;
 mod failover;
+mod opener;
 mod places;
 #[cfg(feature = "rotation")]
 mod rotation;
@@ -15,19 +16,17 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use keyfob_core::{
-    AllowedSchemes, AuditSink, ChangeSource, Connected, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind,
-    FailoverStore, Fallback, GetOptions, Health, Intent, ListOptions, MemberStatus, Metadata, Occurrence, Page, PageRequest,
-    PutRequest, Reason, Reference, Result, Secret, SecretName, SecretRef, SecretStore, Stores, SystemClock, Target, TraceLayer,
-    Verb, VersionInfo, async_trait,
+    AllowedSchemes, AuditSink, ChangeSource, DEFAULT_SCHEME, DeleteOptions, Environment, Error, ErrorKind, FailoverStore,
+    Fallback, GetOptions, Health, Intent, ListOptions, MemberStatus, Metadata, Occurrence, Page, PageRequest, PutRequest, Reason,
+    Reference, Result, Secret, SecretName, SecretRef, SecretStore, Stores, SystemClock, Target, TraceLayer, Verb, VersionInfo,
+    async_trait,
 };
 use tokio::sync::OnceCell;
 
 pub use self::builder::SecretManagerBuilder;
 pub use self::cache::Caches;
 use crate::audit::Audit;
-use crate::backends;
-use crate::layers::LayerSettings;
-use crate::manager::failover::Member;
+use crate::manager::opener::{Opener, Setup};
 use crate::select::Selection;
 use crate::shared::Shared;
 use crate::watch::{self, Occasions, SecretStream, Watched};
@@ -87,9 +86,9 @@ struct Opened {
 enum Opening {
     /// Given by the caller, used as it is.
     Given(Arc<dyn SecretStore>),
-    One(Member),
+    One(Arc<Opener>),
     /// Stores that stand in for each other.
-    List(Vec<Member>),
+    List(Vec<Arc<Opener>>),
     /// There is none, for this reason.
     Never(Error),
 }
@@ -328,43 +327,42 @@ impl SecretManager {
         self.0.schemes.keys().map(String::as_str)
     }
 
-    /// Connects a store and lays the layers over it, but for the audit.
+    /// Opens a store and lays the layers over it, but for the audit.
     async fn connected(&self, slot: &Slot) -> Result<Opened> {
-        let layers = &self.0.selection.layers;
-        let trace = TraceLayer {
-            names: self.0.trace_names,
+        let setup = Setup {
+            environment: self.0.environment.clone(),
+            layers: self.0.selection.layers.clone(),
+            trace: TraceLayer {
+                names: self.0.trace_names,
+            },
         };
-        let keep = |cache| slot.cache.set(cache);
-        match &slot.opening {
-            Opening::Given(store) => Ok(Opened {
-                store: store.clone(),
-                changes: None,
-                failover: None,
-            }),
-            Opening::Never(error) => Err(error.clone()),
-            Opening::One(member) => {
-                let shared = self.shared()?;
-                let connected = connect(member, &self.0.environment, layers, trace).await?;
-                let info = connected.store.info();
-                let shared = shared.map(|shared| shared.of_store(&format!("{}:{}", info.scheme, info.location)));
-                Ok(Opened {
-                    store: layers.over(&connected, shared, trace, keep)?,
-                    changes: connected.changes,
+        let (place, connected, failover) = match &slot.opening {
+            Opening::Given(store) => {
+                return Ok(Opened {
+                    store: store.clone(),
+                    changes: None,
                     failover: None,
-                })
+                });
             }
-            Opening::List(members) => {
-                // The members that can't be reached yet don't know where they are: what names them all is the list itself.
-                let shared = self.shared()?;
-                let shared = shared.map(|shared| self.places(members).map(|places| shared.of_store(&places)));
-                let (connected, failover) = failover::connect(members, &self.0.environment, layers, trace).await?;
-                Ok(Opened {
-                    store: layers.over(&connected, shared.transpose()?, trace, keep)?,
-                    changes: connected.changes,
-                    failover: Some(failover),
-                })
+            Opening::Never(error) => return Err(error.clone()),
+            Opening::One(opener) => {
+                let connected = opener.open(&setup, setup.layers.retry.deadline).await?.clone();
+                let info = connected.store.info();
+                (format!("{}:{}", info.scheme, info.location), connected, None)
             }
-        }
+            Opening::List(openers) => {
+                let (connected, failover) = failover::connect(openers, setup.clone()).await?;
+                // The members that are not open yet don't know where they are: what names them all is the list itself.
+                (self.location(&slot.opening)?, connected, Some(failover))
+            }
+        };
+        let shared = self.shared()?.map(|shared| shared.of_store(&place));
+        let Setup { layers, trace, .. } = setup;
+        Ok(Opened {
+            store: layers.over(&connected, shared, trace, |cache| slot.cache.set(cache))?,
+            changes: connected.changes,
+            failover,
+        })
     }
 
     fn unknown(&self, scheme: &str) -> Error {
@@ -393,20 +391,6 @@ impl Stores for SecretManager {
 /// Nothing but that the store is open is intended.
 fn connecting() -> Intent {
     Intent::new(Verb::Health)
-}
-
-/// Connects a store, with what it has for itself.
-async fn connect(
-    Member { label, url }: &Member,
-    environment: &Environment,
-    layers: &LayerSettings,
-    trace: TraceLayer,
-) -> Result<Connected> {
-    let backend = backends::find(url.scheme())?;
-    let connected = (backend.connect)(url.clone(), environment).await;
-    tracing::debug!(target: "keyfob", store = %url, connected = connected.is_ok());
-    let connected = connected.map_err(|error| error.with("store", url.to_string()))?;
-    layers.directly_over(connected, label, trace)
 }
 
 impl fmt::Debug for SecretManager {

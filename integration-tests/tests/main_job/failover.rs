@@ -1,5 +1,7 @@
 //! A failover list whose first store is ill: who answered and why the other did not is told wherever a secret is.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::{World, assert_has};
@@ -94,4 +96,25 @@ fn what_is_written_to_all_says_what_each_store_has() {
     for store in ["near", "far"] {
         assert_eq!(world.sh(&format!("keyfob --store {store} get DB_PASSWORD")).ok(), "changed");
     }
+}
+
+#[test]
+fn a_store_that_says_nothing_is_not_waited_for_longer_than_set_up() {
+    let world = World::new();
+    let silence = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let silent = format!("postgres://u@{}/db", silence.local_addr().unwrap());
+    let set = "SECRET_FAILOVER_READ_TIMEOUT=700 SECRET_RETRY_DEADLINE=1500";
+    // What connecting to it takes by itself is five seconds.
+    let asked = |line: &str| {
+        let begun = Instant::now();
+        let answer = world.sh(line);
+        assert!(begun.elapsed() < Duration::from_secs(4), "{line}: {:?}", begun.elapsed());
+        answer
+    };
+    let value = asked(&format!("keyfob --store local,{silent} get db/password")).ok();
+    assert_eq!(value.trim_end(), world.canary);
+    let value = asked(&format!("{set} keyfob --store {silent},local get db/password")).ok();
+    assert_eq!(value.trim_end(), world.canary);
+    let err = asked(&format!("{set} keyfob --store {silent} get db/password")).fails(1);
+    assert_has(&err, &["could not be opened within 1.5s", "127.0.0.1"]);
 }

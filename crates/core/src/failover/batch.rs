@@ -43,7 +43,7 @@ impl Inner {
                         self.mark(secret.metadata_mut(), rank, request.trail.passed);
                         answers[request.index] = Some(Ok(secret));
                     }
-                    Err(missed) if self.goes_on(missed.passed.kind) => {
+                    Err(missed) if self.passes_over(rank, missed.passed.kind) => {
                         request.trail.pass_over(member, missed);
                         pending.push(request);
                     }

@@ -116,7 +116,7 @@ impl Inner {
                     let passed = trail.passed;
                     return Ok(Answer { value, rank, passed });
                 }
-                Err(missed) if self.goes_on(missed.passed.kind) => trail.pass_over(member, missed),
+                Err(missed) if self.passes_over(rank, missed.passed.kind) => trail.pass_over(member, missed),
                 Err(missed) => return Err(trail.end(missed, &self.options)),
             }
         }
@@ -131,6 +131,11 @@ impl Inner {
     /// Whether the next store is asked after an error of this kind.
     pub(super) fn goes_on(&self, kind: ErrorKind) -> bool {
         kind.is_retryable() || (kind == ErrorKind::NotFound && self.options.not_found_falls_through)
+    }
+
+    /// The same of a store of this rank. What a later one can't do may show only when it is asked: it was not open before.
+    pub(super) fn passes_over(&self, rank: usize, kind: ErrorKind) -> bool {
+        self.goes_on(kind) || (rank > 0 && kind == ErrorKind::Unsupported)
     }
 
     /// Writes into metadata which store it is from.

@@ -6,6 +6,7 @@ use keyfob_core::{AuditFilter, AuditRecord, AuditedStore, DEFAULT_SCHEME, Error,
 
 use super::{Inner, Opened, Opening, SecretManager, Slot};
 use crate::audit::Audit;
+use crate::backends;
 
 impl SecretManager {
     /// Opens what accesses are recorded in, which else the first access does, to hear early when it can't be.
@@ -88,10 +89,7 @@ impl SecretManager {
             return AuditedStore::new(DEFAULT_SCHEME, DEFAULT_SCHEME, "");
         };
         let labels: Vec<&str> = members.iter().map(|member| &*member.label).collect();
-        AuditedStore::new(
-            labels.join(","),
-            first.url.scheme(),
-            self.location(opening).unwrap_or_default(),
-        )
+        let scheme = backends::find(first.url.scheme()).map_or(first.url.scheme(), |backend| backend.scheme);
+        AuditedStore::new(labels.join(","), scheme, self.location(opening).unwrap_or_default())
     }
 }

@@ -14,6 +14,7 @@ use super::{Inner, Opening, SecretManager, Slot, cache};
 use crate::backends;
 use crate::layers::LayerSettings;
 use crate::manager::failover::{Member, members};
+use crate::manager::opener::Opener;
 use crate::select::{SelectOptions, Selection};
 
 /// Builds a [`SecretManager`]. What is given here comes before variables and `keyfob.toml`.
@@ -163,8 +164,8 @@ impl Table {
 
     fn add_selected(&mut self, selection: &Selection) {
         let default = self.slot(match &selection.store {
-            Ok(choice) if !choice.fallbacks.is_empty() => Opening::List(members(choice)),
-            Ok(choice) => Opening::One(Member::new(choice.name.as_deref(), &choice.url)),
+            Ok(choice) if !choice.fallbacks.is_empty() => Opening::List(members(choice).into_iter().map(Opener::new).collect()),
+            Ok(choice) => Opening::One(Opener::new(Member::new(choice.name.as_deref(), &choice.url))),
             Err(error) => Opening::Never(error.clone()),
         });
         self.schemes.insert(DEFAULT_SCHEME.to_owned(), default);
@@ -188,7 +189,7 @@ impl Table {
             let slot = if is_default {
                 default
             } else {
-                self.slot(Opening::One(Member::new(Some(name), url)))
+                self.slot(Opening::One(Opener::new(Member::new(Some(name), url))))
             };
             self.schemes.insert(name.clone(), slot);
         }
@@ -225,7 +226,7 @@ fn provider(name: &str) -> Option<&'static str> {
 /// A known provider that this build lacks is a failure when it is asked for, never text that is left standing.
 fn opening_of(name: &str) -> Opening {
     match backends::find(name).and_then(|backend| StoreUrl::of_scheme(backend.scheme)) {
-        Ok(url) => Opening::One(Member::new(None, &url)),
+        Ok(url) => Opening::One(Opener::new(Member::new(None, &url))),
         Err(error) => Opening::Never(error),
     }
 }

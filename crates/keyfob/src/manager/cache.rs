@@ -12,7 +12,6 @@ use keyfob_core::{
     with_reason,
 };
 
-use super::failover::Member;
 use super::{Opening, SecretManager, Slot, connecting, parse_secret};
 
 /// What a [`SecretManager`] keeps in memory of all its stores, to be filled before it is needed and forgotten when somebody
@@ -265,17 +264,6 @@ impl SecretManager {
                 .any(|member| urls.contains(&member.url.to_string()))
         };
         self.0.slots.iter().filter(has_one)
-    }
-}
-
-impl Opening {
-    /// The stores that it is made of and that have layers.
-    pub(super) fn members(&self) -> &[Member] {
-        match self {
-            Self::Given(_) | Self::Never(_) => &[],
-            Self::One(member) => std::slice::from_ref(member),
-            Self::List(members) => members,
-        }
     }
 }
 

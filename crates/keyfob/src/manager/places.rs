@@ -1,6 +1,7 @@
 //! Where the stores are, and as whom they are asked. Connects nothing.
 
-use keyfob_core::{Result, StoreUrl};
+use keyfob_core::{Environment, Result, SecretStore as _, StoreUrl};
+use keyfob_env::ProcessEnv;
 
 use super::{Opening, SecretManager};
 use crate::backends;
@@ -19,18 +20,15 @@ impl SecretManager {
     pub(super) fn location(&self, opening: &Opening) -> Result<String> {
         match opening {
             Opening::Given(store) => Ok(format!("{} ({})", store.info().scheme, store.info().location)),
-            Opening::One(member) => self.place(&member.url),
-            Opening::List(members) => self.places(members),
+            Opening::One(_) | Opening::List(_) => {
+                let places: Result<Vec<String>> = opening.members().iter().map(|member| self.place(&member.url)).collect();
+                Ok(places?.join(", then "))
+            }
             Opening::Never(error) => Err(error.clone()),
         }
     }
 
-    pub(super) fn places(&self, members: &[Member]) -> Result<String> {
-        let places: Result<Vec<String>> = members.iter().map(|member| self.place(&member.url)).collect();
-        Ok(places?.join(", then "))
-    }
-
-    pub(super) fn place(&self, url: &StoreUrl) -> Result<String> {
+    fn place(&self, url: &StoreUrl) -> Result<String> {
         let place = backends::find(url.scheme())?.place;
         // What is wrong with the configuration is told when somebody asks the store.
         match place.and_then(|place| place(url, &self.0.environment).ok()) {
@@ -51,10 +49,10 @@ impl SecretManager {
     pub(super) fn identity_at(&self, opening: &Opening) -> Result<Option<String>> {
         match opening {
             Opening::Given(_) => Ok(None),
-            Opening::One(member) => self.identity(&member.url),
-            Opening::List(members) => {
+            Opening::One(opener) => self.identity(&opener.member.url),
+            Opening::List(_) => {
                 let mut identities = Vec::new();
-                for member in members {
+                for member in opening.members() {
                     if let Some(identity) = self.identity(&member.url)? {
                         identities.push(format!("{} at `{}`", identity, member.label));
                     }
@@ -71,4 +69,41 @@ impl SecretManager {
             None => Ok(None),
         }
     }
+}
+
+impl Opening {
+    /// The stores that it is made of and that have layers.
+    pub(super) fn members(&self) -> Vec<&Member> {
+        match self {
+            Self::Given(_) | Self::Never(_) => Vec::new(),
+            Self::One(opener) => vec![&opener.member],
+            Self::List(openers) => openers.iter().map(|opener| &opener.member).collect(),
+        }
+    }
+}
+
+/// Where a store will say that it is once it is open. Of a service whose environment decides that, it is what its URL says.
+pub(super) fn location_before(url: &StoreUrl, environment: &Environment) -> String {
+    let known = match backends::find(url.scheme()).map(|backend| backend.scheme) {
+        Ok("env") => Some(ProcessEnv::from_environment(environment).info().location.clone()),
+        Ok("dotenv") => url
+            .file_path(environment)
+            .ok()
+            .flatten()
+            .map(|path| path.display().to_string()),
+        #[cfg(feature = "sqlite")]
+        Ok("sqlite") => keyfob_sql::SqlConfig::from_url(url, environment)
+            .ok()
+            .map(|config| config.path.display().to_string()),
+        #[cfg(feature = "postgres")]
+        Ok("postgres") => keyfob_sql::PostgresConfig::from_url(url, environment)
+            .ok()
+            .map(|config| config.location()),
+        _ => None,
+    };
+    known.unwrap_or_else(|| {
+        let text = url.to_string();
+        let (_, rest) = text.split_once(':').unwrap_or(("", &text));
+        rest.split('?').next().unwrap_or_default().trim_start_matches("//").to_owned()
+    })
 }

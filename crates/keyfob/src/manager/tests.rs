@@ -1,6 +1,8 @@
 use keyfob_core::{FakeEnvironment, Freshness, MemoryStore};
 
 use super::*;
+use crate::backends;
+use crate::layers::LayerSettings;
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread()

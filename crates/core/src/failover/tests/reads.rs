@@ -1,6 +1,6 @@
 use super::*;
 use crate::capabilities::{Capabilities, NameRule};
-use crate::options::{Expired, ListOptions, PageRequest};
+use crate::options::{Expired, GetRequest, ListOptions, PageRequest};
 use crate::scripted::error;
 use crate::secret::PassedOver;
 
@@ -322,4 +322,24 @@ async fn errors_hold_neither_value_nor_the_names_of_others() {
     let error = format!("{:?} {:?}", list.get().await.unwrap_err(), list.store);
     assert!(!error.contains("kfcanary-"), "a value is shown");
     assert!(!error.contains("team/other"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_later_store_can_not_do_does_not_hide_why_the_first_did_not() {
+    let list = List::pair(FailoverOptions::default()).await;
+    list.script(0, [Step::fail(ErrorKind::Unavailable), Step::fail(ErrorKind::Unavailable)]);
+    list.script(
+        1,
+        [
+            Step::fail(ErrorKind::Unsupported),
+            Step::FailSome(vec![(0, error(ErrorKind::Unsupported))]),
+        ],
+    );
+    assert_eq!(list.get().await.unwrap_err().kind(), ErrorKind::Unavailable);
+    let answers = list.store.get_many(&[GetRequest::new(name())]).await;
+    assert_eq!(answers[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
+
+    // Of the first store it is the answer.
+    list.script(0, [Step::fail(ErrorKind::Unsupported)]);
+    assert_eq!(list.get().await.unwrap_err().kind(), ErrorKind::Unsupported);
 }
