@@ -12,6 +12,8 @@ pub mod key_sources;
 mod layers;
 mod load;
 mod manager;
+#[cfg(feature = "rotation")]
+mod policies;
 pub mod project;
 mod resolve;
 pub mod select;
@@ -26,6 +28,8 @@ pub use audit::{AuditSettings, AuditStore};
 pub use flatten::flatten;
 pub use layers::{CacheSettings, LayerSettings, RotationSettings};
 pub use manager::{Caches, SecretManager, SecretManagerBuilder, parse_secret};
+#[cfg(feature = "rotation")]
+pub use policies::{POLICIES_FILE_NAME, policies};
 pub use project::Project;
 pub use resolve::{MAX_CONFIGURATION_BYTES, load, read_configuration};
 pub use select::{SelectOptions, Selection};

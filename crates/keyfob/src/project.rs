@@ -3,7 +3,7 @@
 mod parse;
 #[cfg(test)]
 mod tests;
-mod trust;
+pub(crate) mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

@@ -5,17 +5,19 @@ mod file;
 mod made;
 mod pass;
 mod plan;
+mod program;
 mod schedule;
 mod selector;
 mod time;
 mod window;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use keyfob_core::{Metadata, Result};
 
 pub use cron::Cron;
-pub use made::{Made, Rotators};
+pub use made::{Made, PostgresRoles, Rotators};
 pub use pass::{Pass, Passed};
 pub use plan::{Plan, Planned};
 pub use schedule::{Frequency, History, Schedule};
@@ -87,7 +89,19 @@ impl Policies {
     /// # Errors
     /// `InvalidConfig`, with the line, for what can't be understood: unknown keys, wrong times, two policies of one name.
     pub fn parse(yaml: &str) -> Result<Self> {
-        file::parse(yaml).map(|policies| Self(policies.into_iter().map(Arc::new).collect()))
+        file::parse(yaml, None).map(Self::of_all)
+    }
+
+    /// The same of a file in `directory`, from which the programs in it are started.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn parse_in(directory: &Path, yaml: &str) -> Result<Self> {
+        file::parse(yaml, Some(directory)).map(Self::of_all)
+    }
+
+    fn of_all(policies: Vec<Policy>) -> Self {
+        Self(policies.into_iter().map(Arc::new).collect())
     }
 
     /// All of them, as they stand in the file.

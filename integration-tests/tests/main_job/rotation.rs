@@ -123,10 +123,49 @@ fn an_emergency_asks_first_and_leaves_no_old_value() {
 fn journals_are_not_listed_copied_or_exported() {
     let world = world();
     world.sh("keyfob rotate --all --emergency --yes").ok();
-    let lines =
-        "keyfob list && keyfob export --format json && keyfob copy --from sqlite: --to dotenv:copy.env --drop-metadata && cat copy.env";
+    let lines = "keyfob list && keyfob export --format json && keyfob copy --from sqlite: --to dotenv:copy.env --drop-metadata && cat copy.env";
     assert!(!world.sh(lines).ok().contains("keyfob-"));
     assert!(world.sh("keyfob list --reserved").ok().contains("root.keyfob-rotation"));
+}
+
+#[test]
+fn a_program_is_asked_for_every_step_and_its_failure_takes_the_rotation_back() {
+    let world = world();
+    let policies = "policies:\n  - name: partner\n    secrets: [partner/key]\n    grace: 0s\n    make: { command: { run: [./partner, key], allow: [MODE] } }\n";
+    world.write("rotation.yaml", policies);
+    world.write(
+        "partner",
+        r#"#!/bin/sh
+question=$(cat)
+case $question in
+  (*'"step":"create"'*) echo '{"value":"kfcanary-fromprogram"}' ;;
+  (*'"step":"test"'*) [ "$MODE" != broken ] || { echo 'it is refused' >&2; exit 1; } ;;
+esac
+echo "$1 $question" | grep -o '^key\|"step":"[a-z]*"' >> steps
+"#,
+    );
+    world.sh("chmod 755 partner && printf old | keyfob set -q partner/key").ok();
+    let failed = world.sh("MODE=broken keyfob rotate partner/key").fails(1);
+    assert_has(&failed, &["it is refused", "rolled_back `yes`"]);
+    assert_eq!(world.sh("keyfob get partner/key").ok(), "old");
+    world.sh("rm steps && keyfob rotate partner/key").ok();
+    assert_eq!(world.sh("keyfob get partner/key").ok(), "kfcanary-fromprogram");
+    let steps = world.sh("cat steps").ok();
+    let steps: Vec<&str> = steps.lines().filter(|line| *line != "key").collect();
+    assert_eq!(
+        steps,
+        ["create", "set", "test", "finish", "revoke"].map(|step| format!("\"step\":\"{step}\"")),
+    );
+}
+
+#[test]
+fn policies_that_others_may_write_are_not_believed() {
+    let world = world();
+    world.sh("chmod 666 rotation.yaml").ok();
+    assert_has(
+        &world.sh("keyfob rotate --plan").fails(1),
+        &["not believed", "which programs are run"],
+    );
 }
 
 #[test]

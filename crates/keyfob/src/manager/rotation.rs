@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "postgres")]
+use keyfob_core::StoreUrl;
 use keyfob_core::{DEFAULT_SCHEME, Error, ErrorKind, Intent, Result, SecretName, Verb, async_trait};
-use keyfob_rotation::{Generator, Made, Outcome, Rotation, RotationOptions, Rotator, Rotators};
+use keyfob_rotation::{ExternalRotator, Generator, Made, Outcome, Rotation, RotationOptions, Rotator, Rotators};
 
 use super::SecretManager;
 
@@ -55,11 +57,39 @@ impl SecretManager {
     }
 }
 
+#[cfg(feature = "postgres")]
+impl SecretManager {
+    async fn postgres_rotator(&self, roles: &keyfob_rotation::PostgresRoles) -> Result<Arc<dyn Rotator>> {
+        use keyfob_sql::{PostgresRotator, PostgresServer};
+
+        let url = StoreUrl::parse(&roles.server)?;
+        if url.password().is_some() {
+            let message = "a password must not stand in a policy";
+            return Err(Error::new(ErrorKind::InvalidConfig, message)
+                .with_hint("name the secret that is the password: `password: ${vault:pg/admin}`"));
+        }
+        let mut server = PostgresServer::from_url(&url, &self.0.environment)?;
+        if let Some(reference) = &roles.password {
+            server.password = Some(self.get(reference).await?.value);
+        }
+        Ok(match roles.roles.as_slice() {
+            [first, second] => Arc::new(PostgresRotator::alternating(server, first, second)?),
+            all => {
+                let one = all.first().map(String::as_str).unwrap_or_default();
+                Arc::new(PostgresRotator::single(server, one)?)
+            }
+        })
+    }
+}
+
 #[async_trait]
 impl Rotators for SecretManager {
     async fn rotator(&self, made: &Made) -> Result<Arc<dyn Rotator>> {
         match made {
             Made::Random(recipe) => Ok(Arc::new(Generator::new(recipe.clone()))),
+            Made::Command(command) => Ok(Arc::new(ExternalRotator::command(command.clone()))),
+            #[cfg(feature = "postgres")]
+            Made::Postgres(roles) => self.postgres_rotator(roles).await,
             other => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("this build has no rotator for {other:?}"),

@@ -16,7 +16,7 @@ const STICKY: u32 = 0o1000;
 /// Every directory and link on the way must belong to the user or root, and nobody else may be able to write it;
 /// a shared directory with the sticky bit (`/tmp`) will do on the way, but not as the directory of the file itself or
 /// of a link to it. Access control lists count, since their mask shows as the group's bits.
-pub(super) fn believed(env: &Environment, path: &Path) -> Result<PathBuf> {
+pub(crate) fn believed(env: &Environment, path: &Path) -> Result<PathBuf> {
     let mut walk = Walk {
         env,
         subject: path,

@@ -1,6 +1,7 @@
 //! `rotation.yaml`, as it is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::civil::{Time, Weekday};
@@ -75,7 +76,7 @@ enum Day {
 /// A rotation that fails is not tried again before.
 const RETRY_AFTER: Duration = Duration::from_secs(3600);
 
-pub(super) fn parse(yaml: &str) -> Result<Vec<Policy>> {
+pub(super) fn parse(yaml: &str, directory: Option<&Path>) -> Result<Vec<Policy>> {
     let file: File = read(yaml)?;
     let zone = match &file.zone {
         None => TimeZone::UTC,
@@ -98,7 +99,7 @@ pub(super) fn parse(yaml: &str) -> Result<Vec<Policy>> {
         if !names.insert(name.clone()) {
             return Err(of(wrong("two policies have the same name".to_owned())));
         }
-        policies.push(entry.understand(&zone).map_err(of)?);
+        policies.push(entry.understand(&zone, directory).map_err(of)?);
     }
     Ok(policies)
 }
@@ -119,7 +120,7 @@ fn wrong(message: String) -> Error {
 }
 
 impl Entry {
-    fn understand(self, zone: &TimeZone) -> Result<Policy> {
+    fn understand(self, zone: &TimeZone, directory: Option<&Path>) -> Result<Policy> {
         let schedule = self.schedule(zone)?;
         let usual = RotationOptions::default();
         if self.attempts == Some(0) {
@@ -139,7 +140,7 @@ impl Entry {
             return Err(wrong("`expires_after` must be longer than `grace`".to_owned()));
         }
         Ok(Policy {
-            made: self.make.understand()?,
+            made: self.make.understand(directory)?,
             selector: Selector::new(&self.secrets, self.tags)?,
             name: self.name,
             schedule,
@@ -231,7 +232,7 @@ mod tests {
 
     fn one(body: &str) -> Result<Policy> {
         let body: String = body.lines().map(|line| format!("    {line}\n")).collect();
-        parse(&format!("policies:\n  - name: a\n{body}")).map(|mut policies| policies.remove(0))
+        parse(&format!("policies:\n  - name: a\n{body}"), None).map(|mut policies| policies.remove(0))
     }
 
     #[test]
@@ -260,7 +261,9 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
         assert_eq!((schedule.jitter, schedule.retry_after), (hours(2), Duration::from_secs(1800)));
         assert_eq!(schedule.window.unwrap().days, [Weekday::Saturday, Weekday::Sunday]);
         assert!(policy.selector.has_tags());
-        let Made::Random(recipe) = policy.made;
+        let Made::Random(recipe) = policy.made else {
+            panic!("{:?}", policy.made)
+        };
         assert!(recipe.fits(&recipe.generate().unwrap()));
     }
 
@@ -273,7 +276,7 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
             ("{ base64_url: { bytes: 16 } }", Recipe::base64_url(16).unwrap()),
         ] {
             let policy = one(&format!("secrets: [a]\nmake: {make}")).unwrap();
-            assert_eq!(policy.made, Made::Random(recipe), "{make}");
+            assert!(matches!(policy.made, Made::Random(made) if made == recipe), "{make}");
             assert!(policy.schedule.is_none());
         }
     }
@@ -291,6 +294,10 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
             ("secrets: [a]\nmake: { hex: { bits: 3 } }", "bits"),
             ("secrets: [a]\nmake: { magic: {} }", "magic"),
             ("secrets: [a]", "make"),
+            ("secrets: [a]\nmake: { command: { run: [] } }", "no program"),
+            ("secrets: [a]\nmake: { command: { run: [x], limit: 0s } }", "can't be nothing"),
+            ("secrets: [a]\nmake: { command: { run: [x], shell: true } }", "shell"),
+            ("secrets: [a]\nmake: { postgres: { server: x, roles: [] } }", "one, or two"),
             ("make: uuid", "neither"),
             ("secrets: [a]\nmake: uuid\nattempts: 0", "at least 1"),
             ("secrets: [a]\nmake: uuid\nexpires_after: 1h", "longer than"),
@@ -319,12 +326,12 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
 
     #[test]
     fn files_have_known_zones_and_names_that_differ() {
-        let error = parse("zone: Europe/Atlantis\npolicies: []").unwrap_err();
+        let error = parse("zone: Europe/Atlantis\npolicies: []", None).unwrap_err();
         assert!(error.to_string().contains("Atlantis"), "{error}");
         let twice = "  - { name: a, secrets: [x], make: uuid }\n";
-        let error = parse(&format!("policies:\n{twice}{twice}")).unwrap_err();
+        let error = parse(&format!("policies:\n{twice}{twice}"), None).unwrap_err();
         assert!(error.to_string().contains("same name"), "{error}");
-        assert!(parse("").is_err() && parse("[]").is_err() && parse("policies: 3").is_err());
-        assert!(parse("policies: []").unwrap().is_empty());
+        assert!(["", "[]", "policies: 3"].iter().all(|text| parse(text, None).is_err()));
+        assert!(parse("policies: []", None).unwrap().is_empty());
     }
 }

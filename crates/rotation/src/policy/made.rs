@@ -1,10 +1,13 @@
 //! How a policy says that new values are made.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use keyfob_core::{Error, ErrorKind, Result, async_trait};
 use serde::Deserialize;
 
+use super::program::Program;
+use crate::external::RotationCommand;
 use crate::recipe::{Alphabet, CharacterClass, Recipe};
 use crate::rotator::Rotator;
 
@@ -15,11 +18,30 @@ use crate::rotator::Rotator;
 /// | `text: { length: 32, alphabet: url, require: [upper, digit] }` | characters of an alphabet, `alphanumeric` (if left out), `url` or `symbols`, or of `characters: "abc…"` |
 /// | `hex: { bytes: 32 }`, `base64: { bytes: 32 }`, `base64_url: { bytes: 32 }` | random bytes, written so |
 /// | `uuid` | a random UUID |
-#[derive(Debug, Clone, PartialEq)]
+/// | `command: { run: [./rotate-key, --partner], allow: [PARTNER_URL], limit: 30s }` | what a [program](crate::ExternalRotator) says, which is asked for every step |
+/// | `postgres: { server: "postgres://admin@db.example/app", password: "${vault:pg/admin}", roles: [app_a, app_b] }` | a password of PostgreSQL: of one role, or of two in turn |
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Made {
     /// By chance, with nobody to be told of it: [`Generator`](crate::Generator).
     Random(Recipe),
+    /// By somebody's program: [`ExternalRotator`](crate::ExternalRotator).
+    Command(RotationCommand),
+    /// For roles of PostgreSQL: `PostgresRotator` of the crate `keyfob-sql`.
+    Postgres(PostgresRoles),
+}
+
+/// Roles of PostgreSQL, as a policy says them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct PostgresRoles {
+    /// The server as a URL without a password. A user in it is the administrator, who changes the passwords.
+    pub server: String,
+    /// The reference of the secret that is the administrator's password, for example `${vault:pg/admin}`.
+    pub password: Option<String>,
+    /// One role, or two that get new passwords in turn.
+    pub roles: Vec<String>,
 }
 
 impl Made {
@@ -28,7 +50,7 @@ impl Made {
     /// # Errors
     /// `InvalidConfig` for what can't be understood.
     pub fn parse(yaml: &str) -> Result<Self> {
-        super::file::read::<Written>(yaml)?.understand()
+        super::file::read::<Written>(yaml)?.understand(None)
     }
 }
 
@@ -53,6 +75,8 @@ pub(super) enum Written {
     Base64(Bytes),
     Base64Url(Bytes),
     Uuid,
+    Command(Program),
+    Postgres(PostgresRoles),
 }
 
 #[derive(Debug, Deserialize)]
@@ -91,8 +115,10 @@ enum Class {
 impl Written {
     /// # Errors
     /// `InvalidConfig`: what a recipe refuses as an input is a setting here.
-    pub(super) fn understand(&self) -> Result<Made> {
+    pub(super) fn understand(&self, directory: Option<&Path>) -> Result<Made> {
         let recipe = match self {
+            Self::Command(program) => return program.command(directory).map(Made::Command),
+            Self::Postgres(roles) => return roles.check().map(|()| Made::Postgres(roles.clone())),
             Self::Text(text) => text.recipe(),
             Self::Hex(Bytes { bytes }) => Recipe::hex(*bytes),
             Self::Base64(Bytes { bytes }) => Recipe::base64(*bytes),
@@ -104,6 +130,18 @@ impl Written {
             _ => error,
         })?;
         Ok(Made::Random(recipe))
+    }
+}
+
+impl PostgresRoles {
+    fn check(&self) -> Result<()> {
+        match self.roles.len() {
+            1 | 2 => Ok(()),
+            _ => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "`roles` are one, or two that take turns",
+            )),
+        }
     }
 }
 

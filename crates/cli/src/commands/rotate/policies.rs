@@ -1,18 +1,12 @@
 //! Where policies come from, and which one counts.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use keyfob::rotation::{Made, Policies, Policy, Rotation, RotationOptions};
-use keyfob::{DEFAULT_SCHEME, Error, ErrorKind, GetOptions, Intent, Result, SecretManager, SecretName, Verb};
+use keyfob::{DEFAULT_SCHEME, Error, ErrorKind, GetOptions, Intent, POLICIES_FILE_NAME, Result, SecretManager, SecretName, Verb};
 
 use crate::context::Context;
-
-const FILE_NAME: &str = "rotation.yaml";
-
-/// No policies are longer.
-const MAX_BYTES: u64 = 1024 * 1024;
 
 /// How one secret is rotated.
 pub(crate) struct How {
@@ -37,7 +31,7 @@ impl How {
 /// The policies, which there must be.
 pub(crate) fn required(context: &Context, file: Option<&Path>) -> Result<Policies> {
     find(context, file)?.ok_or_else(|| {
-        Error::new(ErrorKind::InvalidConfig, format!("there is no `{FILE_NAME}`"))
+        Error::new(ErrorKind::InvalidConfig, format!("there is no `{POLICIES_FILE_NAME}`"))
             .with_hint("write one beside `keyfob.toml`, or name it with `--policies`")
     })
 }
@@ -71,35 +65,12 @@ pub(crate) async fn of(
         }),
         (None, None) => Err(Error::new(ErrorKind::InvalidConfig, "nothing says how the new value is made")
             .with("name", name.as_str())
-            .with_hint(format!("add `--make uuid`, for example, or a policy for it in `{FILE_NAME}`"))),
+            .with_hint(format!(
+                "add `--make uuid`, for example, or a policy for it in `{POLICIES_FILE_NAME}`"
+            ))),
     }
 }
 
 fn find(context: &Context, file: Option<&Path>) -> Result<Option<Policies>> {
-    let (path, is_required) = match file {
-        Some(file) => (file.to_owned(), true),
-        None => (usual(context)?, false),
-    };
-    let read = || -> io::Result<String> {
-        if std::fs::metadata(&path)?.len() > MAX_BYTES {
-            return Err(io::Error::other("it is longer than 1 MiB"));
-        }
-        std::fs::read_to_string(&path)
-    };
-    match read() {
-        Ok(text) => Policies::parse(&text)
-            .map(Some)
-            .map_err(|error| error.with("file", path.display().to_string())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !is_required => Ok(None),
-        Err(error) => Err(Error::new(ErrorKind::InvalidConfig, "the policies can't be read")
-            .with("file", path.display().to_string())
-            .with_source(error)),
-    }
-}
-
-/// Beside `keyfob.toml`, else in the current directory.
-fn usual(context: &Context) -> Result<PathBuf> {
-    let selection = context.selection()?;
-    let directory = selection.project.as_ref().and_then(|project| project.path().parent());
-    Ok(directory.map_or_else(|| FILE_NAME.into(), |directory| directory.join(FILE_NAME)))
+    keyfob::policies(context.environment(), &context.selection()?, file)
 }
