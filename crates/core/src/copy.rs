@@ -18,6 +18,7 @@
 
 mod content;
 mod plan;
+mod undo;
 mod write;
 
 use std::sync::Arc;
@@ -25,10 +26,12 @@ use std::sync::Arc;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::ListOptions;
+use crate::secret::Version;
 use crate::store::SecretStore;
 
 use self::content::Content;
 pub use self::plan::CopyPlan;
+pub use self::undo::{UndoOutcome, Undone, Wrote, undo};
 
 /// How many secrets are copied at the same time when nobody says otherwise.
 pub const DEFAULT_CONCURRENCY: usize = 16;
@@ -93,6 +96,8 @@ pub struct CopyEntry {
     pub name: SecretName,
     /// What became of it.
     pub outcome: CopyOutcome,
+    /// The version that the target made of it; `None` when nothing was written, or the store does not say.
+    pub written: Option<Version>,
 }
 
 /// What becomes of a secret.

@@ -59,6 +59,7 @@ impl CopyPlan {
         let entries = self.steps.iter().map(|(name, step)| CopyEntry {
             name: name.clone(),
             outcome: step.outcome(),
+            written: None,
         });
         CopyReport {
             entries: entries.collect(),

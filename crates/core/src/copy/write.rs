@@ -36,15 +36,17 @@ impl CopyPlan {
         let mut writes = Box::pin(
             stream::iter(steps)
                 .map(|(name, step)| async move {
-                    let outcome = ends.write(&name, &step).await;
-                    (name, outcome.unwrap_or_else(CopyOutcome::Failed))
+                    let mut written = None;
+                    let outcome = ends.write(&name, &step, &mut written).await;
+                    (name, outcome.unwrap_or_else(CopyOutcome::Failed), written)
                 })
                 .buffer_unordered(ends.concurrency()),
         );
         let mut done = 0;
-        while let Some((name, outcome)) = writes.next().await {
+        while let Some((name, outcome, written)) = writes.next().await {
             if let Ok(index) = report.entries.binary_search_by(|entry| entry.name.cmp(&name)) {
                 report.entries[index].outcome = outcome;
+                report.entries[index].written = written;
             }
             done += 1;
             progress(CopyProgress::Written { done, total });
@@ -55,31 +57,43 @@ impl CopyPlan {
 }
 
 impl Ends {
-    async fn write(&self, name: &SecretName, step: &Step) -> Result<CopyOutcome> {
+    /// `written` becomes the version that was made, also when what comes after fails.
+    async fn write(&self, name: &SecretName, step: &Step, written: &mut Option<Version>) -> Result<CopyOutcome> {
         // Once more: the plan keeps no values.
         let content = self.read(name).await?;
         if matches!(step, Step::BringBack) {
-            return self.bring_back(name, &content).await;
+            return self.bring_back(name, &content, written).await;
         }
-        self.write_content(name, step, &content).await
+        self.write_content(name, step, &content, written).await
     }
 
-    async fn bring_back(&self, name: &SecretName, content: &Content) -> Result<CopyOutcome> {
+    async fn bring_back(&self, name: &SecretName, content: &Content, written: &mut Option<Version>) -> Result<CopyOutcome> {
         let restored = self.to.restore(name).await;
-        restored.map_err(|error| error.with("name", name.as_str()))?;
+        *written = restored.map_err(|error| error.with("name", name.as_str()))?.version;
         let present = self.look(name).await;
-        match present.map(|present| (content.difference(&present), present.metadata.version.clone())) {
-            Ok((None, _)) => Ok(CopyOutcome::Created),
-            Ok((Some(difference), seen)) => match self.write_content(name, &Step::Change { difference, seen }, content).await? {
-                CopyOutcome::Changed(_) | CopyOutcome::Unchanged => Ok(CopyOutcome::Created),
-                other => Ok(other),
-            },
+        let (difference, seen) = match present.map(|present| (content.difference(&present), present.metadata.version.clone())) {
+            Ok((Some(difference), seen)) => (difference, seen),
+            Ok((None, seen)) => {
+                *written = seen;
+                return Ok(CopyOutcome::Created);
+            }
             // It may take a while until a service shows what it restored.
-            Err(error) => Err(error.with_hint("it was brought back, and can't be read yet; copy again")),
+            Err(error) => return Err(error.with_hint("it was brought back, and can't be read yet; copy again")),
+        };
+        let change = Step::Change { difference, seen };
+        match self.write_content(name, &change, content, written).await? {
+            CopyOutcome::Changed(_) | CopyOutcome::Unchanged => Ok(CopyOutcome::Created),
+            other => Ok(other),
         }
     }
 
-    async fn write_content(&self, name: &SecretName, step: &Step, content: &Content) -> Result<CopyOutcome> {
+    pub(super) async fn write_content(
+        &self,
+        name: &SecretName,
+        step: &Step,
+        content: &Content,
+        written: &mut Option<Version>,
+    ) -> Result<CopyOutcome> {
         let can = &self.to.info().capabilities;
         let mode = match step {
             Step::Create if can.put_create => PutMode::Create,
@@ -92,11 +106,12 @@ impl Ends {
             }
         };
         match self.to.put(name, content.request().mode(mode)).await {
-            Ok(written) => {
-                self.verify(name, content, written.version).await?;
+            Ok(metadata) => {
+                written.clone_from(&metadata.version);
+                self.verify(name, content, metadata.version).await?;
                 Ok(step.outcome())
             }
-            Err(error) if error.kind() == ErrorKind::Timeout => self.settle(name, step, content, error).await,
+            Err(error) if error.kind() == ErrorKind::Timeout => self.settle(name, step, content, error, written).await,
             Err(error)
                 if matches!(
                     error.kind(),
@@ -140,11 +155,19 @@ impl Ends {
     }
 
     /// Whether a write whose answer never came has happened.
-    async fn settle(&self, name: &SecretName, step: &Step, content: &Content, timeout: Error) -> Result<CopyOutcome> {
+    async fn settle(
+        &self,
+        name: &SecretName,
+        step: &Step,
+        content: &Content,
+        timeout: Error,
+        written: &mut Option<Version>,
+    ) -> Result<CopyOutcome> {
         let mut waits = PATIENCE.iter();
         loop {
             let present = self.look(name).await;
-            if present.is_ok_and(|present| content.difference(&present).is_none()) {
+            if let Some(present) = present.ok().filter(|present| content.difference(present).is_none()) {
+                written.clone_from(&present.metadata.version);
                 return Ok(step.outcome());
             }
             match waits.next() {

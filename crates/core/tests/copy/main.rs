@@ -6,3 +6,4 @@ mod limits;
 mod outcomes;
 mod races;
 mod support;
+mod undo;
