@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use keyfob_core::copy::{self, CopyOptions, CopyOutcome, CopyPlan, CopyProgress, CopyReport};
+use keyfob_core::copy::{self, CopyOptions, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Wrote};
 use keyfob_core::{Result, SecretName, SecretStore, SystemClock};
 use keyfob_envelope::KeySource;
 
@@ -50,8 +50,9 @@ pub struct RestorePlan {
 #[non_exhaustive]
 pub struct Restored {
     /// The snapshot of what was there before and was to be changed; `None` when nothing that was there was to be changed.
-    /// Restoring it takes the changes back; what the report calls created was not there, or deleted.
     pub before: Option<Manifest>,
+    /// What was written. [`undo`](keyfob_core::copy::undo) takes it back, with the snapshot of what was there before.
+    pub wrote: Vec<Wrote>,
     /// What became of every secret.
     pub report: CopyReport,
 }
@@ -129,9 +130,15 @@ impl RestorePlan {
             };
             Some(directory.create(&*self.target, key, &options, |_| {}).await?)
         };
+        let planned = report;
+        let report = self.plan.carry_out(progress).await;
+        let entries = report.entries.iter().zip(&planned.entries);
         Ok(Restored {
             before,
-            report: self.plan.carry_out(progress).await,
+            wrote: entries
+                .filter_map(|(entry, planned)| Wrote::of(entry, &planned.outcome))
+                .collect(),
+            report,
         })
     }
 }
