@@ -2,6 +2,7 @@
 
 use keyfob_core::{ErrorKind, Result};
 use keyfob_snapshot::{CreateOptions, Snapshot};
+use proptest::prelude::*;
 
 use crate::world::{World, canary};
 
@@ -111,4 +112,29 @@ async fn blocks_that_change_places_are_noticed() {
     let noticed = opened.secret(&crate::world::name("a")).await.unwrap_err();
     assert_eq!(noticed.kind(), ErrorKind::Corrupt);
     assert_eq!(opened.verify().await.unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn arbitrary_bytes_are_no_snapshot_and_do_no_harm() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let world = World::empty();
+    let id: keyfob_snapshot::SnapshotId = "00112233445566778899aabbccddeeff".parse().unwrap();
+    std::fs::create_dir(world.directory.path()).unwrap();
+    // The beginning and the lengths at the end are right, so that something is read of what is between.
+    let file = |index: u64, manifest: u64, middle: &[u8]| {
+        let lengths = [index.to_be_bytes(), manifest.to_be_bytes()].concat();
+        [b"keyfob-snapshot\n\x01", &id.as_bytes()[..], middle, &lengths, &[0; 32]].concat()
+    };
+    proptest!(|(middle in prop::collection::vec(any::<u8>(), 0..300), manifest in 0_u64..400, index: u64, first in 0_u8..3)| {
+        let mut middle = middle;
+        let begin = middle.len().saturating_sub(usize::try_from(manifest).unwrap());
+        if let Some(byte) = middle.get_mut(begin) {
+            *byte = first;
+        }
+        for index in [index, middle.len() as u64 - (manifest.min(middle.len() as u64))] {
+            std::fs::write(world.directory.path_of(id), file(index, manifest, &middle)).unwrap();
+            let refused = runtime.block_on(world.directory.manifest(id)).unwrap_err();
+            prop_assert_eq!(refused.kind(), ErrorKind::Corrupt);
+        }
+    });
 }
