@@ -1,10 +1,14 @@
 //! A rotator that is somebody else's program: each step is one question and one answer in JSON.
 
 mod command;
+#[cfg(feature = "http")]
+mod endpoint;
 mod message;
 mod screen;
 
 pub use self::command::RotationCommand;
+#[cfg(feature = "http")]
+pub use self::endpoint::RotationEndpoint;
 
 use keyfob_core::{Error, ErrorKind, Result, SecretValue, async_trait};
 
@@ -31,6 +35,8 @@ pub struct ExternalRotator {
 #[derive(Debug, Clone)]
 enum Transport {
     Command(RotationCommand),
+    #[cfg(feature = "http")]
+    Endpoint(Box<RotationEndpoint>),
 }
 
 /// What came back of a question.
@@ -52,12 +58,23 @@ impl ExternalRotator {
         }
     }
 
+    /// Asks a server over HTTP.
+    #[cfg(feature = "http")]
+    #[must_use]
+    pub fn endpoint(endpoint: RotationEndpoint) -> Self {
+        Self {
+            transport: Transport::Endpoint(Box::new(endpoint)),
+        }
+    }
+
     /// One question and its answer, if the answer is no error.
     async fn ask(&self, name: &'static str, step: &StepContext<'_>) -> Result<Answer> {
         let (old, new) = (step.old_value().ok(), step.new_value().ok());
         let question = Question { name, step, old, new }.text()?;
         let Reply { answer, failure, said } = match &self.transport {
             Transport::Command(command) => command.ask(&question).await?,
+            #[cfg(feature = "http")]
+            Transport::Endpoint(endpoint) => endpoint.ask(&question).await?,
         };
         let screen = Screen::of([old, new].into_iter().flatten());
         let parsed = Answer::parse(&answer);
@@ -104,6 +121,8 @@ impl Rotator for ExternalRotator {
     fn kind(&self) -> &str {
         match self.transport {
             Transport::Command(_) => "exec",
+            #[cfg(feature = "http")]
+            Transport::Endpoint(_) => "http",
         }
     }
 

@@ -1,14 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "http")]
+mod api_key;
 mod drain;
 mod external;
 mod generator;
 mod hold;
+#[cfg(feature = "http")]
+mod http;
 mod journal;
 mod keys;
 mod names;
 mod options;
 mod orders;
+mod percent;
 mod phase;
 mod place;
 mod policy;
@@ -20,7 +25,11 @@ mod slot;
 mod status;
 mod steps;
 
+#[cfg(feature = "http")]
+pub use api_key::{ApiKeyRotator, ApiRequest};
 pub use drain::Drain;
+#[cfg(feature = "http")]
+pub use external::RotationEndpoint;
 pub use external::{ExternalRotator, RotationCommand};
 pub use generator::Generator;
 pub use journal::Ended;

@@ -2,6 +2,7 @@
 
 use data_encoding::{BASE64_NOPAD, BASE64URL_NOPAD, Encoding, HEXLOWER};
 use keyfob_core::SecretValue;
+use percent_encoding::percent_encode;
 use zeroize::Zeroizing;
 
 /// Shorter parts of a value are found in any text.
@@ -62,7 +63,7 @@ fn add(forms: &mut Vec<Zeroizing<Vec<u8>>>, part: &[u8]) {
         Some(part.to_vec()),
         escaped.map(|text| text.trim_matches('"').as_bytes().to_vec()),
         Some(HEXLOWER.encode(part).into_bytes()),
-        Some(percent_encoded(part)),
+        Some(percent_encode(part, crate::percent::RESERVED).to_string().into_bytes()),
     ];
     let encoded = (0..3).flat_map(|before| [BASE64_NOPAD, BASE64URL_NOPAD].map(|base64| inside(&base64, part, before)));
     forms.extend(all.into_iter().flatten().chain(encoded.flatten()).map(Zeroizing::new));
@@ -87,17 +88,6 @@ fn add_fields(forms: &mut Vec<Zeroizing<Vec<u8>>>, document: &serde_json::Value)
         serde_json::Value::Object(fields) => fields.values().for_each(|field| add_fields(forms, field)),
         _ => {}
     }
-}
-
-fn percent_encoded(part: &[u8]) -> Vec<u8> {
-    let mut text = Vec::with_capacity(3 * part.len());
-    for byte in part {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => text.push(*byte),
-            other => text.extend_from_slice(format!("%{other:02X}").as_bytes()),
-        }
-    }
-    text
 }
 
 #[cfg(test)]
