@@ -188,13 +188,18 @@ impl SnapshotDirectory {
     /// A new file with mode 0600, under a random name, which is removed when it is dropped.
     pub(crate) fn unfinished(&self) -> Result<NamedTempFile> {
         let cannot = |source| failed("write the snapshot", &self.path, source);
-        let file = tempfile::Builder::new()
-            .prefix(UNFINISHED)
-            .tempfile_in(&self.path)
-            .map_err(cannot)?;
-        // Whoever finds a file of this kind that nobody holds may remove it.
-        rustix::fs::flock(file.as_file(), FlockOperation::NonBlockingLockExclusive).map_err(|source| cannot(source.into()))?;
-        Ok(file)
+        loop {
+            let file = tempfile::Builder::new()
+                .prefix(UNFINISHED)
+                .tempfile_in(&self.path)
+                .map_err(cannot)?;
+            // Whoever finds a file of this kind that nobody holds may remove it.
+            rustix::fs::flock(file.as_file(), FlockOperation::LockExclusive).map_err(|source| cannot(source.into()))?;
+            // Somebody may have done so before it was held.
+            if file.as_file().metadata().map_err(cannot)?.nlink() > 0 {
+                return Ok(file);
+            }
+        }
     }
 
     /// Gives a finished file its name, if all that it builds on is still there.

@@ -23,6 +23,8 @@ pub struct CreateOptions {
     /// Names for which this says `true` are left out. Meant for what a rotation keeps beside a secret, which must not come
     /// back from an earlier time.
     pub leave_out: fn(&SecretName) -> bool,
+    /// Names that begin with one of these texts are left out: for example where snapshots of this store are kept in it.
+    pub exclude: Vec<String>,
     /// What it may build on.
     pub parent: Parent,
     /// Whether what gets shorter is compressed. The length of a compressed value tells something about it: where one value has
@@ -40,6 +42,7 @@ impl Default for CreateOptions {
             prefix: String::new(),
             names: None,
             leave_out: |_| false,
+            exclude: Vec::new(),
             parent: Parent::Newest,
             compress: true,
             note: None,

@@ -54,6 +54,11 @@ async fn only_what_is_under_the_prefix_or_named_and_not_left_out_is_in_it() {
     let snapshot = world.open(&world.create(&options).await).await;
     world.expect_same(&snapshot, &["db/password"]).await;
 
+    options.leave_out = |_| false;
+    options.exclude = vec!["db/password.".to_owned(), "no/such".to_owned()];
+    let snapshot = world.open(&world.create(&options).await).await;
+    world.expect_same(&snapshot, &["db/password"]).await;
+
     options.prefix.clear();
     options.names = Some(["bytes", "no/such", "db/password.journal"].map(name).into());
     let manifest = world.create(&options).await;

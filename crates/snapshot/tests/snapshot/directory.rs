@@ -89,6 +89,28 @@ async fn what_a_killed_writer_left_is_removed_and_what_another_writes_is_not() {
     assert!(!left.exists() && written.exists());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_at_once_all_succeed() {
+    let world = Arc::new(World::small().await);
+    let makers = (0..8).map(|_| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move {
+            for _ in 0..5 {
+                world.snapshot().await;
+            }
+        })
+    });
+    for maker in makers.collect::<Vec<_>>() {
+        maker.await.unwrap();
+    }
+    let listed = world.directory.list().await.unwrap();
+    assert_eq!(listed.len(), 40);
+    for listed in listed {
+        let snapshot = world.directory.open_snapshot(listed.id, &world.key).await.unwrap();
+        snapshot.verify().await.unwrap();
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn retention_deletes_what_no_rule_keeps() {
     let world = World::small().await;
