@@ -13,13 +13,12 @@ use keyfob_core::{
 };
 
 use crate::Outcome;
+use crate::group_commit;
 use crate::report::{Report, verdict};
 use crate::sample::Effort;
 
 /// Who reads at the same time.
 const READERS: usize = 256;
-/// About as long as a record's line.
-const LINE: usize = 330;
 /// How much of what the disk allows has to be reached.
 const SHARE: f64 = 0.8;
 /// How many times as fast as a sync for each record it has to be.
@@ -34,14 +33,20 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
     } else {
         (7, Duration::from_secs(2))
     };
-    let mut runs = Vec::new();
+    let line = read(place.path(), time / 4)?.line;
+    let (mut runs, mut bare) = (Vec::new(), Vec::new());
+    let mut before = Disk::measure(place.path(), line, time / 4)?;
     for _ in 0..rounds {
-        let before = Disk::measure(place.path(), time / 4)?;
-        let rate = read(place.path(), time)?;
-        let after = Disk::measure(place.path(), time / 4)?;
-        runs.push((before.mean(after), rate));
+        let rate = read(place.path(), time)?.rate;
+        let between = Disk::measure(place.path(), line, time / 4)?;
+        runs.push((before.mean(between), rate));
+        let rate = group_commit::rate(place.path(), READERS, line, time)?;
+        let after = Disk::measure(place.path(), line, time / 4)?;
+        bare.push((between.mean(after), rate));
+        before = after;
     }
-    let share = median(runs.iter().map(|(disk, rate)| rate / (READERS as f64 / disk.all)));
+    let share_of = |runs: &[(Disk, f64)]| median(runs.iter().map(|(disk, rate)| rate / (READERS as f64 / disk.all)));
+    let (share, bare) = (share_of(&runs), share_of(&bare));
     let times = median(runs.iter().map(|(disk, rate)| rate * disk.one));
     let rate = median(runs.iter().map(|(_, rate)| *rate));
     let micros = |seconds: f64| format!("{:.0} µs", seconds * 1e6);
@@ -55,11 +60,15 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
     figure(
         title(": of what the disk allows with one sync for all of them"),
         format!(
-            "{:.0} %: {} (an append of {READERS} lines and `fdatasync` take {})",
+            "{:.0} %: {} (an append of {READERS} lines of {line} bytes and `fdatasync` take {})",
             share * 100.0,
             verdict(share >= SHARE, "80 %"),
             micros(all)
         ),
+    );
+    figure(
+        title(": the same by a group commit that does nothing else"),
+        format!("{:.0} %, of which keyfob reaches {:.0} %", bare * 100.0, share / bare * 100.0),
     );
     figure(
         title(": beside a sync for each record"),
@@ -82,10 +91,10 @@ struct Disk {
 }
 
 impl Disk {
-    fn measure(place: &Path, time: Duration) -> Outcome<Self> {
+    fn measure(place: &Path, line: usize, time: Duration) -> Outcome<Self> {
         Ok(Self {
-            one: sync_time(place, 1, time)?,
-            all: sync_time(place, READERS, time)?,
+            one: sync_time(place, line, time)?,
+            all: sync_time(place, line * READERS, time)?,
         })
     }
 
@@ -97,10 +106,10 @@ impl Disk {
     }
 }
 
-/// The mean time of an append and a sync.
-fn sync_time(place: &Path, records: usize, time: Duration) -> Outcome<f64> {
+/// The mean time of an append of so many bytes and a sync.
+fn sync_time(place: &Path, bytes: usize, time: Duration) -> Outcome<f64> {
     let mut file = OpenOptions::new().append(true).create(true).open(place.join("disk"))?;
-    let text = vec![b'x'; LINE * records];
+    let text = vec![b'x'; bytes];
     let start = Instant::now();
     let mut count = 0;
     while start.elapsed() < time {
@@ -111,8 +120,16 @@ fn sync_time(place: &Path, records: usize, time: Duration) -> Outcome<f64> {
     Ok(start.elapsed().as_secs_f64() / f64::from(count))
 }
 
-/// Reads for so long and says how many reads there were in a second, each of which the log must have.
-fn read(place: &Path, time: Duration) -> Outcome<f64> {
+/// Audited reads.
+struct Reads {
+    /// How many there were in a second.
+    rate: f64,
+    /// How long the lines are that the log has of them, its signatures included.
+    line: usize,
+}
+
+/// Reads for so long. The log must have each of them.
+fn read(place: &Path, time: Duration) -> Outcome<Reads> {
     let key = SigningKey::generate()?;
     let public_key = key.public_key();
     let log = tempfile::tempdir_in(place)?;
@@ -147,9 +164,16 @@ fn read(place: &Path, time: Duration) -> Outcome<f64> {
     sink.close()?;
     let seen = verify(log.path().join("log").as_path(), &[public_key], &[])?;
     match seen.finding {
-        None if seen.accesses == reads => Ok(reads as f64 / elapsed.as_secs_f64()),
+        None if seen.accesses == reads && reads > 0 => Ok(Reads {
+            rate: reads as f64 / elapsed.as_secs_f64(),
+            line: usize::try_from(bytes_in(&log.path().join("log"))? / reads)?,
+        }),
         other => Err(format!("{} records for {reads} reads: {other:?}", seen.accesses).into()),
     }
+}
+
+fn bytes_in(directory: &Path) -> std::io::Result<u64> {
+    std::fs::read_dir(directory)?.map(|entry| Ok(entry?.metadata()?.len())).sum()
 }
 
 fn median(numbers: impl Iterator<Item = f64>) -> f64 {

@@ -6,6 +6,7 @@
 mod contestant;
 mod durable;
 mod full;
+mod group_commit;
 mod memory;
 mod recorder;
 pub mod report;
