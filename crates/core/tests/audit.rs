@@ -11,8 +11,8 @@ use futures_util::FutureExt as _;
 use keyfob_core::{
     Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditedStore, CacheLayer, Clock,
     DeleteOptions, Error, ErrorKind, Failover, FailoverOptions, Freshness, GetOptions, GetRequest, Health, Intent, Layer,
-    ListOptions, MemoryAudit, MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason, Result,
-    RetryLayer, RetryOptions, Secret, SecretName, SecretStore, StoreInfo, Verb, Version, VersionInfo, VersionSelector,
+    ListOptions, MaybeReady, MemoryAudit, MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason,
+    Result, RetryLayer, RetryOptions, Secret, SecretName, SecretStore, StoreInfo, Verb, Version, VersionInfo, VersionSelector,
     VirtualClock, async_trait, stack, with_reason,
 };
 
@@ -159,6 +159,44 @@ async fn a_cached_answer_is_recorded_as_one() {
     }
     let from: Vec<_> = bed.records().iter().map(|record| record.freshness).collect();
     assert_eq!(from, [Some(Freshness::Store), Some(Freshness::Cache)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_at_hand_is_recorded_as_often_as_it_is_given() {
+    let a = name("a");
+    let memory = MemoryStore::new();
+    memory.put(&a, PutRequest::new("kfcanary-audit0009")).await.unwrap();
+    let cache = CacheLayer::new(Duration::from_secs(60));
+    let store = stack(Arc::new(memory), [&cache as &dyn Layer, &MetricsLayer::default()]);
+    let bed = Bed::new();
+    let options = GetOptions::default();
+
+    let audited = bed.layer.layer(Arc::clone(&store));
+    let missing = audited.get_maybe_ready(&a, &options);
+    assert!(matches!(missing, MaybeReady::Pending(_)), "{missing:?}");
+    missing.answer().await.unwrap();
+    let hit = audited.get_maybe_ready(&a, &options);
+    let MaybeReady::Ready { answer, took } = hit else {
+        panic!("{hit:?}");
+    };
+    assert_eq!(answer.unwrap().metadata.origin.freshness, Freshness::Cache);
+    let records = bed.records();
+    let seen: Vec<_> = records.iter().map(|record| record.freshness.unwrap()).collect();
+    assert_eq!(seen, [Freshness::Store, Freshness::Cache]);
+    // Layers above are told what the record says.
+    assert_eq!(took, Some(records[1].latency));
+
+    // Its record has to be waited for, so it is not at hand.
+    let durable = Arc::new(Durable::default());
+    let kept = bed.layer.clone().sink(Arc::clone(&durable) as _).layer(Arc::clone(&store));
+    let hit = kept.get_maybe_ready(&a, &options);
+    assert!(matches!(hit, MaybeReady::Pending(_)), "{hit:?}");
+    hit.answer().await.unwrap();
+    assert_eq!((durable.kept.lock().unwrap().len(), bed.records().len()), (1, 3));
+
+    let refusing = bed.layer.clone().require_reason().layer(store);
+    let refused = refusing.get_maybe_ready(&a, &options).answer().await.unwrap_err();
+    assert_eq!((refused.kind(), bed.records().len()), (ErrorKind::InvalidInput, 4));
 }
 
 #[tokio::test]
