@@ -119,7 +119,7 @@ impl SecretManager {
         let options = GetOptions::version(secret.version.clone());
         let intent = || Intent::new(Verb::Get).secret(&secret.name, &secret.version);
         let opened = self.opened(self.slot(&scheme)?, intent).await?;
-        let mut answer = opened.store.get(&secret.name, &options).await?;
+        let mut answer = opened.store.get_maybe_ready(&secret.name, &options).answer().await?;
         if let Some(field) = &secret.field {
             let picked = field.pick(&answer.value);
             answer.value = picked.map_err(|error| error.with("name", secret.name.as_str()))?;
