@@ -22,8 +22,10 @@ mod rotation;
 mod rotator;
 mod run;
 mod slot;
+mod staged;
 mod status;
 mod steps;
+mod validated;
 
 #[cfg(feature = "http")]
 pub use api_key::{ApiKeyRotator, ApiRequest};
@@ -40,4 +42,6 @@ pub use policy::{Cron, Frequency, History, Made, Pass, Passed, Plan, Planned, Po
 pub use recipe::{Alphabet, CharacterClass, Recipe};
 pub use rotation::Rotation;
 pub use rotator::{Rotator, StepContext};
+pub use staged::{Stage, Staged};
 pub use status::{LastStatus, Outcome, Status, UnderWayStatus};
+pub use validated::Validated;

@@ -1,5 +1,6 @@
 //! What is rotated when, and how: the file that a team writes.
 
+mod around;
 mod cron;
 mod file;
 mod made;
@@ -24,6 +25,8 @@ pub use schedule::{Frequency, History, Schedule};
 pub use selector::Selector;
 pub use window::Window;
 
+use self::around::StagePlan;
+use crate::external::RotationCommand;
 use crate::options::RotationOptions;
 
 /// The policies of a `rotation.yaml`.
@@ -61,6 +64,9 @@ use crate::options::RotationOptions;
 /// | `grace`, `expires_after`, `step_limit`, `attempts` | as in [`RotationOptions`] |
 /// | `retry_after` | how long after a rotation was rolled back the next one begins; an hour if left out |
 /// | `make` | how the new value is made, see [`Made`] |
+/// | `validate` | a program whose `test` has to succeed too, before the new value is current: `run`, `allow`, `limit`, as of `command` |
+/// | `stages` | shares of the consumers that get the new value first: `copies` (names), `wait`, `every`, `check` (a program), see [`Staged`](crate::Staged) |
+/// | `notify` | a program that is told what became of each rotation, as JSON on its standard input: `protocol` (`keyfob-notice/1`), `policy`, `name`, `outcome`, `version`, `until`, `error` |
 ///
 /// A policy without `every`, `cron` or `max_age` is never due: it says how its secrets are rotated when somebody asks.
 /// Where several fit a secret, the first one counts.
@@ -81,6 +87,9 @@ pub struct Policy {
     pub options: RotationOptions,
     /// How the new value is made.
     pub made: Made,
+    validate: Option<RotationCommand>,
+    stages: Vec<StagePlan>,
+    notify: Option<RotationCommand>,
 }
 
 impl Policies {

@@ -31,6 +31,20 @@ pub enum Outcome {
     Superseded,
 }
 
+impl Outcome {
+    /// The stable token of this outcome, for example `grace`.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Grace { .. } => "grace",
+            Self::Completed { .. } => "completed",
+            Self::RolledBack => "rolled_back",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
 /// What is known of the rotations of a secret.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

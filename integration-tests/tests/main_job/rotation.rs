@@ -159,6 +159,32 @@ echo "$1 $question" | grep -o '^key\|"step":"[a-z]*"' >> steps
 }
 
 #[test]
+fn a_share_of_the_consumers_goes_first_and_everybody_is_told() {
+    let world = world();
+    let policies = "policies:\n  - name: session\n    secrets: [web/session]\n    grace: 0s\n    make: uuid\n    \
+                    validate: { run: [./check, validate] }\n    stages:\n      - { copies: [web/canary], wait: 1s, every: 1s, \
+                    check: { run: [./check, stage] } }\n    notify: { run: [./told] }\n";
+    world.write("rotation.yaml", policies);
+    let check = "#!/bin/sh\ncat > /dev/null\necho \"$1 $(keyfob list web/canary | wc -l)\" >> checks\n[ ! -e ill ] || [ $1 = validate ]\n";
+    world.write("check", check);
+    world.write("told", "#!/bin/sh\ncat >> notices\necho >> notices\n");
+    world.sh("chmod 755 check told && keyfob rotate web/session").ok();
+    let value = world.sh("keyfob get web/session").ok();
+    assert_eq!((value.len(), world.sh("keyfob get web/canary").ok()), (36, value.clone()));
+    let checks = world.sh("cat checks").ok();
+    assert!(checks.starts_with("validate 0\nstage 2\n"), "{checks}");
+    world.sh("touch ill && keyfob rotate web/session").fails(1);
+    assert_eq!(world.sh("keyfob get web/session").ok(), value);
+    assert_eq!(world.sh("keyfob get web/canary").ok(), value);
+    let notices = world.sh("cat notices").ok();
+    let notices: Vec<Value> = notices.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let outcomes: Vec<&Value> = notices.iter().map(|notice| &notice["outcome"]).collect();
+    assert_eq!(outcomes, ["completed", "failed"]);
+    assert_eq!(notices[1]["policy"], "session");
+    assert!(!notices[0].to_string().contains(&value) && !notices[1].to_string().contains(&value));
+}
+
+#[test]
 fn policies_that_others_may_write_are_not_believed() {
     let world = world();
     world.sh("chmod 666 rotation.yaml").ok();

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use keyfob::rotation::{Made, Pass, Passed, Planned, Rotation, Rotators as _};
+use keyfob::rotation::{Made, Pass, Passed, Planned, Rotation};
 use keyfob::{DEFAULT_SCHEME, Error, Intent, SecretManager, SecretName, Verb};
 
 use self::filter::Condition;
@@ -128,11 +128,13 @@ impl Args {
                 options.grace = Duration::ZERO;
             }
             let rotation = rotation.options(options);
-            let rotator = manager.rotator(&how.made).await?;
-            match self.resume {
+            let rotator = how.rotator(&manager, &rotation, self.emergency).await?;
+            let outcome = match self.resume {
                 true => rotation.resume(name, &*rotator).await,
                 false => rotation.rotate(name, &*rotator).await,
-            }
+            };
+            how.notify(name, outcome.as_ref()).await;
+            outcome
         })?;
         answer::tell_one(context.printer(), name, &outcome, self.json)?;
         Ok(Exit::Success)

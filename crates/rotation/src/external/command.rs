@@ -91,6 +91,11 @@ impl RotationCommand {
         self
     }
 
+    /// Tells it something, for which no answer is wanted.
+    pub(crate) async fn tell(&self, message: &SecretValue) -> Result<()> {
+        self.ask(message).await?.failure.map_or(Ok(()), Err)
+    }
+
     pub(super) async fn ask(&self, question: &SecretValue) -> Result<Reply> {
         let (mut child, group) = self.start()?;
         match tokio::time::timeout(self.limit, converse(&mut child, question)).await {

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use jiff::civil::{Time, Weekday};
 use jiff::tz::TimeZone;
-use keyfob_core::{Error, ErrorKind, Result};
+use keyfob_core::{Error, ErrorKind, Result, SecretName};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::around::StagePlan;
 use super::made::Written;
+use super::program::Program;
 use super::schedule::{Frequency, Schedule};
 use super::selector::Selector;
 use super::window::Window;
@@ -50,6 +52,21 @@ struct Entry {
     retry_after: Option<Duration>,
     attempts: Option<u32>,
     make: Written,
+    validate: Option<Program>,
+    #[serde(default)]
+    stages: Vec<StageEntry>,
+    notify: Option<Program>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StageEntry {
+    copies: Vec<String>,
+    #[serde(with = "time")]
+    wait: Duration,
+    #[serde(default, with = "time::option")]
+    every: Option<Duration>,
+    check: Option<Program>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,6 +89,9 @@ enum Day {
     Sat,
     Sun,
 }
+
+/// How often the check of a stage is asked.
+const EVERY: Duration = Duration::from_secs(30);
 
 /// A rotation that fails is not tried again before.
 const RETRY_AFTER: Duration = Duration::from_secs(3600);
@@ -139,7 +159,16 @@ impl Entry {
         if options.expires_after.is_some_and(|time| time <= options.grace) {
             return Err(wrong("`expires_after` must be longer than `grace`".to_owned()));
         }
+        let stages = self.stages.iter().map(|stage| stage.understand(directory));
+        let stages: Vec<StagePlan> = stages.collect::<Result<_>>()?;
+        let mut options = options;
+        // All stages are one step.
+        options.step_limit += stages.iter().map(|stage| stage.wait).sum::<Duration>();
+        let program = |program: &Option<Program>| program.as_ref().map(|program| program.command(directory)).transpose();
         Ok(Policy {
+            validate: program(&self.validate)?,
+            notify: program(&self.notify)?,
+            stages,
             made: self.make.understand(directory)?,
             selector: Selector::new(&self.secrets, self.tags)?,
             name: self.name,
@@ -182,6 +211,24 @@ impl Entry {
             zone: zone.clone(),
             retry_after: self.retry_after.unwrap_or(RETRY_AFTER),
         }))
+    }
+}
+
+impl StageEntry {
+    fn understand(&self, directory: Option<&Path>) -> Result<StagePlan> {
+        if self.copies.is_empty() {
+            return Err(wrong("a stage without `copies` reaches nobody".to_owned()));
+        }
+        let names = self
+            .copies
+            .iter()
+            .map(|text| SecretName::new(text).map_err(|error| wrong(format!("`{}`: {error}", text.escape_debug()))));
+        Ok(StagePlan {
+            copies: names.collect::<Result<_>>()?,
+            wait: self.wait,
+            every: self.every.unwrap_or(EVERY),
+            check: self.check.as_ref().map(|program| program.command(directory)).transpose()?,
+        })
     }
 }
 
@@ -247,6 +294,11 @@ expires_after: 90d
 step_limit: 10m
 retry_after: 30m
 attempts: 5
+validate: { run: [./can-log-in], limit: 5s }
+stages:
+  - { copies: [web/canary], wait: 10m, check: { run: [./is-well] } }
+  - { copies: [web/eu, web/us], wait: 1h, every: 5m }
+notify: { run: [./tell-chat] }
 make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] } }"#)
         .unwrap();
         let hours = |count: u64| Duration::from_secs(count * 3600);
@@ -254,7 +306,7 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
         assert_eq!(policy.options.expires_after, Some(hours(90 * 24)));
         assert_eq!(
             (policy.options.step_limit, policy.options.attempts),
-            (Duration::from_secs(600), 5)
+            (Duration::from_secs(600 + 600 + 3600), 5)
         );
         let schedule = policy.schedule.unwrap();
         assert_eq!(schedule.frequency, Frequency::Every(hours(30 * 24)));
@@ -294,6 +346,12 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
             ("secrets: [a]\nmake: { hex: { bits: 3 } }", "bits"),
             ("secrets: [a]\nmake: { magic: {} }", "magic"),
             ("secrets: [a]", "make"),
+            (
+                "secrets: [a]\nmake: uuid\nstages: [{ copies: [], wait: 1m }]",
+                "reaches nobody",
+            ),
+            ("secrets: [a]\nmake: uuid\nstages: [{ copies: [x] }]", "wait"),
+            ("secrets: [a]\nmake: uuid\nvalidate: { run: x }", "expected"),
             ("secrets: [a]\nmake: { command: { run: [] } }", "no program"),
             ("secrets: [a]\nmake: { command: { run: [x], limit: 0s } }", "can't be nothing"),
             ("secrets: [a]\nmake: { command: { run: [x], shell: true } }", "shell"),

@@ -61,10 +61,12 @@ impl Rotation {
         mut progress: impl FnMut(&Passed),
     ) -> Vec<Passed> {
         let work = planned.into_iter().map(|planned| async move {
+            let outcome = self.pass_one(planned, rotators, pass.emergency).await;
+            planned.policy.notify(&planned.name, outcome.as_ref()).await;
             Passed {
                 name: planned.name.clone(),
                 policy: Arc::clone(&planned.policy),
-                outcome: self.pass_one(planned, rotators, pass.emergency).await,
+                outcome,
             }
         });
         let mut ended = stream::iter(work).buffer_unordered(pass.concurrency.max(1));
@@ -93,6 +95,7 @@ impl Rotation {
         }
         let rotation = self.clone().options(options);
         let rotator = rotators.rotator(&policy.made).await?;
+        let rotator = policy.around(rotator, self, is_emergency);
         let under_way = planned.under_way.as_ref().map(|under_way| under_way.phase);
         match under_way {
             Some(_) if !is_emergency => rotation.resume(&planned.name, &*rotator).await,

@@ -37,7 +37,7 @@ impl<'a> Json<'a> {
         Self {
             name: name.as_str(),
             policy,
-            outcome: outcome.map_or("failed", word),
+            outcome: outcome.map_or("failed", Outcome::as_str),
             version: version.map(keyfob::Version::as_str),
             until,
             error: outcome.err().map(|error| ErrorJson {
@@ -46,17 +46,6 @@ impl<'a> Json<'a> {
                 hint: error.hint(),
             }),
         }
-    }
-}
-
-fn word(outcome: &Outcome) -> &'static str {
-    match outcome {
-        Outcome::Nothing => "nothing",
-        Outcome::Grace { .. } => "grace",
-        Outcome::Completed { .. } => "completed",
-        Outcome::RolledBack => "rolled_back",
-        Outcome::Superseded => "superseded",
-        _ => "other",
     }
 }
 

@@ -3,18 +3,34 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use keyfob::rotation::{Made, Policies, Policy, Rotation, RotationOptions};
+use keyfob::rotation::{Made, Outcome, Policies, Policy, Rotation, RotationOptions, Rotator, Rotators as _};
 use keyfob::{DEFAULT_SCHEME, Error, ErrorKind, GetOptions, Intent, POLICIES_FILE_NAME, Result, SecretManager, SecretName, Verb};
 
 use crate::context::Context;
 
 /// How one secret is rotated.
 pub(crate) struct How {
-    pub(crate) made: Made,
+    made: Made,
     policy: Option<Arc<Policy>>,
 }
 
 impl How {
+    /// What makes the value, with what the policy lays around it.
+    pub(crate) async fn rotator(&self, manager: &SecretManager, rotation: &Rotation, at_once: bool) -> Result<Arc<dyn Rotator>> {
+        let rotator = manager.rotator(&self.made).await?;
+        Ok(match &self.policy {
+            Some(policy) => policy.around(rotator, rotation, at_once),
+            None => rotator,
+        })
+    }
+
+    /// Tells whom the policy wants to be told.
+    pub(crate) async fn notify(&self, name: &SecretName, outcome: Result<&Outcome, &Error>) {
+        if let Some(policy) = &self.policy {
+            policy.notify(name, outcome).await;
+        }
+    }
+
     /// What the policy says, and for the rest what `rotation` has already.
     pub(crate) fn options(&self, rotation: &Rotation) -> RotationOptions {
         let present = rotation.present_options().clone();

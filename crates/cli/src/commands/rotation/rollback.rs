@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use keyfob::rotation::{Made, Rotators as _};
+use keyfob::rotation::Made;
 use keyfob::{Error, Intent, SecretName, Verb};
 
 use crate::commands::rotate::{self, answer, policies};
@@ -45,10 +45,11 @@ impl Args {
             let rotation = rotate::rotation(&manager, &Intent::of(Verb::Put, &name)).await?;
             let how = policies::of(context, &manager, self.policies.as_deref(), self.make.as_ref(), &name).await?;
             let options = how.options(&rotation);
-            rotation
-                .options(options)
-                .rollback(&name, &*manager.rotator(&how.made).await?)
-                .await
+            let rotation = rotation.options(options);
+            let rotator = how.rotator(&manager, &rotation, true).await?;
+            let outcome = rotation.rollback(&name, &*rotator).await;
+            how.notify(&name, outcome.as_ref()).await;
+            outcome
         })?;
         answer::tell_one(context.printer(), &name, &outcome, self.json)?;
         Ok(Exit::Success)
