@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use crate::blocking::{blocking, interrupted};
 use crate::directory::SnapshotDirectory;
 use crate::draft::{About, Draft};
-use crate::manifest::Manifest;
+use crate::manifest::{Keeps, Manifest};
 use crate::options::{CreateOptions, MAX_BASES, Parent};
 use crate::snapshot::Snapshot;
 
@@ -47,6 +47,7 @@ impl SnapshotDirectory {
             store: info.scheme.to_string(),
             location: info.location.clone(),
             prefix: options.prefix.clone(),
+            keeps: Keeps::of(&info.capabilities),
             whole: options.names.is_none(),
             note: options.note.clone(),
             begun,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::corrupt;
 use crate::id::{Digest, SnapshotId};
-use crate::manifest::{Base, Manifest, SecretEntry, Summary};
+use crate::manifest::{Base, Keeps, Manifest, SecretEntry, Summary};
 
 /// The most bytes of a manifest's JSON: enough for a million secrets, and what an unauthenticated file may make us take.
 pub(crate) const MAX_BYTES: usize = 256 << 20;
@@ -36,6 +36,7 @@ pub(crate) fn to_json(manifest: &Manifest) -> Result<Vec<u8>> {
         store: summary.store.clone(),
         location: summary.location.clone(),
         prefix: summary.prefix.clone(),
+        keeps: kept(summary.keeps),
         whole: summary.whole,
         note: summary.note.clone(),
         slots: manifest.slots.iter().map(Into::into).collect(),
@@ -83,6 +84,11 @@ pub(crate) fn from_json(json: &[u8], bytes: u64) -> Result<Manifest> {
             store: document.store,
             location: document.location,
             prefix: document.prefix,
+            keeps: Keeps {
+                description: document.keeps.contains(&Kept::Description),
+                tags: document.keeps.contains(&Kept::Tags),
+                expiry: document.keeps.contains(&Kept::Expiry),
+            },
             whole: document.whole,
             note: document.note,
             bases,
@@ -106,6 +112,7 @@ struct Document {
     store: String,
     location: String,
     prefix: String,
+    keeps: Vec<Kept>,
     whole: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     note: Option<String>,
@@ -114,6 +121,25 @@ struct Document {
     bases: Vec<BaseDocument>,
     blocks: Vec<u64>,
     secrets: Vec<SecretDocument>,
+}
+
+#[derive(PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Kept {
+    Description,
+    Tags,
+    Expiry,
+}
+
+fn kept(keeps: Keeps) -> Vec<Kept> {
+    let all = [
+        (keeps.description, Kept::Description),
+        (keeps.tags, Kept::Tags),
+        (keeps.expiry, Kept::Expiry),
+    ];
+    all.into_iter()
+        .filter_map(|(is_kept, kept)| is_kept.then_some(kept))
+        .collect()
 }
 
 #[derive(Serialize, Deserialize)]
@@ -241,7 +267,7 @@ mod tests {
     use super::*;
 
     const GOOD: &str = r#"{"id":"000102030405060708090a0b0c0d0e0f","begun":"2026-01-01T00:00:00Z","finished":"2026-01-01T00:00:01Z",
-        "store":"memory","location":"here","prefix":"","whole":true,"slots":[],"blocks":[4202],
+        "store":"memory","location":"here","prefix":"","keeps":["tags"],"whole":true,"slots":[],"blocks":[4202],
         "secrets":[{"name":"a","version":"1"},{"name":"b","expires":"2030-01-01T00:00:00.000000001Z"}]}"#;
 
     fn refused(json: &str) -> bool {
@@ -268,6 +294,7 @@ mod tests {
             ("000102", "00010"),
             ("[4202]", "[-1]"),
             ("\"whole\":true,", ""),
+            ("[\"tags\"]", "[\"colours\"]"),
             (
                 "\"slots\":[]",
                 "\"slots\":[{\"key\":\"00\",\"source\":\"key:\",\"wrapped\":\"\"}]",

@@ -15,7 +15,7 @@ use crate::error::failed;
 use crate::id::{Digest, SnapshotId};
 use crate::index::{self, Location};
 use crate::layout::{self, BLOCK, PADDING, Trailer};
-use crate::manifest::{Base, Manifest, SecretEntry, Summary};
+use crate::manifest::{Base, Keeps, Manifest, SecretEntry, Summary};
 use crate::pack::Packer;
 use crate::record::Record;
 use crate::snapshot::{Snapshot, chain_key};
@@ -49,6 +49,7 @@ pub(crate) struct About {
     pub(crate) store: String,
     pub(crate) location: String,
     pub(crate) prefix: String,
+    pub(crate) keeps: Keeps,
     pub(crate) whole: bool,
     pub(crate) note: Option<String>,
     pub(crate) begun: SystemTime,
@@ -124,6 +125,7 @@ impl Draft {
                 store: about.store,
                 location: about.location,
                 prefix: about.prefix,
+                keeps: about.keeps,
                 whole: about.whole,
                 note: about.note,
                 bases,

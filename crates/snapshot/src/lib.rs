@@ -25,7 +25,7 @@ pub use depot::SnapshotDepot;
 pub use diff::{ChangeKind, SecretChange};
 pub use directory::{Listed, SnapshotDirectory};
 pub use id::{Digest, SnapshotId};
-pub use manifest::{Base, Manifest, SecretEntry, Summary};
+pub use manifest::{Base, Keeps, Manifest, SecretEntry, Summary};
 pub use options::{CreateOptions, DEFAULT_CONCURRENCY, Parent};
 pub use restore::{RestoreOptions, RestorePlan, Restored};
 pub use retention::{Decision, Keep, Retention};

@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use keyfob_core::{SecretName, Version};
+use keyfob_core::{Capabilities, SecretName, Version};
 use keyfob_envelope::KeySlot;
 
 use crate::id::{Digest, SnapshotId};
@@ -43,6 +43,8 @@ pub struct Summary {
     pub location: String,
     /// All names begin with this text.
     pub prefix: String,
+    /// What the store keeps besides values. What it doesn't keep is not known to be absent, and is left alone by a restore.
+    pub keeps: Keeps,
     /// Whether it has every secret under the prefix, and not only chosen ones.
     pub whole: bool,
     /// Why it was made, in the words of whoever made it.
@@ -55,6 +57,29 @@ pub struct Summary {
     pub own: usize,
     /// The length of the file in bytes.
     pub bytes: u64,
+}
+
+/// What a store keeps besides values and versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Keeps {
+    /// Descriptions.
+    pub description: bool,
+    /// Tags.
+    pub tags: bool,
+    /// Expiries.
+    pub expiry: bool,
+}
+
+impl Keeps {
+    /// What a store with these capabilities keeps.
+    pub(crate) fn of(can: &Capabilities) -> Self {
+        Self {
+            description: can.description,
+            tags: can.tags,
+            expiry: can.expiry,
+        }
+    }
 }
 
 /// A snapshot that another one builds on.

@@ -154,7 +154,7 @@ mod tests {
 
     use super::*;
     use crate::id::Digest;
-    use crate::manifest::Base;
+    use crate::manifest::{Base, Keeps};
 
     fn id(number: u8) -> SnapshotId {
         SnapshotId(StoreId([number; 16]))
@@ -173,6 +173,7 @@ mod tests {
             store: "memory".to_owned(),
             location: "here".to_owned(),
             prefix: String::new(),
+            keeps: Keeps::of(&keyfob_core::Capabilities::FULL),
             whole: true,
             note: None,
             bases: bases.iter().map(base).collect(),

@@ -42,9 +42,8 @@ impl Snapshot {
         can.list = true;
         can.binary = true;
         can.empty_value = true;
-        can.description = true;
-        can.tags = true;
-        can.expiry = true;
+        let keeps = manifest.summary.keeps;
+        (can.description, can.tags, can.expiry) = (keeps.description, keeps.tags, keeps.expiry);
         can.max_tags = usize::MAX;
         Ok(SnapshotStore {
             info: StoreInfo::new(SCHEME, self.0.own.path().display().to_string(), can),

@@ -138,6 +138,7 @@ class Snapshot:
             "store": "memory",
             "location": "this process",
             "prefix": "",
+            "keeps": ["description", "tags", "expiry"],
             "whole": True,
             "note": "a vector",
             "slots": [raw_slot(raw_key, self.kek, self.id)],

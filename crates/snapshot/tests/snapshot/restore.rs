@@ -10,7 +10,7 @@ use keyfob_core::{
     Capabilities, Change, DeleteOptions, ErrorKind, GetOptions, GetRequest, Health, ListOptions, MemoryStore, Metadata, Page,
     PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, StoreInfo, SystemClock, VersionInfo, async_trait,
 };
-use keyfob_snapshot::{RestoreOptions, RestorePlan, Restored, Snapshot};
+use keyfob_snapshot::{CreateOptions, RestoreOptions, RestorePlan, Restored, Snapshot};
 
 use crate::world::{World, canary, name};
 
@@ -246,6 +246,31 @@ async fn what_the_target_cannot_hold_is_said_before() {
     let read_only = Target::with(&other.store, 0, |can| can.put = false);
     let refused = snapshot.plan_restore(read_only, &options, |_| {}).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn what_the_first_store_could_not_know_is_left_alone() {
+    let world = World::small().await;
+    let poor = Target::with(&world.store, 0, |can| {
+        (can.description, can.tags, can.expiry) = (false, true, false);
+    });
+    let made = world
+        .directory
+        .create(&*poor, &world.key, &CreateOptions::default(), |_| {})
+        .await
+        .unwrap();
+    let keeps = made.summary.keeps;
+    assert_eq!((keeps.description, keeps.tags, keeps.expiry), (false, true, false));
+    let snapshot = world.open(&made).await;
+    let metadata = PutRequest {
+        description: Change::Set("noted later".to_owned()),
+        tags: Change::Set([("noted".to_owned(), "later".to_owned())].into()),
+        ..PutRequest::default()
+    };
+    world.store.put(&name("empty"), metadata).await.unwrap();
+    restored(&world, &snapshot, &Target::of(&world.store)).await;
+    let now = world.read(&name("empty")).await.metadata;
+    assert_eq!((now.description.as_deref(), now.tags.len()), (Some("noted later"), 0));
 }
 
 #[tokio::test(start_paused = true)]
