@@ -215,7 +215,7 @@ async fn at_the_limit_the_command_is_killed_with_its_children() {
     let directory = tempfile::tempdir().unwrap();
     // The second ends by itself and leaves a child that holds its output.
     for script in [LINGERING, "sleep 1000 & printf '%s\\n%s\\n' $$ $! > pids"] {
-        let command = shell(script).directory(directory.path()).limit(Duration::from_millis(400));
+        let command = shell(script).directory(directory.path()).limit(Duration::from_secs(2));
         let error = ExternalRotator::command(command).set(&step(Some(NEW))).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error:?}");
         are_gone(&pids(directory.path()).await).await;
@@ -266,7 +266,7 @@ async fn goes_on_after_a_hang_in(hang: &str) {
     let path = |name: &str| directory.path().join(name);
     std::fs::write(path(&format!("key-{OLD}")), "").unwrap();
     std::fs::write(path(&format!("hang-{hang}")), "").unwrap();
-    let command = shell(SERVICE).directory(directory.path()).limit(Duration::from_secs(2));
+    let command = shell(SERVICE).directory(directory.path()).limit(Duration::from_secs(5));
     let rotator = ExternalRotator::command(command);
     let store = Arc::new(MemoryStore::new());
     store.put(&name(), PutRequest::new(OLD)).await.unwrap();
@@ -310,7 +310,7 @@ async fn a_value_that_is_not_accepted_is_taken_back_also_when_its_answer_was_los
     let store = Arc::new(MemoryStore::new());
     store.put(&name(), PutRequest::new(OLD)).await.unwrap();
     let rotation = Rotation::new(Arc::clone(&store) as Arc<dyn SecretStore>);
-    let command = shell(SERVICE).directory(directory.path()).limit(Duration::from_secs(2));
+    let command = shell(SERVICE).directory(directory.path()).limit(Duration::from_secs(5));
     let rotator = ExternalRotator::command(command);
     rotation.rotate(&name(), &rotator).await.unwrap_err();
     let outcome = rotation.rollback(&name(), &rotator).await.unwrap();

@@ -189,9 +189,9 @@ async fn the_server_changes_nothing_once_the_lease_is_over() {
         .batch_execute(&format!("BEGIN; ALTER ROLE {first} CONNECTION LIMIT 50"))
         .await
         .unwrap();
-    let holding = administrator.batch_execute("SELECT pg_sleep(1); ROLLBACK");
+    let holding = administrator.batch_execute("SELECT pg_sleep(4); ROLLBACK");
     let short = RotationOptions {
-        lease: Duration::from_millis(600),
+        lease: Duration::from_secs(2),
         ..options()
     };
     let (before, rotator, secret) = (bed.value().await, bed.rotator(), name());
