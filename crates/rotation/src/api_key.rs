@@ -77,6 +77,9 @@ struct ApiKey {
     key: SecretValue,
 }
 
+/// The note with the id of the key that goes.
+const OLD_ID: &str = "old_key_id";
+
 /// Between two tries of a new key.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -243,6 +246,10 @@ impl Rotator for ApiKeyRotator {
         let old = self.parse(step.old_value()?)?;
         // Before there is a new key: whether the old one can be revoked at all.
         self.filled(&self.revoke, step, &old)?;
+        if let Some(id) = &old.id {
+            // So that the key can be revoked even where the store has let go of the old value.
+            step.save(OLD_ID, id).await?;
+        }
         let made = self.made(step, &old).await.map_err(|error| error.with("step", "create"))?;
         self.value(&made)
     }
@@ -277,8 +284,15 @@ impl Rotator for ApiKeyRotator {
     }
 
     async fn revoke(&self, step: &StepContext<'_>) -> Result<Option<SecretValue>> {
-        // Without the old value nobody knows which key it was.
-        let old = self.parse(step.old_value()?)?;
+        let old = match (step.old_value(), step.data(OLD_ID)) {
+            (Ok(old), _) => self.parse(old)?,
+            (Err(_), Some(id)) if !self.revoke.mentions("key") => ApiKey {
+                id: Some(id),
+                key: SecretValue::from(""),
+            },
+            // Nobody knows which key it was.
+            (Err(gone), _) => return Err(gone),
+        };
         let is_current = match step.new_value() {
             Ok(new) => self
                 .parse(new)

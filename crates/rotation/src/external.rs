@@ -67,6 +67,22 @@ impl ExternalRotator {
         }
     }
 
+    /// A question, as often as the program wants it, and the value in its last answer.
+    async fn value(&self, name: &'static str, step: &StepContext<'_>) -> Result<Option<SecretValue>> {
+        loop {
+            let answer = self.ask(name, step).await?;
+            let value = answer.value().map_err(|error| error.with("step", name))?;
+            match (value, answer.again) {
+                (None, true) => {}
+                (value, false) => return Ok(value),
+                (Some(_), true) => {
+                    let message = "the answer has a value and asks for the question again";
+                    return Err(Error::new(ErrorKind::InvalidInput, message).with("step", name));
+                }
+            }
+        }
+    }
+
     /// One question and its answer, if the answer is no error.
     async fn ask(&self, name: &'static str, step: &StepContext<'_>) -> Result<Answer> {
         let (old, new) = (step.old_value().ok(), step.new_value().ok());
@@ -100,17 +116,13 @@ impl ExternalRotator {
         Err(error.with("step", name))
     }
 
-    /// One question whose answer has no value.
+    /// A question whose answer has no value.
     async fn tell(&self, name: &'static str, step: &StepContext<'_>) -> Result<()> {
-        loop {
-            let answer = self.ask(name, step).await?;
-            if answer.value()?.is_some() {
-                return Err(
-                    Error::new(ErrorKind::InvalidInput, "only `create` and `revoke` may answer with a value").with("step", name),
-                );
-            }
-            if !answer.again {
-                return Ok(());
+        match self.value(name, step).await? {
+            None => Ok(()),
+            Some(_) => {
+                let message = "only `create` and `revoke` may answer with a value";
+                Err(Error::new(ErrorKind::InvalidInput, message).with("step", name))
             }
         }
     }
@@ -127,7 +139,7 @@ impl Rotator for ExternalRotator {
     }
 
     async fn create(&self, step: &StepContext<'_>) -> Result<SecretValue> {
-        let value = self.ask("create", step).await?.value()?;
+        let value = self.value("create", step).await?;
         value.ok_or_else(|| Error::new(ErrorKind::InvalidInput, "the answer to `create` has no value"))
     }
 
@@ -144,7 +156,7 @@ impl Rotator for ExternalRotator {
     }
 
     async fn revoke(&self, step: &StepContext<'_>) -> Result<Option<SecretValue>> {
-        self.ask("revoke", step).await?.value()
+        self.value("revoke", step).await
     }
 
     async fn rollback(&self, step: &StepContext<'_>) -> Result<()> {

@@ -129,6 +129,8 @@ async fn how_a_command_ends_says_what_comes_next() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     let both = ExternalRotator::command(shell("echo '{\"value\":\"a\",\"value_base64\":\"YQ==\"}'"));
     assert_eq!(both.create(&step(None)).await.unwrap_err().kind(), ErrorKind::InvalidInput);
+    let more = ExternalRotator::command(shell("echo '{\"value\":\"a\",\"again\":true}'"));
+    assert_eq!(more.create(&step(None)).await.unwrap_err().kind(), ErrorKind::InvalidInput);
     for missing in ["/no/such/program", "no-such-program-anywhere", "/etc/passwd", "/"] {
         let error = ExternalRotator::command(RotationCommand::new(missing))
             .set(&step(Some(NEW)))

@@ -1,5 +1,7 @@
 //! A request of a provider's API, with holes.
 
+use std::fmt;
+
 use keyfob_core::Result;
 use percent_encoding::percent_encode;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
@@ -11,8 +13,8 @@ use super::template::{Holes, Part, Writing, fill, parts};
 use crate::http::{self, invalid};
 use crate::percent::RESERVED;
 
-/// A request for [`ApiKeyRotator`](super::ApiKeyRotator), which explains what may stand in it.
-#[derive(Debug, Clone)]
+/// A request for [`ApiKeyRotator`](super::ApiKeyRotator), which explains what may stand in it. `Debug` shows its method only.
+#[derive(Clone)]
 pub struct ApiRequest {
     method: String,
     url: String,
@@ -20,7 +22,7 @@ pub struct ApiRequest {
     body: Body,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 enum Body {
     None,
     Form(Vec<(String, String)>),
@@ -138,6 +140,14 @@ impl ApiRequest {
             headers,
             body,
         })
+    }
+}
+
+impl fmt::Debug for ApiRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiRequest")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
     }
 }
 

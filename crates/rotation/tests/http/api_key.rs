@@ -141,6 +141,23 @@ async fn an_old_value_that_could_not_be_revoked_is_refused_before_a_key_is_made(
 }
 
 #[tokio::test]
+async fn a_key_whose_value_is_gone_is_revoked_by_its_id() {
+    let provider = Provider::new(0, 0).await;
+    let rotator = provider.rotator();
+    let new = r#"{"id":"key_2","key":"kfcanary-key000002"}"#;
+    let step = StepContext::detached(name(), "id", None, Some(SecretValue::from(new)));
+    assert_eq!(rotator.revoke(&step).await.unwrap_err().kind(), ErrorKind::NotFound);
+    let step = StepContext::detached(name(), "id", Some(SecretValue::from(FIRST)), None);
+    rotator.create(&step).await.unwrap();
+    let gone = StepContext::detached(name(), "id", None, Some(SecretValue::from(new)));
+    for (note, text) in step.notes() {
+        gone.save(&note, &text).await.unwrap();
+    }
+    rotator.revoke(&gone).await.unwrap();
+    assert!(provider.keys() == [new]);
+}
+
+#[tokio::test]
 async fn a_provider_without_ids_has_bare_keys_in_json() {
     let server = Server::new(|request| match request.path.as_str() {
         "/make" => {
