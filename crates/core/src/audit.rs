@@ -4,6 +4,7 @@ mod access;
 mod filter;
 mod intent;
 mod memory;
+mod receipts;
 mod record;
 mod sink;
 
