@@ -311,10 +311,9 @@ impl SnapshotDirectory {
     fn remove_unfinished(&self) {
         let entries = fs::read_dir(&self.path).into_iter().flatten().flatten();
         for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(UNFINISHED)) {
-            // Whoever still writes holds it.
-            let is_left = File::open(entry.path())
-                .is_ok_and(|file| rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok());
-            if is_left {
+            let Ok(file) = File::open(entry.path()) else { continue };
+            // Whoever still writes holds it. It is held until it is gone, so that nobody who has just begun takes it for theirs.
+            if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
                 // What can't be removed now is tried again the next time.
                 let _ = fs::remove_file(entry.path());
             }
