@@ -118,3 +118,14 @@ fn a_store_that_says_nothing_is_not_waited_for_longer_than_set_up() {
     let err = asked(&format!("{set} keyfob --store {silent} get db/password")).fails(1);
     assert_has(&err, &["could not be opened within 1.5s", "127.0.0.1"]);
 }
+
+#[test]
+fn the_store_of_a_list_that_can_not_be_written_to_is_named() {
+    let world = World::new();
+    world.write("s.env", "A=1\n");
+    let set = "printf x | SECRET_FAILOVER_REPLICATE=true keyfob --store";
+    let err = world.sh(&format!("{set} dotenv:s.env,env set B")).fails(1);
+    assert_has(&err, &["read-only (store `env`)"]);
+    let err = world.sh("printf x | keyfob --store env set B").fails(1);
+    assert_has(&err, &["read-only (store `env`)"]);
+}

@@ -237,11 +237,14 @@ enum Source {
 }
 
 fn check_writable(store: &dyn SecretStore) -> Result<(), Error> {
-    if store.info().capabilities.put {
+    let info = store.info();
+    if info.capabilities.put {
         return Ok(());
     }
+    // Of a list that writes to all, any of them.
+    let read_only = info.members.iter().find(|member| !member.capabilities.put).unwrap_or(info);
     Err(Error::new(ErrorKind::Unsupported, "this store is read-only")
-        .with("store", store.info().scheme.to_string())
+        .with("store", read_only.label.to_string())
         .with_hint("`keyfob init` makes an encrypted store and uses it here; `keyfob doctor` says why this one is used"))
 }
 
