@@ -85,6 +85,9 @@ pub struct Verification {
     pub expired: u64,
     /// How many of the kept checkpoints were in such a file, and so prove nothing any more.
     pub kept_expired: u64,
+    /// The number of a file that the log says comes next and that is not there: it was deleted, or its writer was killed before it
+    /// made it.
+    pub next_missing: Option<u64>,
 }
 
 impl Verification {

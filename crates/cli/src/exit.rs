@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Failure,
     /// The command line is wrong.
     Usage,
+    /// `audit verify`: nothing was proven, neither that the log is intact nor that it was changed.
+    NotProven,
     /// `run`: something failed before the command started.
     BeforeCommand,
     /// `run`: the command can't be started.
@@ -32,6 +34,7 @@ impl Exit {
             Self::Success => 0,
             Self::Failure => 1,
             Self::Usage => 2,
+            Self::NotProven => 3,
             Self::BeforeCommand => 125,
             Self::CommandNotExecutable => 126,
             Self::CommandNotFound => 127,

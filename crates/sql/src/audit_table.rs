@@ -3,6 +3,8 @@
 use keyfob_audit::LineTable;
 use keyfob_core::{Environment, Error, ErrorKind, Result, StoreUrl};
 
+use crate::error::SEE_WHETHER_WRITTEN;
+
 /// The table of an audit log at `url`, made if it is missing. Blocks, here and in its methods, for as long as the database takes.
 ///
 /// - `sqlite:FILE` is a file of its own, which only its owner may access. It takes the parameter `busy-timeout`.
@@ -27,4 +29,20 @@ pub fn audit_table(url: &StoreUrl, environment: &Environment) -> Result<Box<dyn 
             Err(Error::new(ErrorKind::Unsupported, problem).with_hint("name `sqlite:FILE`, or `postgres://USER@HOST/DATABASE`"))
         }
     }
+}
+
+/// An error of the database that keeps a log. What is advised for a store is about secrets.
+pub(crate) fn of_the_log(error: Error) -> Error {
+    if error.kind() == ErrorKind::Corrupt {
+        return error.with_hint("`keyfob audit verify` says up to where the log is intact; put the database back from a backup");
+    }
+    match error.hint() {
+        Some(SEE_WHETHER_WRITTEN) => error.with_hint("`keyfob audit tail` shows whether it was recorded"),
+        _ => error,
+    }
+}
+
+/// Nobody who kept a log wrote that.
+pub(crate) fn negative_number() -> Error {
+    of_the_log(Error::new(ErrorKind::Corrupt, "the audit log has a negative number"))
 }

@@ -10,6 +10,9 @@ pub(crate) fn corrupt(message: &'static str) -> Error {
 /// What helps a store in a file.
 pub(crate) const PUT_BACK: &str = "see `keyfob doctor`; `keyfob backup restore FILE` puts back a backup";
 
+/// What helps when a write may or may not have been done.
+pub(crate) const SEE_WHETHER_WRITTEN: &str = "read the secret to see whether it was written";
+
 pub(crate) fn not_found(name: &SecretName) -> Error {
     Error::new(ErrorKind::NotFound, "no such secret").with("name", name.as_str())
 }

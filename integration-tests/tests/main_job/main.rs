@@ -4,6 +4,7 @@
 
 mod at_once;
 mod audit;
+mod audit_proof;
 mod failover;
 mod import_export;
 mod resolve;

@@ -75,6 +75,7 @@ impl<'k> Prover<'k> {
         }
         if proven.is_ok() {
             proven = self.nothing_is_cut_off();
+            self.seen.next_missing = files.last().filter(|_| self.is_end).map(|(number, _)| number + 1);
         }
         let mut seq = self.seq + 1;
         if proven.is_ok()

@@ -10,6 +10,7 @@ use super::create::layout;
 use super::engine::within;
 use super::error::{is_collision, of_reading};
 use super::fetch::column;
+use crate::audit_table::{negative_number, of_the_log};
 
 /// Where the log is when the URL names no schema.
 const SCHEMA: &str = "keyfob_audit";
@@ -43,8 +44,7 @@ impl PostgresTable {
 
     fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let done = self.runtime.block_on(async { within(self.config.timeout, work).await });
-        done.map_err(of_reading)
-            .map_err(|error| error.with("store", self.config.location()))
+        done.map_err(|error| of_the_log(of_reading(error)).with("store", self.config.location()))
     }
 
     async fn prepare(&self) -> Result<()> {
@@ -120,7 +120,7 @@ impl LineTable for PostgresTable {
                 None => Ok(0),
             }
         })?;
-        u64::try_from(last).map_err(|_| Error::new(ErrorKind::Corrupt, "the audit log has a negative number"))
+        u64::try_from(last).map_err(|_| negative_number())
     }
 
     fn lines(&mut self, first: u64, most: u64) -> Result<Vec<(u64, String)>> {

@@ -9,7 +9,7 @@ use deadpool_postgres::PoolError;
 use keyfob_core::{Error, ErrorKind};
 use tokio_postgres::error::SqlState;
 
-use crate::error::{PUT_BACK, corrupt};
+use crate::error::{PUT_BACK, SEE_WHETHER_WRITTEN, corrupt};
 
 /// Under which key an error carries the server's code.
 const CODE: &str = "sqlstate";
@@ -128,8 +128,7 @@ fn read_only() -> Error {
 
 /// The answer to a commit did not come.
 pub(super) fn unknown_outcome() -> Error {
-    Error::new(ErrorKind::Timeout, "the database did not confirm the write")
-        .with_hint("read the secret to see whether it was written")
+    Error::new(ErrorKind::Timeout, "the database did not confirm the write").with_hint(SEE_WHETHER_WRITTEN)
 }
 
 /// Rows were not there to be changed.

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::error::{from_io, from_sqlite};
 use super::{check_file, configure};
+use crate::audit_table::{negative_number, of_the_log};
 
 /// In the header of the file: "keya".
 const APPLICATION_ID: i32 = 0x6b65_7961;
@@ -42,9 +43,9 @@ impl SqliteTable {
         }
         check_file(&path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&path, flags).map_err(from_sqlite);
+        let connection = Connection::open_with_flags(&path, flags).map_err(failed);
         let opened = connection.and_then(|mut connection| {
-            configure(&connection, patience).map_err(from_sqlite)?;
+            configure(&connection, patience).map_err(failed)?;
             prepare(&mut connection)?;
             Ok(connection)
         });
@@ -61,30 +62,27 @@ impl SqliteTable {
 fn prepare(connection: &mut Connection) -> Result<()> {
     let transaction = connection
         .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(from_sqlite)?;
+        .map_err(failed)?;
     let found: i32 = transaction
         .pragma_query_value(None, "application_id", |row| row.get(0))
-        .map_err(from_sqlite)?;
+        .map_err(failed)?;
     if found == APPLICATION_ID {
         return Ok(());
     }
     let tables: i64 = transaction
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(from_sqlite)?;
+        .map_err(failed)?;
     if found != 0 || tables != 0 {
-        return Err(
-            Error::new(ErrorKind::InvalidConfig, "the file is something else than an audit log")
-                .with_hint("give the audit log a file of its own"),
-        );
+        return Err(something_else());
     }
     transaction
         .execute_batch("CREATE TABLE audit_line (seq INTEGER PRIMARY KEY, line TEXT NOT NULL) STRICT")
-        .map_err(from_sqlite)?;
+        .map_err(failed)?;
     transaction
         .pragma_update(None, "application_id", APPLICATION_ID)
-        .map_err(from_sqlite)?;
-    transaction.commit().map_err(from_sqlite)?;
-    connection.pragma_update(None, "journal_mode", "WAL").map_err(from_sqlite)
+        .map_err(failed)?;
+    transaction.commit().map_err(failed)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)
 }
 
 impl LineTable for SqliteTable {
@@ -96,8 +94,8 @@ impl LineTable for SqliteTable {
         let last = self
             .connection
             .query_row("SELECT coalesce(max(seq), 0) FROM audit_line", [], |row| row.get::<_, i64>(0))
-            .map_err(|error| self.locate(from_sqlite(error)))?;
-        u64::try_from(last).map_err(|_| self.locate(Error::new(ErrorKind::Corrupt, "the audit log has a negative number")))
+            .map_err(|error| self.locate(failed(error)))?;
+        u64::try_from(last).map_err(|_| self.locate(negative_number()))
     }
 
     fn lines(&mut self, first: u64, most: u64) -> Result<Vec<(u64, String)>> {
@@ -109,7 +107,7 @@ impl LineTable for SqliteTable {
             })?;
             rows.collect::<rusqlite::Result<_>>()
         };
-        read().map_err(|error| self.locate(from_sqlite(error)))
+        read().map_err(|error| self.locate(failed(error)))
     }
 
     fn add(&mut self, first: u64, lines: &[&str]) -> Result<()> {
@@ -118,19 +116,31 @@ impl LineTable for SqliteTable {
             let transaction = self
                 .connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
-                .map_err(from_sqlite)?;
+                .map_err(failed)?;
             let mut insert = transaction
                 .prepare_cached("INSERT INTO audit_line (seq, line) VALUES (?1, ?2) ON CONFLICT DO NOTHING")
-                .map_err(from_sqlite)?;
+                .map_err(failed)?;
             for (number, line) in (signed(first)..).zip(lines) {
-                if insert.execute(params![number, line]).map_err(from_sqlite)? == 0 {
+                if insert.execute(params![number, line]).map_err(failed)? == 0 {
                     return Err(Error::new(ErrorKind::Conflict, "another writer was faster"));
                 }
             }
             drop(insert);
-            transaction.commit().map_err(from_sqlite)
+            transaction.commit().map_err(failed)
         };
         add().map_err(|error: Error| error.with("store", place))
+    }
+}
+
+fn something_else() -> Error {
+    Error::new(ErrorKind::InvalidConfig, "the file is something else than an audit log")
+        .with_hint("give the audit log a file of its own")
+}
+
+fn failed(error: rusqlite::Error) -> Error {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => something_else(),
+        _ => of_the_log(from_sqlite(error)),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use keyfob_core::{Error, ErrorKind};
 use rusqlite::ffi;
 
-use crate::error::corrupt;
+use crate::error::{SEE_WHETHER_WRITTEN, corrupt};
 
 pub(crate) fn not_a_store() -> Error {
     Error::new(ErrorKind::InvalidConfig, "the file is not a keyfob store")
@@ -31,8 +31,9 @@ pub(crate) fn from_sqlite(error: rusqlite::Error) -> Error {
 /// A commit that failed. When the disk did, the write may turn up after a restart.
 pub(crate) fn uncommitted(error: rusqlite::Error) -> Error {
     match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::SystemIoFailure) => Error::new(ErrorKind::Timeout, "the disk did not confirm the write")
-            .with_hint("read the secret to see whether it was written"),
+        Some(rusqlite::ErrorCode::SystemIoFailure) => {
+            Error::new(ErrorKind::Timeout, "the disk did not confirm the write").with_hint(SEE_WHETHER_WRITTEN)
+        }
         _ => from_sqlite(error),
     }
 }
@@ -40,7 +41,7 @@ pub(crate) fn uncommitted(error: rusqlite::Error) -> Error {
 /// A commit to a file that was deleted or replaced meanwhile.
 pub(crate) fn written_elsewhere(error: Error) -> Error {
     Error::new(ErrorKind::Timeout, "the store's file was taken away during the write")
-        .with_hint("read the secret to see whether it was written")
+        .with_hint(SEE_WHETHER_WRITTEN)
         .with_source(error)
 }
 

@@ -136,9 +136,13 @@ impl KeyArgs {
         let beside = settings.signing_key_file().map(|file| public_key_file(&file));
         match beside.filter(|file| file.exists()) {
             Some(file) => Ok(vec![public_key(&file)?]),
-            None => Err(Failure::usage(
-                "the log can't be proven without the public key of its writer",
-                "give `--public-key FILE`, the file that `keyfob audit init` made beside the signing key",
+            None => Err(Failure::Error(
+                Error::new(
+                    ErrorKind::NotFound,
+                    "the log can't be proven without the public key of its writer",
+                )
+                .with("log", log.to_string())
+                .with_hint("give `--public-key FILE`, the file that `keyfob audit init` made beside the signing key"),
             )),
         }
     }

@@ -10,12 +10,12 @@ use serde::Serialize;
 use super::log::{KeyArgs, Log, LogArgs, lines};
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome, OutputError};
-use crate::printer::{BAD, FAINT, GOOD, Printer};
+use crate::printer::{BAD, FAINT, GOOD, ODD, Printer};
 use crate::text::escape_untrusted;
 
 /// Prove that an audit log is as it was written
 ///
-/// Every record is read, and the first that was changed, moved, put in or taken out is named. Exit status 1 when there is one.
+/// Every record is read, and the first that was changed, moved, put in or taken out is named.
 ///
 /// Records that were cut off at the end of the log are only missed with a checkpoint that was kept elsewhere. Those after the last
 /// signature can be changed by whoever can write to the log's files.
@@ -28,9 +28,13 @@ Examples:
   keyfob audit verify /backup/audit --public-key audit.pub --checkpoint kept.jsonl
 
 JSON, for each log: {log, intact, finding: {file, line, record, problem} | null, files, lines, accesses,
-checkpoint, unsigned, unfinished, repairs, lost, expired, kept_expired}; `checkpoint` is the number of the
-last signed record, `kept_expired` how many checkpoints that were kept are of files that were old enough
-and deleted.")]
+checkpoint, unsigned, unfinished, repairs, lost, expired, kept_expired, next_missing}; `checkpoint` is the
+number of the last signed record, `kept_expired` how many checkpoints that were kept are of files that
+were old enough and deleted, `next_missing` the number of a file that the log says comes next and that is
+not there, or null.
+
+Exit status: 0 the log is intact; 1 it was changed; 3 that could not be found out: there is no log, no key,
+or the database does not answer; 2 wrong command line. Of two logs 1 comes before the others.")]
 pub(crate) struct Args {
     #[command(flatten)]
     log: LogArgs,
@@ -49,6 +53,17 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
+        match self.verify(context) {
+            // Also when the answer could not be written: nobody has been told that the log is intact.
+            Err(failure @ (Failure::Error(_) | Failure::Output(_))) => {
+                failure.report(context.printer());
+                Ok(Exit::NotProven)
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify(&self, context: &Context) -> Outcome {
         let printer = context.printer();
         let logs = self.log.logs(context)?;
         let kept = self.kept()?;
@@ -76,9 +91,14 @@ impl Args {
             }
         }
         match failure {
-            Some(failure) => Err(failure),
+            Some(failure) if is_intact => Err(failure),
             None if is_intact => Ok(Exit::Success),
-            None => Ok(Exit::Failure),
+            failure => {
+                if let Some(failure) = failure {
+                    failure.report(printer);
+                }
+                Ok(Exit::Failure)
+            }
         }
     }
 
@@ -147,6 +167,12 @@ fn tell(printer: &Printer, seen: &Verification) -> Result<(), OutputError> {
     for (count, what) in further.into_iter().filter(|(count, _)| *count > 0) {
         printer.line(format_args!("  {count} {what}"))?;
     }
+    if let Some(next) = seen.next_missing {
+        printer.line(format_args!(
+            "  {ODD}warning{ODD:#}: the log says that file {next} comes next, and it is not there: it was deleted, or its writer was \
+             killed before it made it"
+        ))?;
+    }
     Ok(())
 }
 
@@ -165,6 +191,7 @@ struct VerificationJson<'a> {
     lost: u64,
     expired: u64,
     kept_expired: u64,
+    next_missing: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -197,6 +224,7 @@ impl<'a> VerificationJson<'a> {
             lost: seen.lost,
             expired: seen.expired,
             kept_expired: seen.kept_expired,
+            next_missing: seen.next_missing,
         }
     }
 }
