@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use anstream::{AutoStream, ColorChoice};
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgAction, Args, Parser, ValueEnum};
 use keyfob::Reason;
 
@@ -85,7 +85,25 @@ pub(crate) struct Answer(clap::Error);
 
 /// Reads the command line.
 pub(crate) fn parse() -> Result<Cli, Answer> {
-    Cli::try_parse().map_err(Answer)
+    Cli::try_parse().map_err(|error| Answer(shortened(error)))
+}
+
+/// Whoever gave a whole file for a value need not read it again.
+fn shortened(mut error: clap::Error) -> clap::Error {
+    const MOST: usize = 100;
+    for kind in [
+        ContextKind::InvalidArg,
+        ContextKind::InvalidSubcommand,
+        ContextKind::InvalidValue,
+    ] {
+        if let Some(ContextValue::String(text)) = error.get(kind)
+            && text.chars().nth(MOST).is_some()
+        {
+            let beginning: String = text.chars().take(MOST).collect();
+            error.insert(kind, ContextValue::String(format!("{beginning}…")));
+        }
+    }
+    error
 }
 
 impl Answer {

@@ -46,20 +46,15 @@ impl Context {
         &self.printer
     }
 
-    /// The process's variables and files, with `--project` in the place of `KEYFOB_CONFIG`.
+    /// The process's variables and files.
     pub(crate) fn environment(&self) -> &Environment {
-        self.environment.get_or_init(|| {
-            let environment = Environment::from_process();
-            match &self.options.project {
-                Some(file) => environment.with_var("KEYFOB_CONFIG", file.as_os_str().as_encoded_bytes()),
-                None => environment,
-            }
-        })
+        self.environment.get_or_init(Environment::from_process)
     }
 
     /// What the command line says about the store.
     pub(crate) fn select_options(&self) -> SelectOptions {
         SelectOptions {
+            project: self.options.project.clone(),
             store: self.options.store.clone(),
             environment: self.options.env.clone(),
             ..SelectOptions::default()

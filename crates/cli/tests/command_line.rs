@@ -76,6 +76,27 @@ fn a_wrong_command_line_ends_with_2_on_standard_error() {
 }
 
 #[test]
+fn what_is_too_long_is_not_printed_back_whole() {
+    let sandbox = Sandbox::new();
+    let long = "lang".repeat(5000);
+    for arguments in [
+        &["get", "a", "--reason", &long][..],
+        &[&long],
+        &["run", "--watch", "--stop-signal", &long, "--", "true"],
+    ] {
+        let answer = sandbox.run(arguments);
+        assert_eq!(answer.code, 2);
+        assert!(
+            answer.err.contains("langlang") && answer.err.len() < 600,
+            "{}",
+            answer.err.len()
+        );
+    }
+    let answer = sandbox.run(&["get", "a", "--reason", &long]);
+    assert!(answer.err.contains("it is longer than 512 bytes"), "{answer:?}");
+}
+
+#[test]
 fn colours_are_for_terminals_unless_wanted() {
     let sandbox = Sandbox::with_store();
     let plain = sandbox.run(&["get", "no"]);

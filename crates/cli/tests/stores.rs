@@ -303,4 +303,11 @@ fn an_explicit_project_file_and_environment_are_used() {
         "v"
     );
     assert_eq!(sandbox.run(&["--project", "none", "get", "home"]).succeeds().out, "~");
+    // It comes before the variable, which an error about it does not speak of.
+    let answer = sandbox.run_with(("KEYFOB_CONFIG", "none"), &["--project", "missing.toml", "get", "a"]);
+    assert_eq!(answer.code, 1);
+    assert!(
+        answer.err.contains("missing.toml") && !answer.err.contains("variable"),
+        "{answer:?}"
+    );
 }

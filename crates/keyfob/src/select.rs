@@ -6,7 +6,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keyfob_core::{AllowedSchemes, Environment, Error, ErrorKind, Reason, Result, StoreUrl};
@@ -20,6 +20,8 @@ use crate::variables::KEYFOB_ENV;
 /// What the caller, or the command line, says. It comes before everything else.
 #[derive(Debug, Clone, Default)]
 pub struct SelectOptions {
+    /// The project's file, or `none`, in the place of the one that `KEYFOB_CONFIG` names or that is found.
+    pub project: Option<PathBuf>,
     /// The store: a URL, a store or alias of `keyfob.toml`, or a provider; or several with commas between them, for
     /// failover.
     pub store: Option<String>,
@@ -159,7 +161,11 @@ impl Selection {
     /// # Errors
     /// `InvalidConfig` when a variable or `keyfob.toml` is wrong or not believed; see [`Project::find`].
     pub fn of(env: &Environment, options: &SelectOptions) -> Result<Self> {
-        let project = Project::find(env)?;
+        let project = match options.project.as_deref() {
+            Some(path) if path == Path::new("none") => None,
+            Some(path) => Some(Project::load(env, path)?),
+            None => Project::find(env)?,
+        };
         let environment = environment(env, options)?;
         let settings = match (&project, &environment.value) {
             (Some(project), name) => project

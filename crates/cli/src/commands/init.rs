@@ -145,7 +145,7 @@ impl Args {
         if is_used(&selection) {
             return Ok(());
         }
-        let wants_none = environment.var("KEYFOB_CONFIG")?.is_some();
+        let names_another = later.project.is_some() || environment.var("KEYFOB_CONFIG")?.is_some();
         let text = url.text();
         if text.is_none() {
             printer
@@ -153,7 +153,7 @@ impl Args {
         } else if let Some(text) = text
             && selection.project.is_none()
             && !self.no_project
-            && !wants_none
+            && !names_another
         {
             match project_file::write(environment, &text) {
                 Ok(path) => printer.note(format_args!("wrote `{}`: commands here use that store", path.display())),
