@@ -6,7 +6,7 @@ use keyfob_core::{ErrorKind, Expired, Freshness, GetRequest, Result, Secret, Ver
 
 use crate::setup::{LABELS, Stack};
 use crate::under_cache::{Key, TICKS, describe_read};
-use crate::world::{Moment, State, World, read_value};
+use crate::world::{Made, Moment, State, World, read_value};
 
 /// A read before it begins.
 #[derive(Debug)]
@@ -95,7 +95,9 @@ impl Read {
         let Some((rank, version)) = self.place(world, secret) else {
             return;
         };
-        world.check(world.write_of(rank, name, &version) == Some(write), || {
+        let made = world.made(rank, name, &version);
+        let lives: Vec<u64> = made.iter().filter(|made| made.write == write).map(|made| made.life).collect();
+        world.check(!lives.is_empty(), || {
             format!("{}: write {write} as version {version} of store {rank}", what())
         });
         let times = world.setup.times(name);
@@ -105,7 +107,13 @@ impl Read {
             Freshness::Store => began.at.saturating_sub(self.joined(world)),
             // It was fresh when it was found, and is handed out before it is too old.
             Freshness::Cache => {
-                let fresh = began.at.saturating_sub(within(times.ttl));
+                // In the second level it may have been found by another before, who waits for more.
+                let joined = if world.setup.has_level {
+                    self.joined(world)
+                } else {
+                    Duration::ZERO
+                };
+                let fresh = began.at.saturating_sub(within(times.ttl) + joined);
                 fresh.max(answered_at.saturating_sub(within(times.max_age)))
             }
             _ => answered_at.saturating_sub(within(times.max_age)),
@@ -119,7 +127,7 @@ impl Read {
             match &options.version {
                 VersionSelector::Current => of_write(&state.current),
                 VersionSelector::Previous => of_write(&state.previous),
-                VersionSelector::Exact(_) => state.current.is_some(),
+                VersionSelector::Exact(_) => state.current.is_some() && lives.contains(&state.life),
             }
         };
         world.check(world.held(rank, name, since, was_there), || {
@@ -152,12 +160,7 @@ impl Read {
                 format!("{}: version {handed_out}", describe_read(&self.request))
             });
         }
-        let own = if rank == 0 {
-            handed_out.as_str()
-        } else {
-            handed_out.as_str().strip_prefix(LABELS[rank])?.strip_prefix(':')?
-        };
-        Some((rank, Version::new(own).ok()?))
+        Some((rank, own_version(rank, handed_out)?))
     }
 
     /// A stale answer is one that was fresh once, and is only handed out while it is renewed or can't be.
@@ -209,14 +212,29 @@ impl Read {
         let joined = began.at.saturating_sub(self.joined(world));
         let from = joined.min(answered_at.saturating_sub(negative));
         let since = Moment { at: from, step: 0 }.max(self.floor);
-        let is_absent = |state: &State| match options.version {
-            VersionSelector::Previous => state.previous.is_none() || state.current.is_none(),
-            _ => state.current.is_none(),
+        // A version may be of another life of the name.
+        let made = |rank: usize| match &options.version {
+            VersionSelector::Exact(version) => own_version(rank, version).map(|version| world.made(rank, name, &version)),
+            _ => None,
         };
-        let absent = |rank: usize| world.held(rank, name, since, is_absent);
+        let absent = |rank: usize| {
+            let made = made(rank).unwrap_or_default();
+            world.held(rank, name, since, |state| match &options.version {
+                VersionSelector::Current => state.current.is_none(),
+                VersionSelector::Previous => state.previous.is_none() || state.current.is_none(),
+                VersionSelector::Exact(_) => {
+                    let is_made = |made: &Made| made.life == state.life && made.since <= state.since;
+                    state.current.is_none() || !made.iter().any(is_made)
+                }
+            })
+        };
         let mut ranks = 0..setup.members;
+        let asked = match &options.version {
+            VersionSelector::Exact(version) => ranks.clone().rfind(|rank| own_version(*rank, version).is_some()),
+            _ => None,
+        };
         let holds = match (setup.failover.not_found_falls_through, setup.failover.believe_not_found) {
-            _ if matches!(options.version, VersionSelector::Exact(_)) => ranks.any(absent),
+            _ if asked.is_some() => asked.is_some_and(absent),
             (_, true) => ranks.any(absent),
             (true, false) => ranks.all(absent),
             (false, false) => absent(0),
@@ -239,4 +257,13 @@ impl Read {
             format!("{}: {kind}, but memory could have covered it", describe_read(&self.request))
         });
     }
+}
+
+/// What a store itself calls a version that is handed out as its own.
+fn own_version(rank: usize, version: &Version) -> Option<Version> {
+    if rank == 0 {
+        return Some(version.clone());
+    }
+    let own = version.as_str().strip_prefix(LABELS[rank])?.strip_prefix(':')?;
+    Version::new(own).ok()
 }

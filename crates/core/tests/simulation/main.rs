@@ -29,6 +29,7 @@ mod dice;
 mod herd;
 mod illness;
 mod ledger;
+mod level;
 mod setup;
 mod spy;
 mod store;

@@ -12,6 +12,7 @@ use keyfob_core::{
 
 use crate::dice::Dice;
 use crate::ledger::{Ledger, Meters};
+use crate::level::{Place, Reached};
 use crate::spy::{Level, Spy};
 use crate::store::{SickStore, Stream};
 use crate::under_cache::UnderCache;
@@ -42,6 +43,8 @@ pub(crate) struct Setup {
     pub(crate) retry: RetryOptions,
     pub(crate) limit: LimitOptions,
     pub(crate) failover: FailoverOptions,
+    /// Whether machines share a second level of the cache.
+    pub(crate) has_level: bool,
     /// How long the other stores take to have what is written to the first one; `None` when they never do.
     pub(crate) replication: Option<Duration>,
     /// When nothing works, if the stores are well at all other times.
@@ -132,6 +135,7 @@ impl Setup {
                 },
             },
             replication: dice.pick(&[None, Some(milliseconds(200)), Some(seconds(20))]),
+            has_level: dice.chance(0.5),
             outage: None,
         };
         setup.limit.first = setup.limit.first.max(setup.limit.least);
@@ -190,6 +194,7 @@ pub(crate) struct Stack {
     pub(crate) healths: AtomicU64,
     pub(crate) stores: Vec<Arc<SickStore>>,
     pub(crate) stream: Arc<Stream>,
+    pub(crate) place: Arc<Place>,
 }
 
 impl Stack {
@@ -241,6 +246,12 @@ impl Stack {
         if setup.follows {
             cache = cache.follow(Arc::clone(&stream) as _);
         }
+        let place = Place::new(world);
+        if setup.has_level {
+            let level = Reached::new(&place, &dice.fork());
+            level.tells(&under_cache);
+            cache = cache.shared(Arc::new(level));
+        }
         let cache = cache.build(Spy::over(retried, Arc::clone(&under_cache) as _, Level::Call));
         let metrics = MetricsLayer::default().clock(Arc::clone(&clock));
         let measured = metrics.layer(Arc::clone(&cache) as _);
@@ -263,6 +274,7 @@ impl Stack {
             healths: AtomicU64::new(0),
             stores,
             stream,
+            place,
         })
     }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use futures_util::stream;
 use keyfob_core::{
-    ChangeSource, ChangeStream, Clock as _, DeleteOptions, Error, ErrorKind, Expired, GetOptions, GetRequest, Health, LimitLayer,
-    ListOptions, MemoryStore, Metadata, Page, PageRequest, PutRequest, Result, Secret, SecretName, SecretStore, StoreChange,
-    StoreInfo, VersionInfo, VersionSelector, async_trait,
+    ChangeSource, ChangeStream, Clock as _, DeleteMode, DeleteOptions, Error, ErrorKind, Expired, GetOptions, GetRequest, Health,
+    LimitLayer, ListOptions, MemoryStore, Metadata, Page, PageRequest, PutRequest, Result, Secret, SecretName, SecretStore,
+    StoreChange, StoreInfo, VersionInfo, VersionSelector, async_trait,
 };
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -231,6 +231,11 @@ impl Shelf {
         self.copies.get_or_init(|| (others, delay));
     }
 
+    /// The current version, as everybody sees it now.
+    pub(crate) async fn read(&self, name: &SecretName) -> Option<Secret> {
+        self.memory.get(name, &GetOptions::default()).await.ok()
+    }
+
     /// Changes what is kept, as everybody sees from now on, and lets others know.
     pub(crate) async fn change(&self, name: &SecretName, change: Change) -> Result<Option<Metadata>> {
         let done = self.apply(name, change.clone()).await?;
@@ -256,6 +261,7 @@ impl Shelf {
 
     async fn apply(&self, name: &SecretName, change: Change) -> Result<Option<Metadata>> {
         let write = change.write(name);
+        let is_for_good = matches!(&change, Change::Delete(options) if options.mode == DeleteMode::Permanent);
         let done = match change {
             Change::Put(request) => self.memory.put(name, request).await.map(Some),
             Change::Delete(options) => self.memory.delete(name, &options).await.map(|()| None),
@@ -270,7 +276,7 @@ impl Shelf {
             self.memory.get(name, &current).await.ok(),
             self.memory.get(name, &previous).await.ok(),
         ];
-        self.world.changed(self.rank, name, write, now);
+        self.world.changed(self.rank, name, write, is_for_good, now);
         self.world.event((self.rank, name, write), || {
             format!("    store {}: `{name}` changed, write {write:?}", self.rank)
         });

@@ -5,17 +5,19 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use keyfob_core::{
-    Change as Edit, Clock as _, DeleteMode, DeleteOptions, ErrorKind, Expired, GetOptions, GetRequest, ListOptions, PageRequest,
-    PutMode, PutRequest, SecretName, Verb, Version, VersionSelector,
+    Change as Edit, Clock as _, DeleteMode, DeleteOptions, ErrorKind, Expired, Freshness, GetOptions, GetRequest, ListOptions,
+    PageRequest, PutMode, PutRequest, SecretName, SecretStore as _, Verb, Version, VersionSelector,
 };
 use tokio::task::JoinSet;
 
 use crate::access::{Wanted, access, patience};
 use crate::answers::Read;
 use crate::dice::Dice;
-use crate::setup::Stack;
+use crate::setup::{LIVE, Stack};
 use crate::store::{Change, DAY};
+use crate::under_cache::TICKS;
 use crate::world::{Moment, value};
 
 /// Something that happens.
@@ -27,11 +29,18 @@ enum Act {
     Create,
     Match,
     Delete,
+    DeleteForGood,
     Restore,
     List,
     Versions,
     Health,
     Clear,
+    /// An application starts and reads a list.
+    Warm,
+    /// Another machine that shares the second level reads, or writes.
+    Other {
+        writes: bool,
+    },
     /// So many ask for the same at once.
     Crowd(usize),
     /// Somebody changes something in a store, past these layers.
@@ -134,13 +143,18 @@ impl Traffic {
             136..146 => Act::Upsert,
             146..149 => Act::Create,
             149..156 => Act::Match,
-            156..158 => Act::Delete,
+            156 => Act::Delete,
+            157 => Act::DeleteForGood,
             158..162 => Act::Restore,
             162..165 => Act::List,
             165..168 => Act::Versions,
             168..170 => Act::Health,
             170..172 => Act::Clear,
             172..176 => Act::Crowd(4 + self.dice.below(60)),
+            176..178 => Act::Warm,
+            178..190 => Act::Other {
+                writes: self.dice.chance(0.2),
+            },
             _ => Act::Outside,
         }
     }
@@ -157,7 +171,8 @@ impl Traffic {
                     self.put(name, PutMode::Match(version)).await;
                 }
             }
-            Act::Delete => self.delete(name).await,
+            Act::Delete => self.delete(name, DeleteMode::Recoverable { window: None }).await,
+            Act::DeleteForGood => self.delete(name, DeleteMode::Permanent).await,
             Act::Restore => self.restore(name).await,
             Act::List => self.list().await,
             Act::Versions => {
@@ -170,6 +185,8 @@ impl Traffic {
                 drop(self.stack.store.health().await);
             }
             Act::Clear => self.clear(&name),
+            Act::Warm => self.warm().await,
+            Act::Other { writes } => self.other(&name, writes).await,
             Act::Crowd(many) => drop(self.crowd(GetRequest::new(name), many, true).await),
             Act::Outside => self.outside(&name).await,
             Act::Interrupt(is_interrupted) => self.stack.stream.interrupt(is_interrupted),
@@ -316,11 +333,10 @@ impl Traffic {
         }
     }
 
-    async fn delete(&self, name: SecretName) {
+    async fn delete(&self, name: SecretName, mode: DeleteMode) {
         let (stack, world) = (&self.stack, &self.stack.world);
-        let options = DeleteOptions {
-            mode: DeleteMode::Recoverable { window: None },
-        };
+        let life = world.life(0, &name);
+        let options = DeleteOptions { mode };
         let call = stack.store.delete(&name, &options);
         let ended = access(stack, Verb::Delete, vec![Wanted::of(&name)], patience(&self.dice), call).await;
         if let Some(ended) = ended
@@ -328,6 +344,10 @@ impl Traffic {
         {
             let was_gone = world.held(0, &name, ended.began, |state| state.current.is_none());
             world.check(was_gone, || format!("deleted `{name}`, but it was there all the time"));
+            let is_for_good = world.held(0, &name, ended.began, |state| state.life > life);
+            world.check(is_for_good || mode != DeleteMode::Permanent, || {
+                format!("deleted `{name}` for good, but it could be restored all the time")
+            });
         }
     }
 
@@ -394,6 +414,76 @@ impl Traffic {
         }
     }
 
+    /// Reads a list, often after everything about it was forgotten, so that it has to be read.
+    async fn warm(&self) {
+        let (stack, world) = (&self.stack, &self.stack.world);
+        let mut names: Vec<SecretName> = (0..1 + self.dice.below(8)).map(|_| self.name()).collect();
+        names.sort();
+        names.dedup();
+        let is_forgotten = self.dice.chance(0.7);
+        if is_forgotten {
+            for name in &names {
+                stack.cache.clear(name);
+                world.forgotten(Some(name));
+            }
+        }
+        let began = world.moment();
+        let reads: Vec<Read> = names
+            .iter()
+            .map(|name| Read::begins(stack, GetRequest::new(name.clone())))
+            .collect();
+        let warmed = stack.cache.warm(&names).await;
+        let took = world.now() - began.at;
+        world.check(warmed.len() == names.len(), || {
+            format!("{} of {names:?} warmed", warmed.len())
+        });
+        world.check(took <= world.setup.retry.deadline + TICKS, || {
+            format!("warming took {took:?}")
+        });
+        for ((name, read), warmed) in names.iter().zip(&reads).zip(warmed) {
+            if let Err(error) = warmed {
+                read.in_batch(stack, began, world.now(), &Err(error));
+                continue;
+            }
+            let times = world.setup.times(name);
+            let is_kept = is_forgotten
+                && !world.setup.evicts()
+                && took + TICKS < times.ttl.mul_f64(1.0 - world.setup.jitter)
+                && world.last_forgotten(name) < began
+                // A later call has taken its place.
+                && !stack.under_cache.is_asked(&(name.clone(), VersionSelector::Current));
+            if !is_kept {
+                continue;
+            }
+            let options = GetOptions::default();
+            let at_hand = stack.cache.get(name, &options).now_or_never();
+            let is_from_memory = matches!(&at_hand, Some(Ok(secret)) if secret.metadata.origin.freshness == Freshness::Cache);
+            let may_expire = world.held(0, name, began, |state| {
+                let kept = [&state.current, &state.previous];
+                kept.into_iter().flatten().any(|kept| kept.expires_at.is_some())
+            });
+            world.check(is_from_memory || may_expire, || {
+                format!("`{name}` was warmed, but is not at hand")
+            });
+        }
+    }
+
+    /// Another machine reads or writes.
+    async fn other(&self, name: &SecretName, writes: bool) {
+        let (stack, world) = (&self.stack, &self.stack.world);
+        let (place, shelf) = (&stack.place, stack.stores[0].shelf());
+        if !world.setup.has_level || name.as_str().starts_with(LIVE) {
+            return;
+        }
+        if writes {
+            let change = Change::Put(PutRequest::new(value(name, world.number())));
+            place.is_written_by_another(shelf, &self.dice, name, change).await;
+        } else {
+            let max_age = world.setup.times(name).max_age;
+            place.is_read_by_another(shelf, &self.dice, name, max_age).await;
+        }
+    }
+
     async fn outside(&self, name: &SecretName) {
         let (stack, world) = (&self.stack, &self.stack.world);
         let stores = if self.dice.chance(0.8) { 1 } else { stack.stores.len() };
@@ -401,7 +491,10 @@ impl Traffic {
         let is_there = |moment: Moment| world.held(0, name, moment, |state| state.current.is_some());
         let change = match self.dice.below(20) {
             0 => Change::Delete(DeleteOptions {
-                mode: DeleteMode::Recoverable { window: None },
+                mode: match self.dice.chance(0.3) {
+                    true => DeleteMode::Permanent,
+                    false => DeleteMode::Recoverable { window: None },
+                },
             }),
             1..6 if !is_there(world.moment()) => Change::Restore,
             _ => Change::Put(PutRequest::new(value(name, world.number()))),

@@ -6,12 +6,22 @@ use std::time::Duration;
 
 use keyfob_core::{Expired, GetRequest, SecretName, VersionSelector};
 
+use crate::level::PATIENCE;
 use crate::spy::{Answered, Asked, Ending, Watch};
 use crate::under_retry::UnderRetry;
 use crate::world::{Moment, World};
 
 /// Timers go by whole milliseconds, and a call waits for two of them at most.
 pub(crate) const TICKS: Duration = Duration::from_millis(2);
+
+/// Between a read that found nothing and the call that it begins lies a look into the second level.
+fn look(world: &World) -> Duration {
+    if world.setup.has_level {
+        PATIENCE + TICKS
+    } else {
+        Duration::ZERO
+    }
+}
 
 /// What an answer is kept under.
 pub(crate) type Key = (SecretName, VersionSelector);
@@ -42,6 +52,8 @@ struct State {
 struct Flight {
     call: u64,
     began: Moment,
+    /// How old an answer its reader takes.
+    most: Duration,
     /// Whether its reader takes any age that the cache does.
     takes_any_age: bool,
     /// Whether nobody can say from here which of two that began at once the cache has.
@@ -51,7 +63,7 @@ struct Flight {
 /// An answer that the cache has.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry {
-    /// When the store was asked for it.
+    /// When the store was asked for it, at the earliest.
     pub(crate) asked_at: Duration,
     pub(crate) expires: bool,
 }
@@ -69,6 +81,20 @@ impl UnderCache {
     pub(crate) fn entry(&self, key: &Key) -> Option<Entry> {
         let entry = self.state().kept.get(key).copied()?;
         (self.world.last_forgotten(&key.0).at < entry.asked_at).then_some(entry)
+    }
+
+    /// Whether somebody asks for a key now.
+    pub(crate) fn is_asked(&self, key: &Key) -> bool {
+        self.state().flights.contains_key(key)
+    }
+
+    /// The second level has had an answer that was asked for at this moment. Where it is the newer one memory has it, or not: it
+    /// may expire.
+    pub(crate) fn may_have_newer(&self, key: &Key, asked_at: Duration) {
+        let mut state = self.state();
+        if state.kept.get(key).is_some_and(|kept| kept.asked_at < asked_at) {
+            state.kept.remove(key);
+        }
     }
 
     /// When the store was asked last for what ended in an error that says more than "not now".
@@ -108,20 +134,29 @@ impl UnderCache {
         }
         let flight = self.state().flights.get(&key).copied()?;
         let is_plain = flight.takes_any_age && read.options.max_age.is_none();
-        (flight.began.at == now.at && !is_plain).then_some(key)
+        (now.at - flight.began.at <= look(&self.world) && !is_plain).then_some(key)
+    }
+
+    /// How old an answer this read takes.
+    fn most(&self, read: &GetRequest) -> Duration {
+        let ttl = self.world.setup.times(&read.name).ttl;
+        read.options.max_age.map_or(ttl, |age| age.min(ttl))
     }
 
     fn begin_flight(&self, read: &GetRequest, now: Moment, is_doubtful: bool) {
         let Some(key) = self.shared(read) else { return };
-        let Some(Flight { began, .. }) = self.state().flights.get(&key).copied().filter(|flight| !flight.is_doubtful) else {
+        let flight = self.state().flights.get(&key).copied();
+        let Some(flight) = flight.filter(|flight| !flight.is_doubtful) else {
             return;
         };
+        let (began, look) = (flight.began, look(&self.world));
         if is_doubtful {
             return;
         }
-        let ttl = self.world.setup.times(&read.name).ttl;
-        let most = read.options.max_age.map_or(ttl, |age| age.min(ttl));
-        let may_join = now.at - began.at < most && self.world.last_forgotten(&read.name).at < began.at;
+        let most = self.most(read);
+        let is_known = self.world.last_forgotten(&read.name).at + look < began.at;
+        let is_no_older = !self.world.setup.has_level || flight.most <= most;
+        let may_join = now.at - began.at + look < most && is_known && is_no_older;
         self.world.check(!may_join, || {
             format!(
                 "a second call for `{}` begins while one of {:?} ago is under way",
@@ -154,7 +189,8 @@ impl UnderCache {
             return;
         }
         state.flights.remove(&key);
-        if is_doubtful || self.world.last_forgotten(&read.name).at >= began.at {
+        let look = look(&self.world);
+        if is_doubtful || self.world.last_forgotten(&read.name).at + look >= began.at {
             state.kept.remove(&key);
             return;
         }
@@ -163,7 +199,7 @@ impl UnderCache {
                 error: None, expires, ..
             }) => {
                 let entry = Entry {
-                    asked_at: began.at,
+                    asked_at: began.at.saturating_sub(look),
                     expires: *expires,
                 };
                 state.kept.insert(key, entry);
@@ -196,6 +232,7 @@ impl Watch for UnderCache {
             let flight = Flight {
                 call: number,
                 began: now,
+                most: self.most(read),
                 takes_any_age: read.options.max_age.is_none(),
                 is_doubtful: doubtful.contains(&self.shared(read)?),
             };

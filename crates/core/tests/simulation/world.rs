@@ -33,6 +33,8 @@ pub(crate) struct State {
     /// `None` when there is no such secret, or it is deleted.
     pub(crate) current: Option<Kept>,
     pub(crate) previous: Option<Kept>,
+    /// How often the name was deleted for good before. Versions are numbered anew after that.
+    pub(crate) life: u64,
 }
 
 /// So many of the last events are told of a day that is replayed.
@@ -54,7 +56,7 @@ struct Inner {
     events: VecDeque<String>,
     violations: Vec<String>,
     history: HashMap<(usize, SecretName), Vec<State>>,
-    versions: HashMap<(usize, SecretName, Version), u64>,
+    versions: HashMap<(usize, SecretName, Version), Vec<Made>>,
     applied: BTreeMap<u64, Vec<(usize, Version)>>,
     refused: Vec<(u64, ErrorKind)>,
     arrived: HashSet<u64>,
@@ -63,6 +65,14 @@ struct Inner {
     told: HashMap<SecretName, Moment>,
     all_told: Moment,
     checks: u64,
+}
+
+/// What made a version: a write, in a life of its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) write: u64,
+    pub(crate) life: u64,
+    pub(crate) since: Moment,
 }
 
 impl World {
@@ -135,13 +145,26 @@ impl World {
         }
     }
 
-    /// Writes down what a store has of a name now. `applied` is the number of the write that was done.
-    pub(crate) fn changed(&self, rank: usize, name: &SecretName, applied: Option<u64>, now: [Option<Secret>; 2]) {
+    /// Writes down what a store has of a name now. `applied` is the number of the write that was done, `is_for_good` whether the
+    /// name was deleted so that nothing brings it back.
+    pub(crate) fn changed(
+        &self,
+        rank: usize,
+        name: &SecretName,
+        applied: Option<u64>,
+        is_for_good: bool,
+        now: [Option<Secret>; 2],
+    ) {
         let since = self.moment();
         let [current, previous] = now.map(|secret| secret.and_then(|secret| self.kept(name, &secret)));
+        let life = self.life(rank, name) + u64::from(is_for_good);
         let mut inner = self.inner();
         if let Some(kept) = &current {
-            inner.versions.insert((rank, name.clone(), kept.version.clone()), kept.write);
+            let made = inner.versions.entry((rank, name.clone(), kept.version.clone())).or_default();
+            if made.last().is_none_or(|last| (last.write, last.life) != (kept.write, life)) {
+                let write = kept.write;
+                made.push(Made { write, life, since });
+            }
         }
         if let (Some(write), Some(kept)) = (applied, &current) {
             inner.applied.entry(write).or_default().push((rank, kept.version.clone()));
@@ -150,6 +173,7 @@ impl World {
             since,
             current,
             previous,
+            life,
         };
         inner.history.entry((rank, name.clone())).or_default().push(state);
     }
@@ -200,9 +224,17 @@ impl World {
         names
     }
 
-    /// The number of the write that made this version.
-    pub(crate) fn write_of(&self, rank: usize, name: &SecretName, version: &Version) -> Option<u64> {
-        self.inner().versions.get(&(rank, name.clone(), version.clone())).copied()
+    /// How often a name was deleted for good.
+    pub(crate) fn life(&self, rank: usize, name: &SecretName) -> u64 {
+        let inner = self.inner();
+        let states = inner.history.get(&(rank, name.clone()));
+        states.and_then(|states| states.last()).map_or(0, |state| state.life)
+    }
+
+    /// The writes that made this version, one in each life of the name.
+    pub(crate) fn made(&self, rank: usize, name: &SecretName, version: &Version) -> Vec<Made> {
+        let place = (rank, name.clone(), version.clone());
+        self.inner().versions.get(&place).cloned().unwrap_or_default()
     }
 
     /// The versions that a write made, and of which store.
