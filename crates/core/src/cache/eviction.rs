@@ -22,8 +22,8 @@ pub(super) struct Ring {
 
 #[derive(Debug)]
 pub(super) struct Place {
-    /// That of the flight that brought the entry, so that the place is not taken for that of another entry of the same name:
-    /// neither a later one nor one of another ring.
+    /// That of the entry, so that the place is not taken for that of another entry of the same name: neither a later one nor
+    /// one of another ring. A flight can bring two: what the second level has, and what the store says then.
     pub(super) number: u64,
     pub(super) name: SecretName,
     pub(super) version: VersionSelector,

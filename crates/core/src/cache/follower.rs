@@ -51,17 +51,26 @@ impl Follower {
     }
 }
 
-async fn follow(mut changes: ChangeStream, table: Arc<Table>) {
-    while let Some(change) = changes.next().await {
-        match change {
+async fn follow(changes: ChangeStream, table: Arc<Table>) {
+    let table = &*table;
+    let forget = |change| {
+        // At once, also while the second level takes its time over an earlier change.
+        let name = match change {
             StoreChange::Secret(name) => {
                 table.forget(&name);
-                if let Some(level) = table.level() {
-                    level.cache.forget(&name).await;
-                }
+                Some(name)
             }
             // What others have read since is theirs to forget: they hear of it as well.
-            StoreChange::Anything => table.forget_all(),
+            StoreChange::Anything => {
+                table.forget_all();
+                None
+            }
+        };
+        async move {
+            if let (Some(level), Some(name)) = (table.level(), name) {
+                level.cache.forget(&name).await;
+            }
         }
-    }
+    };
+    changes.for_each_concurrent(None, forget).await;
 }

@@ -77,8 +77,8 @@ struct Ledger {
     values: Ring,
     absences: Ring,
     flights: HashMap<SecretName, HashMap<VersionSelector, Flight>>,
-    /// Numbers flights.
-    last_flight: u64,
+    /// Numbers flights and entries.
+    last_number: u64,
 }
 
 /// How much a cache holds.
@@ -127,7 +127,7 @@ impl Table {
                 values: Ring::new(settings.max_entries, settings.max_bytes, Fill::of_values(store)),
                 absences: Ring::new(settings.max_absences, usize::MAX, Fill::of_absences(store)),
                 flights: HashMap::new(),
-                last_flight: 0,
+                last_number: 0,
             }),
             level: settings.shared.clone().map(Level::new),
             settings,
@@ -285,11 +285,11 @@ impl Table {
                 Purpose::Refresh => self.meters.refreshed(),
             }
             let ticket = shared.then(|| {
-                ledger.last_flight += 1;
+                let number = ledger.next_number();
                 Ticket {
                     name: name.clone(),
                     version: options.version.clone(),
-                    number: ledger.last_flight,
+                    number,
                     asked_at: now,
                     most,
                 }
@@ -424,14 +424,15 @@ impl Table {
 
     fn keep(&self, ledger: &mut Ledger, ticket: &Ticket, mut entry: Entry) {
         self.remove(ledger, ticket);
+        let number = ledger.next_number();
         let ring = ledger.ring(&entry);
         if !ring.fits(entry.bytes()) || entry.is_dead(self.now()) {
             return;
         }
         ring.make_room(entry.bytes(), |place, spare| self.turn(place, spare));
-        entry.set_number(ticket.number);
+        entry.set_number(number);
         let place = Place {
-            number: ticket.number,
+            number,
             name: ticket.name.clone(),
             version: ticket.version.clone(),
         };
@@ -550,6 +551,11 @@ impl Table {
 }
 
 impl Ledger {
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
     fn ring(&mut self, entry: &Entry) -> &mut Ring {
         if entry.answer.is_ok() {
             &mut self.values

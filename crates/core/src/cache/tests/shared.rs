@@ -340,3 +340,20 @@ async fn a_second_level_that_panics_is_an_error_and_not_the_end() {
     upstream.fault(Fault::Error(Error::new(ErrorKind::Other, "as the test wants it")));
     assert_eq!(kind(&store, "a").await, ErrorKind::Other);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_second_level_had_and_the_store_says_is_gone_is_counted_once() {
+    let upstream = Upstream::with(&["b", "c"]).await;
+    let level = Arc::new(Scripted::default());
+    let times = CacheTimes::new(ms(1_000)).max_age(ms(10_000));
+    let store = plain(times).max_entries(1).shared(level.clone()).build(upstream.clone());
+    // Too old to answer and kept to cover, until the store says that there is no such secret.
+    level.has("a", "shared", ms(5_000));
+    assert_eq!(kind(&store, "a").await, ErrorKind::NotFound);
+    read(&store, "b").await;
+    read(&store, "c").await;
+    let usage = store.usage();
+    assert_eq!((usage.entries, usage.absences), (1, 1));
+    store.clear_all();
+    assert_eq!(store.usage(), CacheUsage::default());
+}
