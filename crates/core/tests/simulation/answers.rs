@@ -23,6 +23,7 @@ impl Read {
         let (world, now) = (&stack.world, stack.world.moment());
         let key = (request.name.clone(), request.options.version.clone());
         let surely_fresh = world.setup.times(&request.name).ttl.mul_f64(1.0 - world.setup.jitter);
+        stack.under_cache.is_read(&request);
         let entry = stack.under_cache.entry(&key);
         let is_hit = !world.setup.evicts()
             && request.options.max_age.is_none()
@@ -175,7 +176,7 @@ impl Read {
         world.check(age >= times.ttl.mul_f64(1.0 - world.setup.jitter), || {
             format!("{}: stale at the age of {age:?}", describe_read(&self.request))
         });
-        let in_window = age < times.ttl + times.stale_while_revalidate;
+        let in_window = answered_at - entry.asked_by < times.ttl + times.stale_while_revalidate;
         world.check(in_window || stack.under_cache.is_left_alone(&key), || {
             format!("{}: {age:?} old, though the store is well", describe_read(&self.request))
         });

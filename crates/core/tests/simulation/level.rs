@@ -25,6 +25,10 @@ const CLOSED: Duration = Duration::from_secs(300);
 pub(crate) struct Place {
     world: Arc<World>,
     state: Mutex<State>,
+    /// What this machine could not have forgotten yet.
+    owed: Mutex<BTreeSet<SecretName>>,
+    /// When the last write of this machine that was acknowledged began.
+    written: Mutex<HashMap<SecretName, Duration>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,7 +56,32 @@ impl Place {
         Arc::new(Self {
             world: Arc::clone(world),
             state: Mutex::default(),
+            owed: Mutex::default(),
+            written: Mutex::default(),
         })
+    }
+
+    /// This machine has been told that its write is done.
+    pub(crate) fn written(&self, name: &SecretName, began: Duration) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = written.entry(name.clone()).or_default();
+        *latest = began.max(*latest);
+    }
+
+    /// What was written through any machine ends for all, unless that machine could not say so.
+    fn check(&self, name: &SecretName, asked_at: Duration) {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = written.get(name).copied().unwrap_or_default();
+        self.world.check(asked_at >= since || self.owed().contains(name), || {
+            format!(
+                "another machine finds `{name}` as it was {:?} before it was written here",
+                since.saturating_sub(asked_at)
+            )
+        });
+    }
+
+    fn owed(&self) -> MutexGuard<'_, BTreeSet<SecretName>> {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -117,6 +146,9 @@ impl Place {
         let version = VersionSelector::Current;
         let answer = self.find(&SharedRead::new(name, &version));
         let clock = self.world.clock;
+        if let Some(found) = &answer.found {
+            self.check(name, self.world.now() - found.age);
+        }
         let pause = || dice.magnitude(Duration::from_millis(1), Duration::from_secs(20));
         clock.sleep(pause()).await;
         let Some(secret) = shelf.read(name).await else { return };
@@ -180,8 +212,6 @@ struct Way {
     episodes: Vec<(Duration, Duration, Ailment)>,
     /// When the place starts anew, empty.
     restarts: Mutex<Vec<Duration>>,
-    /// What has to be forgotten there before anything of it is used again.
-    owed: Mutex<BTreeSet<SecretName>>,
     dice: Dice,
 }
 
@@ -207,7 +237,6 @@ impl Reached {
             under_cache: OnceLock::new(),
             episodes: episodes.collect(),
             restarts: Mutex::new(restarts),
-            owed: Mutex::default(),
             dice: dice.fork(),
         }))
     }
@@ -219,10 +248,6 @@ impl Reached {
 }
 
 impl Way {
-    fn owed(&self) -> MutexGuard<'_, BTreeSet<SecretName>> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn ailment(&self) -> Option<Ailment> {
         let now = self.world.now();
         let mut now_ill = self.episodes.iter().filter(|(from, until, _)| (*from..*until).contains(&now));
@@ -252,14 +277,14 @@ impl Way {
             let names = &self.world.setup.names;
             self.place.lose(Some(&names[self.dice.popular(names.len())]));
         }
-        let owed = std::mem::take(&mut *self.owed());
+        let owed = std::mem::take(&mut *self.place.owed());
         owed.iter().for_each(|name| self.place.forget(name));
         true
     }
 
     /// Does this there, or has the name forgotten as soon as that can be, whether or not anybody waits.
     async fn see_to(self: &Arc<Self>, name: &SecretName, act: fn(&Place, &SecretName)) {
-        self.owed().insert(name.clone());
+        self.place.owed().insert(name.clone());
         let (way, name) = (Arc::clone(self), name.clone());
         let done = tokio::spawn(async move {
             if way.reach().await {

@@ -320,6 +320,7 @@ impl Traffic {
                     )
                 });
                 self.see(&name, metadata.version.as_ref());
+                stack.place.written(&name, ended.began.at);
             }
             // Nobody knows, or one of several stores has it.
             Err(error) if error.kind() == ErrorKind::Timeout => {

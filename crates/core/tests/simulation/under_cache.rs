@@ -43,6 +43,8 @@ struct State {
     kept: HashMap<Key, Entry>,
     /// When the store was asked for what disproved everything before.
     disproved: HashMap<Key, Moment>,
+    /// When a read began that does not take any age.
+    choosy: HashMap<Key, Duration>,
     /// Until when the store may be left alone about a key.
     left_alone: HashMap<Key, Duration>,
 }
@@ -65,6 +67,8 @@ struct Flight {
 pub(crate) struct Entry {
     /// When the store was asked for it, at the earliest.
     pub(crate) asked_at: Duration,
+    /// The same, at the latest.
+    pub(crate) asked_by: Duration,
     pub(crate) expires: bool,
 }
 
@@ -81,6 +85,13 @@ impl UnderCache {
     pub(crate) fn entry(&self, key: &Key) -> Option<Entry> {
         let entry = self.state().kept.get(key).copied()?;
         (self.world.last_forgotten(&key.0).at < entry.asked_at).then_some(entry)
+    }
+
+    /// Somebody begins to read.
+    pub(crate) fn is_read(&self, read: &GetRequest) {
+        if let Some(key) = self.shared(read).filter(|_| read.options.max_age.is_some()) {
+            self.state().choosy.insert(key, self.world.now());
+        }
     }
 
     /// Whether somebody asks for a key now.
@@ -145,7 +156,10 @@ impl UnderCache {
 
     fn begin_flight(&self, read: &GetRequest, now: Moment, is_doubtful: bool) {
         let Some(key) = self.shared(read) else { return };
-        let flight = self.state().flights.get(&key).copied();
+        let (flight, choosy) = {
+            let state = self.state();
+            (state.flights.get(&key).copied(), state.choosy.get(&key).copied())
+        };
         let Some(flight) = flight.filter(|flight| !flight.is_doubtful) else {
             return;
         };
@@ -155,7 +169,9 @@ impl UnderCache {
         }
         let most = self.most(read);
         let is_known = self.world.last_forgotten(&read.name).at + look < began.at;
-        let is_no_older = !self.world.setup.has_level || flight.most <= most;
+        // Whoever takes less has a flight of their own, which replaces the one before and may be gone before it asks.
+        let is_alone = choosy.is_none_or(|at| at + look < began.at);
+        let is_no_older = !self.world.setup.has_level || (flight.most <= most && is_alone);
         let may_join = now.at - began.at + look < most && is_known && is_no_older;
         self.world.check(!may_join, || {
             format!(
@@ -200,6 +216,7 @@ impl UnderCache {
             }) => {
                 let entry = Entry {
                     asked_at: began.at.saturating_sub(look),
+                    asked_by: began.at,
                     expires: *expires,
                 };
                 state.kept.insert(key, entry);
