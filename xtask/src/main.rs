@@ -16,6 +16,7 @@ mod docs;
 mod features;
 mod fuzz;
 mod go;
+mod mutations;
 mod peers;
 mod process;
 mod python;
@@ -50,6 +51,8 @@ Tasks:
                           docs/, --quick shows that they run, --no-peers installs no program of others
   fuzz [TARGET] [--seconds N]
                           Fuzz one target or all, each N seconds (default 60)
+  mutations [TEXT]...     Break the layers in one way after the other, and see that the simulated days notice
+                          it; TEXT runs those whose name contains it. Takes a quarter of an hour
   ci                      Everything that .ci/run checks, in its order
   help                    Show this text
 
@@ -90,6 +93,7 @@ fn run(task: &str, arguments: &[String]) -> Result {
         "docs" => docs::main(arguments),
         "bench" => bench::main(arguments),
         "fuzz" => fuzz::main(arguments),
+        "mutations" => mutations::main(arguments),
         "ci" => no_arguments(task, arguments).and_then(|()| ci::main()),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
