@@ -452,7 +452,7 @@ impl Traffic {
                 && took + TICKS < times.ttl.mul_f64(1.0 - world.setup.jitter)
                 && world.last_forgotten(name) < began
                 // A later call has taken its place.
-                && !stack.under_cache.is_asked(&(name.clone(), VersionSelector::Current));
+                && !stack.under_cache.may_be_replaced(&(name.clone(), VersionSelector::Current), began.at);
             if !is_kept {
                 continue;
             }

@@ -94,9 +94,11 @@ impl UnderCache {
         }
     }
 
-    /// Whether somebody asks for a key now.
-    pub(crate) fn is_asked(&self, key: &Key) -> bool {
-        self.state().flights.contains_key(key)
+    /// Whether a later call may have taken the place of one that began at this moment.
+    pub(crate) fn may_be_replaced(&self, key: &Key, began: Duration) -> bool {
+        let state = self.state();
+        let choosy = state.choosy.get(key).is_some_and(|at| *at >= began);
+        choosy || state.flights.contains_key(key)
     }
 
     /// The second level has had an answer that was asked for at this moment. Where it is the newer one memory has it, or not: it
@@ -206,7 +208,9 @@ impl UnderCache {
         }
         state.flights.remove(&key);
         let look = look(&self.world);
-        if is_doubtful || self.world.last_forgotten(&read.name).at + look >= began.at {
+        // Whoever takes less replaces the call before, and is not seen here while it looks into the second level.
+        let is_replaced = self.world.setup.has_level && state.choosy.get(&key).is_some_and(|at| *at + look >= began.at);
+        if is_doubtful || is_replaced || self.world.last_forgotten(&read.name).at + look >= began.at {
             state.kept.remove(&key);
             return;
         }
