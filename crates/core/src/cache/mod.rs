@@ -4,8 +4,10 @@ mod entry;
 mod eviction;
 mod flight;
 mod follower;
+mod ledger;
 mod level;
 mod meters;
+mod shards;
 mod shared;
 mod store;
 mod table;
@@ -25,9 +27,9 @@ use crate::clock::Clock;
 use crate::layer::Layer;
 use crate::store::SecretStore;
 
+pub use ledger::CacheUsage;
 pub use shared::{SharedAnswer, SharedCache, SharedEntry, SharedPermit, SharedRead, SharedSecret};
 pub use store::CachedStore;
-pub use table::CacheUsage;
 pub use times::{CacheNames, CacheTimes};
 
 /// Answers a read from memory for as long as its time to live lasts.

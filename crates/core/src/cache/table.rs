@@ -11,26 +11,26 @@
 //! that began before that finds its flight unregistered when it lands, and no later read joins it.
 
 use std::collections::HashMap;
-use std::hash::BuildHasher as _;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use hashbrown::HashTable;
 
 use crate::cache::CacheLayer;
 use crate::cache::entry::{Entry, Found, Lifetime};
-use crate::cache::eviction::{Place, Ring, Turn};
+use crate::cache::eviction::{Place, Turn};
 use crate::cache::flight::{Call, Flight, Ticket, Wanted};
+use crate::cache::ledger::{CacheUsage, Ledger};
 use crate::cache::level::Level;
-use crate::cache::meters::{Fill, Meters};
+use crate::cache::meters::Meters;
+use crate::cache::shards::Shards;
 use crate::cache::times::CacheTimes;
 use crate::deadline;
 use crate::error::{ErrorKind, Result};
 use crate::name::SecretName;
-use crate::options::{Expired, GetOptions, GetRequest, VersionSelector};
+use crate::options::{Expired, GetOptions, GetRequest};
 use crate::random::Random;
 use crate::secret::{Freshness, Secret};
 use crate::store::StoreInfo;
@@ -41,56 +41,12 @@ pub(super) struct Table {
     settings: CacheLayer,
     /// For jitter.
     random: Random,
-    hasher: foldhash::fast::RandomState,
-    shards: Box<[Shard]>,
+    shards: Shards,
     meters: Meters,
     ledger: Mutex<Ledger>,
     level: Option<Level>,
     /// How long a call may take in all.
     deadline: Option<Duration>,
-}
-
-/// A power of two, so that two threads seldom meet.
-const SHARDS: usize = 64;
-
-/// On cache lines of its own, because every reader writes to the lock.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Shard(RwLock<HashTable<Named>>);
-
-/// All versions of one name that are kept, so that a write can forget them together. One cache line.
-#[derive(Debug)]
-#[repr(align(64))]
-struct Named {
-    name: SecretName,
-    current: Option<Entry>,
-    /// Few names have any.
-    #[expect(clippy::box_collection, reason = "the map itself is 48 bytes, and the line has room for 8")]
-    others: Option<Box<HashMap<VersionSelector, Entry>>>,
-}
-
-#[cfg(target_pointer_width = "64")]
-const _: () = assert!(size_of::<Named>() == 64);
-
-#[derive(Debug)]
-struct Ledger {
-    values: Ring,
-    absences: Ring,
-    flights: HashMap<SecretName, HashMap<VersionSelector, Flight>>,
-    /// Numbers flights and entries.
-    last_number: u64,
-}
-
-/// How much a cache holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct CacheUsage {
-    /// Secrets.
-    pub entries: usize,
-    /// Their bytes as they count for the bound.
-    pub bytes: usize,
-    /// Names and versions that are known not to exist.
-    pub absences: usize,
 }
 
 /// What a read that found nothing in memory does.
@@ -120,15 +76,9 @@ impl Table {
         Self {
             deadline: info.deadline,
             random: settings.seed.map_or_else(Random::new, Random::seeded),
-            hasher: foldhash::fast::RandomState::default(),
-            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            shards: Shards::default(),
             meters: Meters::new(store),
-            ledger: Mutex::new(Ledger {
-                values: Ring::new(settings.max_entries, settings.max_bytes, Fill::of_values(store)),
-                absences: Ring::new(settings.max_absences, usize::MAX, Fill::of_absences(store)),
-                flights: HashMap::new(),
-                last_number: 0,
-            }),
+            ledger: Mutex::new(Ledger::new(&settings, store)),
             level: settings.shared.clone().map(Level::new),
             settings,
         }
@@ -148,25 +98,24 @@ impl Table {
     }
 
     pub(super) fn usage(&self) -> CacheUsage {
-        let ledger = self.ledger();
-        CacheUsage {
-            entries: ledger.values.entries(),
-            bytes: ledger.values.bytes(),
-            absences: ledger.absences.entries(),
-        }
+        self.ledger().usage()
     }
 
     /// The answer from memory, if there is one that is so fresh that a rough time shows it.
     pub(super) fn find_plainly(&self, name: &SecretName, options: &GetOptions) -> Option<Result<Secret>> {
         let roughly = self.settings.timer.roughly();
-        let answer = self.look(name, &options.version, |entry| entry.found_plainly(options, roughly))?;
+        let answer = self
+            .shards
+            .look(name, &options.version, |entry| entry.found_plainly(options, roughly))?;
         self.meters.found_plainly(&answer);
         Some(answer)
     }
 
     /// The answer from memory, if there is one. At most one caller is told to refresh it.
     pub(super) fn find(&self, name: &SecretName, options: &GetOptions) -> Option<Found> {
-        let found = self.look(name, &options.version, |entry| self.found(entry, options, self.now()))?;
+        let found = self
+            .shards
+            .look(name, &options.version, |entry| self.found(entry, options, self.now()))?;
         self.meters.found(&found);
         Some(found)
     }
@@ -174,7 +123,7 @@ impl Table {
     /// The same for a batch, whose other answers may have to be waited for: and from when on it may not be handed out.
     pub(super) fn find_until(&self, name: &SecretName, options: &GetOptions) -> Option<(Found, Duration)> {
         let now = self.now();
-        let (found, until) = self.look(name, &options.version, |entry| {
+        let (found, until) = self.shards.look(name, &options.version, |entry| {
             let found = self.found(entry, options, now)?;
             Some((found, entry.gone_at(options, now, || self.settings.timer.of_day())))
         })?;
@@ -224,19 +173,12 @@ impl Table {
     /// What may stand in for an answer that the store could not give, with an error of this kind.
     pub(super) fn cover(&self, name: &SecretName, options: &GetOptions, kind: ErrorKind) -> Option<Secret> {
         let now = self.now();
-        let (secret, stale_age) = self.look(name, &options.version, |entry| {
+        let (secret, stale_age) = self.shards.look(name, &options.version, |entry| {
             entry.touch();
             entry.cover(options, now, || self.settings.timer.of_day())
         })?;
         self.meters.covered(kind, stale_age, now);
         Some(secret)
-    }
-
-    fn look<T>(&self, name: &SecretName, version: &VersionSelector, at: impl FnOnce(&Entry) -> Option<T>) -> Option<T> {
-        let hash = self.hash(name);
-        let shard = self.shard(hash).0.read().unwrap_or_else(PoisonError::into_inner);
-        let named = shard.find(hash, |named| named.is(name))?;
-        at(named.entry(version)?)
     }
 
     /// Decides what reads that found nothing do, and begins the one call for all that is to be asked.
@@ -257,7 +199,7 @@ impl Table {
             let shared = times.keeps() && options.expired == Expired::Refuse;
             if shared
                 && purpose == Purpose::Answer
-                && let Some((found, until)) = self.look(name, &options.version, |entry| {
+                && let Some((found, until)) = self.shards.look(name, &options.version, |entry| {
                     let found = entry.found(options, now, || self.settings.timer.of_day())?;
                     Some((found, entry.gone_at(options, now, || self.settings.timer.of_day())))
                 })
@@ -266,7 +208,7 @@ impl Table {
                 return Begun::Found(found.answer, until);
             }
             let most = options.max_age.map_or(times.ttl, |age| age.min(times.ttl));
-            let under_way = ledger.flights.get(name).and_then(|flights| flights.get(&options.version));
+            let under_way = ledger.flight(name, &options.version);
             let joined = under_way.and_then(|flight| flight.join(now, most, self.level.is_some()));
             if shared && let Some((call, place)) = joined {
                 if purpose == Purpose::Answer {
@@ -312,7 +254,7 @@ impl Table {
             if let Some(ticket) = ticket
                 && let Some(flight) = Flight::new(&call, place, &ticket)
             {
-                ledger.flights.entry(ticket.name).or_default().insert(ticket.version, flight);
+                ledger.register(ticket, flight);
             }
         }
         (begun, Some(call))
@@ -358,7 +300,9 @@ impl Table {
             ..ticket.clone()
         };
         let entry = Entry::of_secret(secret, self.lifetime(&ticket));
-        let known = self.look(&ticket.name, &ticket.version, |known| Some(known.asked_at()));
+        let known = self
+            .shards
+            .look(&ticket.name, &ticket.version, |known| Some(known.asked_at()));
         if known.is_some_and(|known| known >= asked_at) {
             return None;
         }
@@ -379,7 +323,8 @@ impl Table {
     /// A flight ends without an answer.
     pub(super) fn abandon(&self, ticket: &Ticket) {
         if self.ledger().deregister(ticket) {
-            self.change(ticket, |entry| entry.end_refresh(None));
+            self.shards
+                .change(&ticket.name, &ticket.version, |entry| entry.end_refresh(None));
         }
     }
 
@@ -390,15 +335,9 @@ impl Table {
             level.disbelieve(name, self.now());
         }
         let mut ledger = self.ledger();
-        ledger.flights.remove(name);
-        let hash = self.hash(name);
-        let gone = self
-            .write(hash)
-            .find_entry(hash, |named| named.name == *name)
-            .ok()
-            .map(|found| found.remove().0);
-        if let Some(named) = &gone {
-            ledger.forgot(named);
+        ledger.deregister_all(|other| other == name);
+        if let Some(gone) = self.shards.remove(name) {
+            ledger.forgot(&gone);
         }
     }
 
@@ -408,13 +347,8 @@ impl Table {
             level.disbelieve_all(self.now());
         }
         let mut ledger = self.ledger();
-        ledger.flights.retain(|name, _| !which(name));
-        for shard in &self.shards {
-            let mut shard = shard.0.write().unwrap_or_else(PoisonError::into_inner);
-            for named in shard.extract_if(|named| which(&named.name)) {
-                ledger.forgot(&named);
-            }
-        }
+        ledger.deregister_all(&which);
+        self.shards.remove_all(&which, |gone| ledger.forgot(gone));
     }
 
     /// Forgets everything.
@@ -438,26 +372,14 @@ impl Table {
         };
         ring.add(place, entry.bytes());
         ring.tidy(|place| {
-            self.look(&place.name, &place.version, |entry| {
-                (entry.number() == place.number).then_some(())
-            })
-            .is_some()
+            self.shards
+                .look(&place.name, &place.version, |entry| {
+                    (entry.number() == place.number).then_some(())
+                })
+                .is_some()
                 || place.number == entry.number()
         });
-        let hash = self.hash(&ticket.name);
-        let mut shard = self.write(hash);
-        let named = shard
-            .entry(hash, |named| named.name == ticket.name, |named| self.hash(&named.name))
-            .or_insert_with(|| Named {
-                name: ticket.name.clone(),
-                current: None,
-                others: None,
-            })
-            .into_mut();
-        match ticket.version {
-            VersionSelector::Current => named.current = Some(entry),
-            _ => drop(named.others.get_or_insert_default().insert(ticket.version.clone(), entry)),
-        }
+        self.shards.insert(&ticket.name, &ticket.version, entry);
     }
 
     /// How long the answer of a flight lasts.
@@ -473,7 +395,7 @@ impl Table {
     }
 
     fn remove(&self, ledger: &mut Ledger, ticket: &Ticket) {
-        if let Some(entry) = self.take(&ticket.name, &ticket.version, |_| true) {
+        if let Some(entry) = self.shards.take(&ticket.name, &ticket.version, |_| true) {
             ledger.ring(&entry).removed(entry.bytes());
         }
     }
@@ -482,11 +404,12 @@ impl Table {
     fn pause(&self, ticket: &Ticket, retry_after: Option<Duration>) {
         let pause = retry_after.unwrap_or_default().max(self.settings.pause_after_error);
         let next = self.now().saturating_add(pause);
-        self.change(ticket, |entry| entry.end_refresh(Some(next)));
+        self.shards
+            .change(&ticket.name, &ticket.version, |entry| entry.end_refresh(Some(next)));
     }
 
     fn turn(&self, place: &Place, spare: bool) -> Turn {
-        let look = self.look(&place.name, &place.version, |entry| {
+        let look = self.shards.look(&place.name, &place.version, |entry| {
             let here = entry.number() == place.number;
             here.then(|| spare && entry.used.swap(false, Ordering::Relaxed))
         });
@@ -494,119 +417,15 @@ impl Table {
             None => Turn::Gone,
             Some(true) => Turn::Used,
             Some(false) => self
+                .shards
                 .take(&place.name, &place.version, |entry| entry.number() == place.number)
                 .map_or(Turn::Gone, |entry| Turn::Evicted(entry.bytes())),
         }
     }
 
-    fn take(&self, name: &SecretName, version: &VersionSelector, which: impl FnOnce(&Entry) -> bool) -> Option<Entry> {
-        let hash = self.hash(name);
-        let mut shard = self.write(hash);
-        let mut found = shard.find_entry(hash, |named| named.name == *name).ok()?;
-        let named = found.get_mut();
-        if !named.entry(version).is_some_and(which) {
-            return None;
-        }
-        let taken = match version {
-            VersionSelector::Current => named.current.take(),
-            _ => named.others.as_mut().and_then(|others| others.remove(version)),
-        };
-        if named.entries().next().is_none() {
-            found.remove();
-        }
-        taken
-    }
-
-    fn change(&self, ticket: &Ticket, change: impl FnOnce(&mut Entry)) {
-        let hash = self.hash(&ticket.name);
-        let mut shard = self.write(hash);
-        let entry = shard
-            .find_mut(hash, |named| named.name == ticket.name)
-            .and_then(|named| match &ticket.version {
-                VersionSelector::Current => named.current.as_mut(),
-                version => named.others.as_mut()?.get_mut(version),
-            });
-        if let Some(entry) = entry {
-            change(entry);
-        }
-    }
-
-    fn hash(&self, name: &SecretName) -> u64 {
-        self.hasher.hash_one(name.as_str().as_bytes())
-    }
-
-    fn shard(&self, hash: u64) -> &Shard {
-        // The table takes the lowest and the highest bits.
-        &self.shards[(hash >> 32) as usize % SHARDS]
-    }
-
-    fn write(&self, hash: u64) -> std::sync::RwLockWriteGuard<'_, HashTable<Named>> {
-        self.shard(hash).0.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Nothing is left half-changed when a holder panics, so a poisoned lock is still whole.
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Ledger {
-    fn next_number(&mut self) -> u64 {
-        self.last_number += 1;
-        self.last_number
-    }
-
-    fn ring(&mut self, entry: &Entry) -> &mut Ring {
-        if entry.answer.is_ok() {
-            &mut self.values
-        } else {
-            &mut self.absences
-        }
-    }
-
-    fn forgot(&mut self, named: &Named) {
-        for entry in named.entries() {
-            self.ring(entry).removed(entry.bytes());
-        }
-    }
-
-    fn is_registered(&self, ticket: &Ticket) -> bool {
-        self.flights
-            .get(&ticket.name)
-            .and_then(|flights| flights.get(&ticket.version))
-            .is_some_and(|flight| flight.number == ticket.number)
-    }
-
-    /// Whether the flight was registered; it no longer is.
-    fn deregister(&mut self, ticket: &Ticket) -> bool {
-        let registered = self.is_registered(ticket);
-        if registered && let Some(flights) = self.flights.get_mut(&ticket.name) {
-            flights.remove(&ticket.version);
-            if flights.is_empty() {
-                self.flights.remove(&ticket.name);
-            }
-        }
-        registered
-    }
-}
-
-impl Named {
-    fn entry(&self, version: &VersionSelector) -> Option<&Entry> {
-        match version {
-            VersionSelector::Current => self.current.as_ref(),
-            _ => self.others.as_ref()?.get(version),
-        }
-    }
-
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.current
-            .iter()
-            .chain(self.others.iter().flat_map(|others| others.values()))
-    }
-
-    /// Whoever asks with the same handle again need not read the text.
-    fn is(&self, name: &SecretName) -> bool {
-        std::ptr::eq(self.name.as_str(), name.as_str()) || self.name == *name
     }
 }
 
