@@ -11,6 +11,9 @@ use crate::process::{Failure, Result, cargo, root, target_dir};
 const CRATE: &str = "crates/core";
 const LIST: &str = "tests/mutations/list.txt";
 
+/// Four times as many as are part of every test run.
+const DAYS: &str = "128";
+
 /// A mutation that makes the layers wait for each other ends nothing.
 const LONGEST: Duration = Duration::from_secs(600);
 
@@ -148,7 +151,7 @@ impl Copy {
         done
     }
 
-    /// Simulates the days that are part of every test run.
+    /// Simulates days until some have broken a promise.
     fn simulate(&self) -> Result<Days> {
         let cargo = |arguments: &[&str]| {
             let simulation = [
@@ -174,7 +177,12 @@ impl Copy {
             let said = String::from_utf8_lossy(&built.stderr);
             return Err(Failure::failed(format!("it does not compile:\n{said}")));
         }
-        wait(cargo(&["--", "days_of"]).stdout(Stdio::null()).stderr(Stdio::null()))
+        wait(
+            cargo(&["--", "--ignored"])
+                .env("KEYFOB_SIMULATION_DAYS", DAYS)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null()),
+        )
     }
 }
 
