@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::*;
+use crate::changes::{ChangeSource, ChangeStream, StoreChange};
 use crate::clock::Clock as _;
 use crate::error::Error;
 use crate::options::{DeleteOptions, GetRequest, PutRequest};
@@ -22,6 +23,8 @@ struct Scripted {
     /// `find a b`, `keep a`, `close a`, `forget a`.
     calls: Mutex<Vec<String>>,
     panics: bool,
+    /// How long it takes to forget.
+    takes: Duration,
 }
 
 impl Scripted {
@@ -73,7 +76,29 @@ impl SharedCache for Scripted {
 
     async fn forget(&self, name: &SecretName) {
         self.called("forget", [name.to_string()]);
+        if !self.takes.is_zero() {
+            tokio::time::sleep(self.takes).await;
+        }
         self.entries.lock().unwrap().remove(name.as_str());
+    }
+}
+
+/// Tells what a test wants, to the one who listens.
+#[derive(Debug, Default)]
+struct Told(Mutex<Option<tokio::sync::mpsc::UnboundedSender<StoreChange>>>);
+
+impl Told {
+    fn tell(&self, key: &str) {
+        let sender = self.0.lock().unwrap();
+        sender.as_ref().unwrap().send(StoreChange::Secret(name(key))).unwrap();
+    }
+}
+
+impl ChangeSource for Told {
+    fn changes(&self) -> ChangeStream {
+        let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
+        *self.0.lock().unwrap() = Some(sender);
+        Box::pin(futures_util::stream::poll_fn(move |context| receiver.poll_recv(context)))
     }
 }
 
@@ -275,6 +300,29 @@ async fn what_this_process_wrote_or_was_told_of_is_not_believed_from_before() {
     assert_eq!(read(&store, "a").await, from_memory("shared"));
     level.has("b", "shared", ms(100));
     assert_eq!(read(&store, "b").await, from_store("b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_of_is_forgotten_at_once_while_the_second_level_takes_its_time() {
+    let upstream = Upstream::with(&["a", "b"]).await;
+    let level = Arc::new(Scripted {
+        takes: ms(100),
+        ..Scripted::default()
+    });
+    let source = Arc::new(Told::default());
+    let store = plain(ms(10_000).into())
+        .shared(level.clone())
+        .follow(source.clone())
+        .build(upstream.clone());
+    for key in ["a", "b", "a"] {
+        read(&store, key).await;
+    }
+    settle().await;
+    upstream.set("b", "2").await;
+    source.tell("a");
+    source.tell("b");
+    settle().await;
+    assert_eq!(read(&store, "b").await, from_store("2"));
 }
 
 #[tokio::test(start_paused = true)]
