@@ -26,6 +26,9 @@ mod watch;
 pub use assignments::Assignments;
 pub use audit::{AuditSettings, AuditStore};
 pub use flatten::flatten;
+#[cfg(feature = "rotation")]
+#[doc(inline)]
+pub use keyfob_rotation as rotation;
 pub use layers::{CacheSettings, LayerSettings, RotationSettings};
 pub use manager::{Caches, SecretManager, SecretManagerBuilder, parse_secret};
 #[cfg(feature = "rotation")]
@@ -33,9 +36,6 @@ pub use policies::{POLICIES_FILE_NAME, policies};
 pub use project::Project;
 pub use resolve::{MAX_CONFIGURATION_BYTES, load, read_configuration};
 pub use select::{SelectOptions, Selection};
-#[cfg(feature = "rotation")]
-#[doc(inline)]
-pub use keyfob_rotation as rotation;
 pub use shared::RedisSettings;
 pub use template::Template;
 pub use watch::{Occasions, SecretStream};

@@ -38,7 +38,10 @@ pub use journal::Ended;
 pub use keys::{Issuer, JwksRotator, KeyKind, KeyPairRotator, TlsKeyRotator, TokenAlgorithm};
 pub use options::RotationOptions;
 pub use phase::Phase;
-pub use policy::{Cron, Frequency, History, Made, Pass, Passed, Plan, Planned, Policies, Policy, PostgresRoles, Rotators, Schedule, Selector, Window};
+pub use policy::{
+    Cron, Frequency, History, Made, Pass, Passed, Plan, Planned, Policies, Policy, PostgresRoles, Rotators, Schedule, Selector,
+    Window,
+};
 pub use recipe::{Alphabet, CharacterClass, Recipe};
 pub use rotation::Rotation;
 pub use rotator::{Rotator, StepContext};

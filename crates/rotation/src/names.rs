@@ -21,7 +21,11 @@ impl Names {
     /// `InvalidInput` for a name that is itself reserved, or is too long for a suffix.
     pub(crate) fn of(name: &SecretName, prefix: &str) -> Result<Self> {
         if name.is_reserved() {
-            return Err(Error::new(ErrorKind::InvalidInput, "the name is reserved for what keyfob keeps about other secrets").with("name", name.as_str()));
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the name is reserved for what keyfob keeps about other secrets",
+            )
+            .with("name", name.as_str()));
         }
         Ok(Self {
             journal: derived(name, prefix, JOURNAL)?,

@@ -115,7 +115,7 @@ impl SnapshotDirectory {
 async fn names(store: &dyn SecretStore, options: &CreateOptions) -> Result<BTreeSet<SecretName>> {
     let is_meant = |name: &SecretName| {
         let is_excluded = options.exclude.iter().any(|prefix| name.as_str().starts_with(prefix));
-        name.as_str().starts_with(&options.prefix) && !is_excluded && !(options.leave_out)(name)
+        name.as_str().starts_with(&options.prefix) && !is_excluded && !name.is_reserved()
     };
     if let Some(names) = &options.names {
         return Ok(names.iter().filter(|name| is_meant(name)).cloned().collect());

@@ -13,6 +13,9 @@ pub const DEFAULT_CONCURRENCY: usize = 16;
 pub(crate) const MAX_BASES: usize = 30;
 
 /// What a snapshot is to hold, and how it is made.
+///
+/// What keyfob keeps itself beside secrets ([`SecretName::is_reserved`]), such as the journal of a rotation, is never in it: it must not
+/// come back from an earlier time.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CreateOptions {
@@ -20,9 +23,6 @@ pub struct CreateOptions {
     pub prefix: String,
     /// Only these names, as far as they exist and begin with the prefix; the store is then not listed.
     pub names: Option<BTreeSet<SecretName>>,
-    /// Names for which this says `true` are left out. Meant for what a rotation keeps beside a secret, which must not come
-    /// back from an earlier time.
-    pub leave_out: fn(&SecretName) -> bool,
     /// Names that begin with one of these texts are left out: for example where snapshots of this store are kept in it.
     pub exclude: Vec<String>,
     /// What it may build on.
@@ -41,7 +41,6 @@ impl Default for CreateOptions {
         Self {
             prefix: String::new(),
             names: None,
-            leave_out: |_| false,
             exclude: Vec::new(),
             parent: Parent::Newest,
             compress: true,
