@@ -46,8 +46,11 @@ impl Default for LimitOptions {
 }
 
 impl LimitOptions {
-    /// Says which option can't be.
-    fn check(&self) -> Result<()> {
+    /// Whether a layer can be set up like that.
+    ///
+    /// # Errors
+    /// `InvalidConfig`, saying which option can't be.
+    pub fn check(&self) -> Result<()> {
         let problem = if self.least == 0 {
             "`least` must be at least 1"
         } else if self.most > 10_000 {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyfob_core::{
-    CacheLayer, CacheNames, CacheTimes, CachedStore, Connected, Environment, FailoverOptions, Layer, LimitLayer, LimitOptions,
-    MetricsLayer, Result, RetryLayer, RetryOptions, SecretStore, SharedCache, TraceLayer, stack,
+    CacheLayer, CacheNames, CacheTimes, CachedStore, Connected, Environment, Error, ErrorKind, FailoverOptions, Layer,
+    LimitLayer, LimitOptions, MetricsLayer, Result, RetryLayer, RetryOptions, SecretStore, SharedCache, TraceLayer, stack,
 };
 
 pub(crate) use self::table::{ROWS, Row, tables};
@@ -76,8 +76,8 @@ pub struct RotationSettings {
 pub struct CacheSettings {
     /// How long a value is served from memory; zero turns the cache off. Default 5 minutes.
     pub ttl: Duration,
-    /// The hard maximum age of an answer while the store can't give a newer one. What is shorter than `ttl` counts as
-    /// `ttl`: no stale answers. Default 1 hour.
+    /// The hard maximum age of an answer while the store can't give a newer one. The default, 1 hour, gives way to a `ttl` that is longer; a
+    /// file or variable that says less than `ttl` is an error, and code that does means `ttl`: no stale answers.
     pub max_age: Duration,
     /// For how long after `ttl` a read is answered from memory while the store is asked behind it. Default zero: never.
     pub stale_while_revalidate: Duration,
@@ -223,5 +223,29 @@ pub(crate) fn settings(
         }
     }
     sources.sort_by(|(one, _), (other, _)| one.cmp(other));
+    check(&settings, &sources)?;
     Ok((settings, sources))
+}
+
+/// Says at once what can't be, not only when the first store is opened; and what decided it.
+fn check(settings: &LayerSettings, sources: &[(String, Source)]) -> Result<()> {
+    let because = |table: &str, error: Error| {
+        let of_table = sources.iter().filter(|(path, _)| path.split('.').next() == Some(table));
+        let all: Vec<String> = of_table
+            .map(|(path, source)| match source {
+                Source::Variable(name) => (*name).to_owned(),
+                _ => format!("{path} of {}", crate::project::FILE_NAME),
+            })
+            .collect();
+        error.with("set by", all.join(", "))
+    };
+    settings.retry.check().map_err(|error| because("retry", error))?;
+    settings.limit.check().map_err(|error| because("limit", error))?;
+    settings.failover.check().map_err(|error| because("failover", error))?;
+    let CacheSettings { ttl, max_age, .. } = settings.cache;
+    if max_age < ttl && sources.iter().any(|(path, _)| path == "cache.max_age") {
+        let message = format!("`max_age` of the cache ({max_age:?}) is shorter than its `ttl` ({ttl:?})");
+        return Err(because("cache", Error::new(ErrorKind::InvalidConfig, message)));
+    }
+    Ok(())
 }

@@ -84,8 +84,11 @@ impl Default for BreakerOptions {
 }
 
 impl FailoverOptions {
-    /// Says which option can't be.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Whether a layer can be set up like that.
+    ///
+    /// # Errors
+    /// `InvalidConfig`, saying which option can't be.
+    pub fn check(&self) -> Result<()> {
         let breaker = &self.breaker;
         let problem = if self.read_timeout.is_zero() {
             "`read_timeout` must be longer than nothing"

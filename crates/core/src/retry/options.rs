@@ -38,8 +38,11 @@ impl Default for RetryOptions {
 }
 
 impl RetryOptions {
-    /// Says which option can't be.
-    pub(super) fn check(&self) -> Result<()> {
+    /// Whether a layer can be set up like that.
+    ///
+    /// # Errors
+    /// `InvalidConfig`, saying which option can't be.
+    pub fn check(&self) -> Result<()> {
         let problem = if self.attempts == 0 {
             "`attempts` must be at least 1"
         } else if self.base > self.cap {

@@ -314,9 +314,43 @@ fn settings_of_layers_come_from_code_else_variables_else_the_file() {
 }
 
 #[test]
-fn settings_that_cannot_be_are_told_when_the_store_is_opened() {
+fn settings_that_cannot_be_are_told_before_a_store_is_opened_with_what_set_them() {
+    for (toml, variable, why) in [
+        ("", ("SECRET_RETRY_ATTEMPTS", "0"), "`attempts` must be at least 1"),
+        (
+            "[limit]\nfirst = 9\n",
+            ("SECRET_LIMIT_MOST", "4"),
+            "`first` must be from `least` to `most`",
+        ),
+        ("", ("SECRET_FAILOVER_FAILURES", "0"), "`failures` must be at least 1"),
+        (
+            "[cache]\nmax_age = \"1m\"\n",
+            ("SECRET_CACHE_TTL", "120000"),
+            "`max_age` of the cache (60s) is shorter than its `ttl` (120s)",
+        ),
+    ] {
+        let environment = Environment::fake()
+            .file("keyfob.toml", toml)
+            .var(variable.0, variable.1)
+            .build();
+        let error = SecretManager::builder().environment(environment).build_lazily().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(
+            error.to_string().contains(why) && error.to_string().contains(variable.0),
+            "{error}"
+        );
+    }
+    // The usual maximum age gives way.
+    lazily(Environment::fake().var("SECRET_CACHE_TTL", "7200000"));
     block_on(async {
-        let manager = lazily(Environment::fake().var("A", "1").var("SECRET_RETRY_ATTEMPTS", "0"));
+        let mut settings = LayerSettings::default();
+        settings.retry.attempts = 0;
+        let environment = Environment::fake().var("A", "1").var("SECRET_PROVIDER", "env").build();
+        let manager = SecretManager::builder()
+            .environment(environment)
+            .layers(settings)
+            .build_lazily()
+            .unwrap();
         assert_eq!(manager.get("A").await.unwrap_err().kind(), ErrorKind::InvalidConfig);
     });
 }

@@ -232,6 +232,9 @@ impl Source<'_> {
     fn rule(&self, names: &Spanned<Cow<'_, str>>, table: &DeTable<'_>) -> Result<(CacheNames, CacheTimes)> {
         let problem = |error: &Error| self.error(&names.span(), error.message());
         let which = match names.get_ref().strip_suffix('*') {
+            prefix if prefix.unwrap_or(names.get_ref()).contains('*') => {
+                return Err(self.error(&names.span(), "a `*` stands only at the end, for all names that begin so"));
+            }
             Some(prefix) => CacheNames::Prefix(prefix.to_owned()),
             None => CacheNames::Exact(SecretName::new(&**names.get_ref()).map_err(|error| problem(&error))?),
         };

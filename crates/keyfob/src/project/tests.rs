@@ -175,6 +175,11 @@ fn what_is_wrong_says_where_and_what_would_be_right() {
         ),
         ("[cache]\nredis = \"cache\"", "2:9: `redis` is not a URL", ""),
         ("[cache]\nredis = 1", "2:9: `redis` is a URL without a password", ""),
+        (
+            "[cache.names]\n\"a*b\" = { ttl = \"0s\" }",
+            "2:1: a `*` stands only at the end",
+            "",
+        ),
         ("[cache]\nredis_prefix = \"a b\"", "2:16: `redis_prefix` is not a word", ""),
         (
             "[stores.a]\nurl = \"postgres://u:canary@h/db\"",
