@@ -212,8 +212,8 @@ fn was_not_done(kind: ErrorKind) -> bool {
 }
 
 impl Retrying {
-    fn begin(&self) -> Call<'_> {
-        Call::begin(&self.layer, &self.meters)
+    fn begin<'a>(&'a self, name: Option<&'a SecretName>) -> Call<'a> {
+        Call::begin(&self.layer, &self.meters, &self.info.label, name)
     }
 
     async fn read<'a, T>(
@@ -268,7 +268,7 @@ impl SecretStore for Retrying {
     }
 
     async fn get(&self, name: &SecretName, options: &GetOptions) -> Result<Secret> {
-        let mut call = self.begin();
+        let mut call = self.begin(Some(name));
         self.read(&mut call, Verb::Get, &|| self.inner.get(name, options)).await
     }
 
@@ -277,7 +277,7 @@ impl SecretStore for Retrying {
         // The requests that are not settled yet, and where their answers belong.
         let mut open: Vec<usize> = (0..requests.len()).collect();
         let mut asked = Cow::Borrowed(requests);
-        let mut call = self.begin();
+        let mut call = self.begin(None);
         while !open.is_empty() {
             let Some(fresh) = call
                 .attempt(self.hedged(Verb::GetMany, &|| self.inner.get_many(&asked)))
@@ -285,7 +285,7 @@ impl SecretStore for Retrying {
             else {
                 for index in open {
                     let last = answers[index].take().and_then(Result::err);
-                    answers[index] = Some(Err(call.too_late(last)));
+                    answers[index] = Some(Err(call.too_late(last).with("name", requests[index].name.as_str())));
                 }
                 break;
             };
@@ -317,7 +317,7 @@ impl SecretStore for Retrying {
     }
 
     async fn put(&self, name: &SecretName, request: PutRequest) -> Result<Metadata> {
-        let mut call = self.begin();
+        let mut call = self.begin(Some(name));
         let began = self.layer.clock.system_now();
         let repeats = match request.mode {
             PutMode::Upsert => was_not_done,
@@ -333,14 +333,14 @@ impl SecretStore for Retrying {
     }
 
     async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
-        let mut call = self.begin();
+        let mut call = self.begin(Some(name));
         let send = || self.inner.delete(name, options);
         let deleted = self.write(&mut call, was_not_done, &send).await;
         deleted.map_err(|error| call.ended_by(error))
     }
 
     async fn restore(&self, name: &SecretName) -> Result<Metadata> {
-        let mut call = self.begin();
+        let mut call = self.begin(Some(name));
         let restored = self
             .write(&mut call, ErrorKind::is_retryable, &|| self.inner.restore(name))
             .await;
@@ -348,18 +348,18 @@ impl SecretStore for Retrying {
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
-        let mut call = self.begin();
+        let mut call = self.begin(None);
         self.read(&mut call, Verb::List, &|| self.inner.list(options)).await
     }
 
     async fn versions(&self, name: &SecretName, page: &PageRequest) -> Result<Page<VersionInfo>> {
-        let mut call = self.begin();
+        let mut call = self.begin(Some(name));
         self.read(&mut call, Verb::Versions, &|| self.inner.versions(name, page))
             .await
     }
 
     async fn health(&self) -> Result<Health> {
-        let mut call = self.begin();
+        let mut call = self.begin(None);
         self.read(&mut call, Verb::Health, &|| self.inner.health()).await
     }
 }

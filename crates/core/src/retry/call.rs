@@ -10,6 +10,7 @@ use super::RetryLayer;
 use super::meters::Meters;
 use crate::deadline::left_of;
 use crate::error::{Error, ErrorKind};
+use crate::name::SecretName;
 use crate::sending::not_sent;
 
 /// What is known of a write that failed.
@@ -40,6 +41,8 @@ pub(super) const SETTLE: &str = "read the secret to see whether it was written";
 pub(super) struct Call<'a> {
     layer: &'a RetryLayer,
     meters: &'a Meters,
+    store: &'a str,
+    name: Option<&'a SecretName>,
     until: Duration,
     attempts: u32,
     /// The worst of the attempts so far, when this is a write.
@@ -48,12 +51,14 @@ pub(super) struct Call<'a> {
 
 impl<'a> Call<'a> {
     /// Begins to count attempts and time.
-    pub(super) fn begin(layer: &'a RetryLayer, meters: &'a Meters) -> Self {
+    pub(super) fn begin(layer: &'a RetryLayer, meters: &'a Meters, store: &'a str, name: Option<&'a SecretName>) -> Self {
         let now = layer.clock.now();
         layer.state.budget.pay_in(&layer.options, now);
         Self {
             layer,
             meters,
+            store,
+            name,
             until: now.saturating_add(left_of(layer.options.deadline)),
             attempts: 0,
             doubt: Doubt::None,
@@ -65,6 +70,8 @@ impl<'a> Call<'a> {
         Self {
             layer: self.layer,
             meters: self.meters,
+            store: self.store,
+            name: self.name,
             until: self.until,
             attempts: 0,
             doubt: Doubt::None,
@@ -135,7 +142,11 @@ impl<'a> Call<'a> {
     /// The deadline passed in an attempt of a read.
     pub(super) fn too_late(&self, last: Option<Error>) -> Error {
         let message = format!("no answer within {:?}, retries included", self.layer.options.deadline);
-        let error = self.ended_by(Error::new(ErrorKind::Timeout, message));
+        let error = Error::new(ErrorKind::Timeout, message).with("store", self.store);
+        let error = self.ended_by(match self.name {
+            Some(name) => error.with("name", name.as_str()),
+            None => error,
+        });
         match last {
             Some(last) => error.with_source(last),
             None => error,
