@@ -39,8 +39,8 @@ pub use keys::{Issuer, JwksRotator, KeyKind, KeyPairRotator, TlsKeyRotator, Toke
 pub use options::RotationOptions;
 pub use phase::Phase;
 pub use policy::{
-    Cron, Frequency, History, Made, Pass, Passed, Plan, Planned, Policies, Policy, PostgresRoles, Rotators, Schedule, Selector,
-    Window,
+    ApiKeyPlan, Cron, EndpointPlan, Frequency, History, Made, Pass, Passed, Plan, Planned, Policies, Policy, PostgresRoles,
+    RequestPlan, Rotators, Schedule, Selector, Window,
 };
 pub use recipe::{Alphabet, CharacterClass, Recipe};
 pub use rotation::Rotation;

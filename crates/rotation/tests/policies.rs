@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use keyfob_core::{
     Change, Clock, GetOptions, MemoryStore, PutRequest, SecretName, SecretStore, SecretValue, VersionSelector, VirtualClock,
 };
-use keyfob_rotation::{Generator, Made, Outcome, Pass, Phase, Policies, Rotation};
+use keyfob_rotation::{Made, Outcome, Pass, Phase, Policies, Rotation};
 
 const POLICIES: &str = r#"
 policies:
@@ -282,7 +282,7 @@ struct Random;
 impl keyfob_rotation::Rotators for Random {
     async fn rotator(&self, made: &Made) -> keyfob_core::Result<Arc<dyn keyfob_rotation::Rotator>> {
         match made {
-            Made::Random(recipe) => Ok(Arc::new(Generator::new(recipe.clone()))),
+            Made::Ready(rotator) => Ok(rotator.clone()),
             other => panic!("{other:?}"),
         }
     }

@@ -2,12 +2,17 @@
 
 use std::sync::Arc;
 
-#[cfg(feature = "postgres")]
-use keyfob_core::StoreUrl;
-use keyfob_core::{DEFAULT_SCHEME, Error, ErrorKind, Intent, Result, SecretName, Verb, async_trait};
-use keyfob_rotation::{ExternalRotator, Generator, Made, Outcome, Rotation, RotationOptions, Rotator, Rotators};
+use keyfob_core::{DEFAULT_SCHEME, Error, ErrorKind, Intent, Result, SecretName, SecretValue, Verb, async_trait};
+use keyfob_rotation::{
+    ApiKeyPlan, ApiKeyRotator, ApiRequest, EndpointPlan, ExternalRotator, Made, Outcome, RequestPlan, Rotation, RotationEndpoint,
+    RotationOptions, Rotator, Rotators,
+};
+use zeroize::Zeroizing;
 
 use super::SecretManager;
+use crate::format::Format;
+use crate::policies::POLICIES_FILE_NAME;
+use crate::template::Template;
 
 impl SecretManager {
     /// Rotations of the default store's secrets, with what [`RotationSettings`](crate::RotationSettings) say.
@@ -57,39 +62,15 @@ impl SecretManager {
     }
 }
 
-#[cfg(feature = "postgres")]
-impl SecretManager {
-    async fn postgres_rotator(&self, roles: &keyfob_rotation::PostgresRoles) -> Result<Arc<dyn Rotator>> {
-        use keyfob_sql::{PostgresRotator, PostgresServer};
-
-        let url = StoreUrl::parse(&roles.server)?;
-        if url.password().is_some() {
-            let message = "a password must not stand in a policy";
-            return Err(Error::new(ErrorKind::InvalidConfig, message)
-                .with_hint("name the secret that is the password: `password: ${vault:pg/admin}`"));
-        }
-        let mut server = PostgresServer::from_url(&url, &self.0.environment)?;
-        if let Some(reference) = &roles.password {
-            server.password = Some(self.get(reference).await?.value);
-        }
-        Ok(match roles.roles.as_slice() {
-            [first, second] => Arc::new(PostgresRotator::alternating(server, first, second)?),
-            all => {
-                let one = all.first().map(String::as_str).unwrap_or_default();
-                Arc::new(PostgresRotator::single(server, one)?)
-            }
-        })
-    }
-}
-
 #[async_trait]
 impl Rotators for SecretManager {
     async fn rotator(&self, made: &Made) -> Result<Arc<dyn Rotator>> {
         match made {
-            Made::Random(recipe) => Ok(Arc::new(Generator::new(recipe.clone()))),
-            Made::Command(command) => Ok(Arc::new(ExternalRotator::command(command.clone()))),
+            Made::Ready(rotator) => Ok(rotator.clone()),
+            Made::Endpoint(plan) => self.endpoint(plan).await,
+            Made::ApiKey(plan) => self.api_key(plan).await,
             #[cfg(feature = "postgres")]
-            Made::Postgres(roles) => self.postgres_rotator(roles).await,
+            Made::Postgres(roles) => self.postgres_roles(roles).await,
             other => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("this build has no rotator for {other:?}"),
@@ -98,10 +79,95 @@ impl Rotators for SecretManager {
     }
 }
 
+/// Rotators that need secrets.
+impl SecretManager {
+    async fn endpoint(&self, plan: &EndpointPlan) -> Result<Arc<dyn Rotator>> {
+        let mut endpoint = RotationEndpoint::new(&plan.url)?;
+        for (name, text) in &plan.headers {
+            endpoint = endpoint.header(name, &self.resolved(text).await?)?;
+        }
+        if let Some(limit) = plan.limit {
+            endpoint = endpoint.limit(limit);
+        }
+        Ok(Arc::new(ExternalRotator::endpoint(endpoint)))
+    }
+
+    async fn api_key(&self, plan: &ApiKeyPlan) -> Result<Arc<dyn Rotator>> {
+        let requests = [&plan.create, &plan.test, &plan.revoke].map(request);
+        let [create, test, revoke] = requests;
+        let mut rotator = ApiKeyRotator::new(create, test, revoke, &plan.key_at)?;
+        if let Some(at) = &plan.ids_at {
+            rotator = rotator.ids_at(at)?;
+        }
+        if let Some(reference) = &plan.credential {
+            rotator = rotator.credential(self.get(reference).await?.value);
+        }
+        if let Some(limit) = plan.limit {
+            rotator = rotator.limit(limit);
+        }
+        if let Some(settles) = plan.settles {
+            rotator = rotator.settles(settles);
+        }
+        Ok(Arc::new(rotator))
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn postgres_roles(&self, plan: &keyfob_rotation::PostgresRoles) -> Result<Arc<dyn Rotator>> {
+        use keyfob_sql::{PostgresRotator, PostgresServer};
+
+        let url = keyfob_core::StoreUrl::parse(&plan.server)?;
+        if url.password().is_some() {
+            let message = "a password must not stand in a policy";
+            return Err(Error::new(ErrorKind::InvalidConfig, message)
+                .with_hint("name the secret that is the password: `password: ${vault:pg/admin}`"));
+        }
+        let mut server = PostgresServer::from_url(&url, &self.0.environment)?;
+        if let Some(reference) = &plan.password {
+            server.password = Some(self.get(reference).await?.value);
+        }
+        Ok(match plan.roles.as_slice() {
+            [first, second] => Arc::new(PostgresRotator::alternating(server, first, second)?),
+            roles => {
+                let one = roles.first().map(String::as_str).unwrap_or_default();
+                Arc::new(PostgresRotator::single(server, one)?)
+            }
+        })
+    }
+
+    /// A text of a policy, with its references in place.
+    async fn resolved(&self, text: &str) -> Result<SecretValue> {
+        let text = Zeroizing::new(text.to_owned());
+        let is_known = |scheme: &str| self.is_reference_scheme(scheme);
+        let template = Template::parse(POLICIES_FILE_NAME, None, Format::Text, text, is_known)?;
+        let resolved = self.resolve(&template.occurrences()).await.map_err(|report| {
+            let kind = report
+                .failures
+                .first()
+                .map_or(ErrorKind::Other, |failure| failure.error.kind());
+            Error::new(kind, "a reference of a policy can't be resolved").with_source(report)
+        })?;
+        Ok(SecretValue::from(&**template.render(&resolved)?))
+    }
+}
+
+fn request(plan: &RequestPlan) -> ApiRequest {
+    let mut request = ApiRequest::new(&plan.method, &plan.url);
+    for (name, text) in &plan.headers {
+        request = request.header(name, text);
+    }
+    if let Some(fields) = &plan.form {
+        request = request.form(fields.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+    }
+    if let Some(document) = &plan.json {
+        request = request.json(document.clone());
+    }
+    request
+}
+
 #[cfg(test)]
 mod tests {
     use keyfob_core::{Environment, MemoryStore, PutRequest};
-    use keyfob_rotation::Recipe;
+    use keyfob_rotation::{Generator, Recipe};
 
     use super::*;
 
@@ -135,6 +201,18 @@ mod tests {
             manager.get("web/session.keyfob-rotation").await.is_ok(),
             "the journal is elsewhere"
         );
+    }
+
+    #[tokio::test]
+    async fn references_in_the_texts_of_a_policy_are_put_in_place() {
+        let manager = manager(&[]).await;
+        let header = manager.resolved("Bearer ${secret:web/session}").await.unwrap();
+        assert_eq!(header.expose_str().unwrap(), "Bearer kfcanary-firstvalue");
+        let error = manager.resolved("Bearer ${secret:none}").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        let made = Made::parse(r#"{ endpoint: { url: "https://a.example", headers: { x: "${secret:web/session}" } } }"#).unwrap();
+        let rotator = manager.rotator(&made).await.unwrap();
+        assert!(!format!("{rotator:?}").contains("kfcanary"));
     }
 
     #[tokio::test]

@@ -275,7 +275,6 @@ impl From<Day> for Weekday {
 mod tests {
     use super::*;
     use crate::policy::Made;
-    use crate::recipe::Recipe;
 
     fn one(body: &str) -> Result<Policy> {
         let body: String = body.lines().map(|line| format!("    {line}\n")).collect();
@@ -313,24 +312,39 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
         assert_eq!((schedule.jitter, schedule.retry_after), (hours(2), Duration::from_secs(1800)));
         assert_eq!(schedule.window.unwrap().days, [Weekday::Saturday, Weekday::Sunday]);
         assert!(policy.selector.has_tags());
-        let Made::Random(recipe) = policy.made else {
-            panic!("{:?}", policy.made)
-        };
-        assert!(recipe.fits(&recipe.generate().unwrap()));
+        assert!(matches!(policy.made, Made::Ready(rotator) if rotator.kind() == "random"));
     }
 
     #[test]
     fn ways_to_make_values_are_written_in_one_word_or_with_what_they_need() {
-        for (make, recipe) in [
-            ("uuid", Recipe::uuid()),
-            ("{ hex: { bytes: 16 } }", Recipe::hex(16).unwrap()),
-            ("{ base64: { bytes: 16 } }", Recipe::base64(16).unwrap()),
-            ("{ base64_url: { bytes: 16 } }", Recipe::base64_url(16).unwrap()),
+        for (make, kind) in [
+            ("uuid", "random"),
+            ("{ hex: { bytes: 16 } }", "random"),
+            ("{ base64: { bytes: 16 } }", "random"),
+            ("{ base64_url: { bytes: 16 } }", "random"),
+            ("{ key_pair: { kind: rsa2048 } }", "key-pair"),
+            ("{ jwks: { algorithm: eddsa } }", "jwks"),
+            ("{ tls: { kind: p256, names: [www.example] } }", "tls-key"),
+            ("{ command: { run: [./program] } }", "exec"),
         ] {
             let policy = one(&format!("secrets: [a]\nmake: {make}")).unwrap();
-            assert!(matches!(policy.made, Made::Random(made) if made == recipe), "{make}");
+            assert!(
+                matches!(&policy.made, Made::Ready(rotator) if rotator.kind() == kind),
+                "{policy:?}"
+            );
             assert!(policy.schedule.is_none());
         }
+        let endpoint =
+            r#"{ endpoint: { url: "https://a.example", headers: { authorization: "Bearer ${vault:token}" }, limit: 5s } }"#;
+        assert!(matches!(Made::parse(endpoint), Ok(Made::Endpoint(plan)) if plan.limit == Some(Duration::from_secs(5))));
+        let request = |json: &str| format!(r#"{{ method: POST, url: "https://a.example/{{rotation}}", {json} }}"#);
+        let key = |create: &str| {
+            let other = request("headers: { a: \"{key}\" }");
+            format!("{{ api_key: {{ create: {create}, test: {other}, revoke: {other}, key_at: /secret }} }}")
+        };
+        assert!(matches!(Made::parse(&key(&request("json: { a: [1] }"))), Ok(Made::ApiKey(_))));
+        let error = Made::parse(&key(&request("json: { a: 1 }, form: { a: b }"))).unwrap_err();
+        assert!(error.to_string().contains("not both"), "{error}");
     }
 
     #[test]
