@@ -79,7 +79,7 @@ async fn conforms(redis: &[RedisCache; 2]) {
         next: 0.into(),
     };
     let logs = CapturedLogs::install_global().unwrap();
-    let report = run(Arc::new(fleet), RunOptions::new().title("two machines over redis").logs(logs)).await;
+    let report = run(Arc::new(fleet), RunOptions::new().logs(logs)).await;
     report.print();
     report.assert();
 }

@@ -12,7 +12,6 @@ async fn a_snapshot_conforms() {
     let place = tempfile::tempdir().unwrap();
     let (memory, key) = (MemoryStore::new(), RawKey::generate().unwrap());
     let mut options = RunOptions::new()
-        .title("a snapshot")
         .logs(CapturedLogs::install_global().unwrap());
     for (name, value) in [
         ("app/one", "v".repeat(64)),
