@@ -223,10 +223,17 @@ impl Link {
 
     /// A name could not be forgotten: a connection that others have made meanwhile does not know of it.
     fn fell_ill_with_losses(self: &Arc<Self>) {
-        let mut state = self.state();
-        if matches!(state.phase, Phase::Ready(_)) && !state.lost.is_empty() {
-            state.phase = Phase::Ill;
-            self.recover(&mut state);
+        let is_starting = {
+            let mut state = self.state();
+            if matches!(state.phase, Phase::Ready(_)) && !state.lost.is_empty() {
+                state.phase = Phase::Ill;
+                self.recover(&mut state);
+            }
+            matches!(state.phase, Phase::Starting(_))
+        };
+        // Said now: whoever wrote may end before the attempt to connect does.
+        if is_starting {
+            self.fell_ill(None, &Problem::Slow);
         }
     }
 

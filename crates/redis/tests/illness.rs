@@ -90,6 +90,21 @@ async fn a_frozen_redis_costs_one_deadline() {
 }
 
 #[tokio::test]
+async fn a_write_past_a_redis_that_says_nothing_is_told_at_once() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (logs, _guard) = Logs::capture();
+    let store = fleet_store();
+    set(&*store, "db", VALUE).await;
+    let url = format!("redis://{}/0", silent.local_addr().unwrap());
+    let machine = Machine::new(config(&url).timeout(ms(100)).connect_timeout(Duration::from_secs(60)), store);
+    machine.put("db", NEWER).await;
+    assert_eq!(logs.lines(SKIPPED).len(), 1, "{:?}", logs.lines(""));
+    assert_eq!(logs.lines("did not answer in time").len(), 1);
+    machine.put("db", NEWER).await;
+    assert_eq!(logs.lines(SKIPPED).len(), 1, "it is told once");
+}
+
+#[tokio::test]
 async fn what_was_written_while_redis_was_out_of_reach_is_forgotten_when_it_is_back() {
     let Some(server) = Server::start("what_was_written_while", &[]) else {
         return;

@@ -41,6 +41,12 @@ impl FilterArgs {
         for condition in &self.conditions {
             filter.require(condition).map_err(Failure::Usage)?;
         }
+        if filter.prefix.is_some() && settings(context)?.name_key_file.is_some() {
+            return Err(Failure::usage(
+                "names are masked here, so that nothing is known of how they begin",
+                "ask for whole names: `--where name=NAME`",
+            ));
+        }
         if let Some(name) = filter.name.take_if(|name| !name.starts_with("hmac:")) {
             filter.name = Some(match settings(context)?.name_key_file {
                 Some(file) => NameKey::from_file(file)?.mask(&name),
