@@ -128,7 +128,10 @@ async fn the_deadline_holds_for_the_call_as_a_whole_and_names_the_last_error() {
     assert_eq!(error.kind(), ErrorKind::Timeout);
     assert!(error.message().contains("30s"), "{error}");
     let facts: Vec<(&str, &str)> = error.context().collect();
-    assert!(facts.contains(&("store", "scripted")) && facts.contains(&("name", "a")), "{error}");
+    assert!(
+        facts.contains(&("store", "scripted")) && facts.contains(&("name", "a")),
+        "{error}"
+    );
     assert_eq!(
         (attempts(&error).as_deref(), source(&error)),
         (Some("2"), Some(ErrorKind::Unavailable))
