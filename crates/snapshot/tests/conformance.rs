@@ -11,8 +11,7 @@ use keyfob_testkit::{CapturedLogs, RunOptions, run};
 async fn a_snapshot_conforms() {
     let place = tempfile::tempdir().unwrap();
     let (memory, key) = (MemoryStore::new(), RawKey::generate().unwrap());
-    let mut options = RunOptions::new()
-        .logs(CapturedLogs::install_global().unwrap());
+    let mut options = RunOptions::new().logs(CapturedLogs::install_global().unwrap());
     for (name, value) in [
         ("app/one", "v".repeat(64)),
         ("app/two", "w".repeat(100_000)),
