@@ -2,19 +2,21 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests may panic as tests do")]
 
+mod durable;
+mod opening;
+
 use std::future::pending;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use futures_util::FutureExt as _;
 use keyfob_core::{
-    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditedStore, CacheLayer, Clock,
-    DeleteOptions, Error, ErrorKind, Failover, FailoverOptions, Freshness, GetOptions, GetRequest, Health, Intent, Layer,
-    ListOptions, MaybeReady, MemoryAudit, MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason,
-    Result, RetryLayer, RetryOptions, Secret, SecretName, SecretStore, StoreInfo, Verb, Version, VersionInfo, VersionSelector,
-    VirtualClock, async_trait, stack, with_reason,
+    Actor, AuditFilter, AuditLayer, AuditOutcome, AuditRecord, AuditedStore, CacheLayer, Clock as _, DeleteOptions, Error,
+    ErrorKind, Failover, FailoverOptions, Freshness, GetOptions, GetRequest, Health, Layer, ListOptions, MaybeReady, MemoryAudit,
+    MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason, Result, Secret, SecretName, SecretStore,
+    StoreInfo, Verb, Version, VersionInfo, VersionSelector, VirtualClock, async_trait, stack, with_reason,
 };
+
+use crate::durable::Durable;
 
 fn name(text: &str) -> SecretName {
     SecretName::new(text).unwrap()
@@ -327,143 +329,6 @@ async fn the_oldest_record_goes_when_the_memory_is_full() {
     assert_eq!(seen.total(), 3);
 }
 
-#[tokio::test]
-async fn nothing_is_handed_out_that_a_durable_sink_did_not_keep() {
-    let memory = MemoryStore::new();
-    memory.put(&name("a"), PutRequest::new("kfcanary-audit0002")).await.unwrap();
-    let durable = Arc::new(Durable::default());
-    let seen = Arc::new(MemoryAudit::new(10));
-    let store = AuditLayer::new(Actor::default())
-        .sink(Arc::clone(&seen) as _)
-        .sink(Arc::clone(&durable) as _)
-        .layer(Arc::new(memory));
-    store.get(&name("a"), &GetOptions::default()).await.unwrap();
-
-    durable.is_broken.store(true, Ordering::SeqCst);
-    let error = store.get(&name("a"), &GetOptions::default()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(format!("{error:?}").contains("the disk is full"), "{error:?}");
-    let answers = store.get_many(&[GetRequest::new(name("a"))]).await;
-    assert_eq!(answers[0].as_ref().unwrap_err().kind(), ErrorKind::Unavailable);
-    // It was done, so it must not look as if it could simply be sent again.
-    let error = store.put(&name("b"), PutRequest::new("v")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
-
-    durable.is_known_broken.store(true, Ordering::SeqCst);
-    let error = store.put(&name("c"), PutRequest::new("v")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    durable.is_broken.store(false, Ordering::SeqCst);
-    durable.is_known_broken.store(false, Ordering::SeqCst);
-    let error = store.get(&name("c"), &GetOptions::default()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotFound, "a refused write was done");
-    assert_eq!(seen.total(), 6, "every sink gets every record");
-    assert_eq!(durable.kept.lock().unwrap().len(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_wait_for_a_record_is_within_the_deadline_of_the_access() {
-    let memory = MemoryStore::new();
-    memory.put(&name("a"), PutRequest::new("kfcanary-audit0003")).await.unwrap();
-    let clock = Arc::new(VirtualClock::starting_at(SystemTime::UNIX_EPOCH));
-    let options = RetryOptions {
-        deadline: Duration::from_millis(500),
-        ..RetryOptions::default()
-    };
-    let retried = RetryLayer::new(options).unwrap().clock(clock.clone());
-    let disk = Arc::new(Hanging::default());
-    let audit = AuditLayer::new(Actor::default())
-        .sink(Arc::clone(&disk) as _)
-        .clock(clock.clone());
-    let store = audit.layer(retried.layer(Arc::new(memory)));
-    let took = |began: Duration| (clock.now() - began).as_millis();
-
-    disk.takes(499);
-    let began = clock.now();
-    store.get(&name("a"), &GetOptions::default()).await.unwrap();
-    assert_eq!(took(began), 499);
-
-    disk.takes(60_000);
-    let began = clock.now();
-    let error = store.get(&name("a"), &GetOptions::default()).await.unwrap_err();
-    assert_eq!((error.kind(), took(began)), (ErrorKind::Timeout, 500));
-    assert!(error.to_string().contains("audit record"), "{error}");
-    // That there is no such secret is an answer, too.
-    let error = store.get(&name("b"), &GetOptions::default()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
-    let began = clock.now();
-    let answers = store.get_many(&["a", "b", "a"].map(|text| GetRequest::new(name(text)))).await;
-    let kinds: Vec<_> = answers.iter().map(|answer| answer.as_ref().unwrap_err().kind()).collect();
-    assert_eq!((kinds, took(began)), (vec![ErrorKind::Timeout; 3], 500));
-    let error = store.put(&name("b"), PutRequest::new("v")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Timeout);
-
-    // Every record was taken over, and says how the store answered.
-    let told: Vec<_> = disk.taken.lock().unwrap().iter().map(|record| record.outcome).collect();
-    let (ok, failed) = (AuditOutcome::Ok, AuditOutcome::Failed);
-    assert_eq!(told, [ok, ok, failed, ok, failed, ok, ok]);
-}
-
-/// A durable sink whose disk takes its time.
-#[derive(Debug, Default)]
-struct Hanging {
-    milliseconds: AtomicU64,
-    taken: Mutex<Vec<Arc<AuditRecord>>>,
-}
-
-impl Hanging {
-    fn takes(&self, milliseconds: u64) {
-        self.milliseconds.store(milliseconds, Ordering::SeqCst);
-    }
-}
-
-impl AuditSink for Hanging {
-    fn record(&self, record: AuditRecord) -> AuditReceipt {
-        self.taken.lock().unwrap().push(Arc::new(record));
-        let time = Duration::from_millis(self.milliseconds.load(Ordering::SeqCst));
-        AuditReceipt::Pending(Box::pin(async move {
-            tokio::time::sleep(time).await;
-            Ok(())
-        }))
-    }
-
-    fn ready(&self) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// A sink that promises to keep records, until it breaks.
-#[derive(Debug, Default)]
-struct Durable {
-    is_broken: AtomicBool,
-    is_known_broken: AtomicBool,
-    kept: Mutex<Vec<Arc<AuditRecord>>>,
-}
-
-fn disk_full() -> Error {
-    Error::new(ErrorKind::Unavailable, "the disk is full")
-}
-
-impl AuditSink for Durable {
-    fn record(&self, record: AuditRecord) -> AuditReceipt {
-        let is_broken = self.is_broken.load(Ordering::SeqCst);
-        if !is_broken {
-            self.kept.lock().unwrap().push(Arc::new(record));
-        }
-        AuditReceipt::Pending(Box::pin(async move {
-            tokio::task::yield_now().await;
-            if is_broken { Err(disk_full()) } else { Ok(()) }
-        }))
-    }
-
-    fn ready(&self) -> Result<()> {
-        if self.is_known_broken.load(Ordering::SeqCst) {
-            Err(disk_full())
-        } else {
-            Ok(())
-        }
-    }
-}
-
 /// A store that does the same whatever is asked.
 #[derive(Debug, Clone, Copy)]
 enum Scripted {
@@ -520,67 +385,4 @@ impl SecretStore for Scripted {
     async fn health(&self) -> Result<Health> {
         self.act().await
     }
-}
-
-fn vault() -> AuditedStore {
-    AuditedStore::new("prod", "vault", "https://vault.example:8200")
-}
-
-#[tokio::test]
-async fn each_access_to_a_store_that_can_not_be_opened_has_its_record() {
-    let bed = Bed::new();
-    let refused = async || Err::<(), _>(Error::new(ErrorKind::Unauthenticated, "kfcanary-audit0009"));
-    let reason = Reason::new("ticket 42").unwrap();
-    let mut batch = [GetRequest::new(name("a")), GetRequest::new(name("b"))];
-    batch[1].options = GetOptions::version(VersionSelector::Previous);
-    for intent in [
-        Intent::of(Verb::Put, &name("a")),
-        Intent::get_many(&batch),
-        Intent::new(Verb::List).prefix("db/"),
-        Intent::new(Verb::List).prefix(""),
-    ] {
-        let opened = with_reason(reason.clone(), bed.layer.opening(vault(), &intent, refused())).await;
-        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Unauthenticated);
-    }
-    let expected = [
-        "put a - failed unauthenticated",
-        "get_many a - failed unauthenticated",
-        "get_many b previous failed unauthenticated",
-        "list db/ - failed unauthenticated",
-        "list - - failed unauthenticated",
-    ];
-    assert_eq!(bed.told(), expected);
-    for record in bed.records() {
-        assert_eq!((&*record.store, record.reason.as_ref()), (&vault(), Some(&reason)));
-        assert!(!format!("{record:?}").contains("kfcanary"));
-    }
-}
-
-#[tokio::test]
-async fn a_store_is_opened_for_nothing_that_would_be_refused() {
-    let bed = Bed::new();
-    let layer = bed.layer.clone().require_reason().mask_names(|name| format!("masked {name}"));
-    let intent = Intent::of(Verb::Delete, &name("a"));
-    let never = async { panic!("it is opened") };
-    let refused: Result<()> = layer.opening(vault(), &intent, never).await;
-    assert_eq!(refused.unwrap_err().kind(), ErrorKind::InvalidInput);
-    assert_eq!(bed.told(), ["delete masked a - failed invalid_input"]);
-
-    // What is opened is recorded when it is asked, not before.
-    let reason = Reason::new("ticket 42").unwrap();
-    layer
-        .reason(reason)
-        .opening(vault(), &intent, async { Ok(()) })
-        .await
-        .unwrap();
-    assert_eq!(bed.told().len(), 1);
-}
-
-#[tokio::test]
-async fn an_access_that_is_given_up_while_its_store_is_opened_has_done_nothing() {
-    let bed = Bed::new();
-    let intent = Intent::of(Verb::Put, &name("a"));
-    let opening = bed.layer.opening(vault(), &intent, pending::<Result<()>>());
-    assert!(opening.now_or_never().is_none());
-    assert_eq!(bed.told(), ["put a - cancelled -"]);
 }
