@@ -3,6 +3,7 @@
 mod table;
 mod value;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct LayerSettings {
     pub audit: AuditSettings,
     /// How secrets are rotated.
     pub rotation: RotationSettings,
+    /// Where snapshots are kept, and under which key.
+    pub snapshots: SnapshotSettings,
     /// How often [`SecretManager::watch`](crate::SecretManager::watch) asks a store whether a secret has changed. Default 1
     /// minute.
     pub watch_interval: Duration,
@@ -50,6 +53,7 @@ impl Default for LayerSettings {
             failover: FailoverOptions::default(),
             audit: AuditSettings::default(),
             rotation: RotationSettings::default(),
+            snapshots: SnapshotSettings::default(),
             watch_interval: Duration::from_secs(60),
         }
     }
@@ -68,6 +72,26 @@ pub struct RotationSettings {
     /// Whether it is promised that nobody else ever rotates the same secrets at the same time, so that a store that can't
     /// compare and set may keep the journals all the same. Default false.
     pub sole_runner: bool,
+}
+
+/// Where snapshots are kept, and under which key.
+///
+/// In paths a leading `~/` is the home directory. Relative ones stand below the current directory, those of `keyfob.toml` below the
+/// file's own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotSettings {
+    /// The directory. Default `$XDG_DATA_HOME/keyfob/snapshots`, by default below `~/.local/share`.
+    pub directory: Option<PathBuf>,
+    /// The file of the key that opens them. Default: the key of the encrypted store, as the variables `KEYFOB_KEY` and its like
+    /// name it, else `~/.config/keyfob/key`.
+    pub key_file: Option<PathBuf>,
+    /// The key in a service that opens them, instead of a key file: `vault-transit:KEY@MOUNT` or `aws-kms:KEY`.
+    pub key_source: Option<String>,
+    /// A store that keeps a copy of every snapshot: one of `keyfob.toml`, or a provider. Default none.
+    pub store: Option<String>,
+    /// What the names of those copies begin with. Default `keyfob-snapshots`.
+    pub store_prefix: Option<String>,
 }
 
 /// The settings of [`CacheLayer`].

@@ -29,7 +29,12 @@ pub use flatten::flatten;
 #[cfg(feature = "rotation")]
 #[doc(inline)]
 pub use keyfob_rotation as rotation;
-pub use layers::{CacheSettings, LayerSettings, RotationSettings};
+#[cfg(feature = "snapshot")]
+#[doc(inline)]
+pub use keyfob_snapshot as snapshot;
+pub use layers::{CacheSettings, LayerSettings, RotationSettings, SnapshotSettings};
+#[cfg(feature = "snapshot")]
+pub use manager::Snapshots;
 pub use manager::{Caches, SecretManager, SecretManagerBuilder, parse_secret};
 #[cfg(feature = "rotation")]
 pub use policies::{POLICIES_FILE_NAME, policies};

@@ -8,6 +8,8 @@ mod opener;
 mod places;
 #[cfg(feature = "rotation")]
 mod rotation;
+#[cfg(feature = "snapshot")]
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,8 @@ use tokio::sync::OnceCell;
 
 pub use self::builder::SecretManagerBuilder;
 pub use self::cache::Caches;
+#[cfg(feature = "snapshot")]
+pub use self::snapshots::Snapshots;
 use crate::audit::Audit;
 use crate::manager::opener::{Opener, Setup};
 use crate::select::Selection;

@@ -188,6 +188,11 @@ variables! {
     SECRET_ROTATION_JOURNALS: Global, false, "The store that keeps journals and leases of rotations: a store of `keyfob.toml` or a provider.", "`journals` under `[rotation]`, else the store whose secrets are rotated";
     SECRET_ROTATION_JOURNALS_PREFIX: Global, false, "What the names of journals begin with in that store.", "`journals_prefix` under `[rotation]`";
     SECRET_ROTATION_SOLE_RUNNER: Global, false, "`true` promises that nobody else rotates the same secrets at the same time, for a store that can't compare and set.", "`sole_runner` under `[rotation]`, else `false`";
+    SECRET_SNAPSHOTS_DIRECTORY: Global, false, "The directory that snapshots are kept in.", "`directory` under `[snapshots]`, else `keyfob/snapshots` below `$XDG_DATA_HOME`";
+    SECRET_SNAPSHOTS_KEY_FILE: Global, false, "The path of the file with the key that opens snapshots.", "`key_file` under `[snapshots]`, else the key of the encrypted store: `KEYFOB_KEY` and its like, else `keyfob/key` below `$XDG_CONFIG_HOME`";
+    SECRET_SNAPSHOTS_KEY_SOURCE: Global, false, "The key in a service that opens snapshots, instead of a key file: `vault-transit:KEY@MOUNT` or `aws-kms:KEY`.", "`key_source` under `[snapshots]`, else none";
+    SECRET_SNAPSHOTS_STORE: Global, false, "A store that keeps a copy of every snapshot: a store of `keyfob.toml` or a provider.", "`store` under `[snapshots]`, else none";
+    SECRET_SNAPSHOTS_STORE_PREFIX: Global, false, "What the names of these copies begin with.", "`store_prefix` under `[snapshots]`, else `keyfob-snapshots`";
     SECRET_AUDIT_DIRECTORY: Global, false, "The directory of the audit log, in which every access is recorded. What `keyfob.toml` says below `[audit]`, a variable can't change.", "`directory` under `[audit]`, else no log";
     SECRET_AUDIT_STORE: Global, false, "The database that keeps the audit log: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE` with the parameters and variables of a store.", "`store` under `[audit]`, else no log in a database";
     SECRET_AUDIT_KEY_FILE: Global, false, "The key with which the audit log is signed, made by `keyfob audit init`.", "`key_file` under `[audit]`, else the name of the log's directory with `.key` behind it";

@@ -61,6 +61,12 @@ impl SnapshotDepot {
         Self { store, prefix }
     }
 
+    /// The store.
+    #[must_use]
+    pub fn store(&self) -> &dyn SecretStore {
+        &*self.store
+    }
+
     /// The snapshots here, in the order of their ids.
     ///
     /// # Errors

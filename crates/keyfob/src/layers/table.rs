@@ -122,6 +122,11 @@ rows! {
     rotation.journals: Word, SECRET_ROTATION_JOURNALS, |settings, value| settings.rotation.journals = Some(value);
     rotation.journals_prefix: Word, SECRET_ROTATION_JOURNALS_PREFIX, |settings, value| settings.rotation.journals_prefix = Some(value);
     rotation.sole_runner: Switch, SECRET_ROTATION_SOLE_RUNNER, |settings, value| settings.rotation.sole_runner = value;
+    snapshots.directory: Path, SECRET_SNAPSHOTS_DIRECTORY, |settings, value| settings.snapshots.directory = Some(value);
+    snapshots.key_file: Path, SECRET_SNAPSHOTS_KEY_FILE, |settings, value| settings.snapshots.key_file = Some(value);
+    snapshots.key_source: Line, SECRET_SNAPSHOTS_KEY_SOURCE, |settings, value| settings.snapshots.key_source = Some(value);
+    snapshots.store: Word, SECRET_SNAPSHOTS_STORE, |settings, value| settings.snapshots.store = Some(value);
+    snapshots.store_prefix: Line, SECRET_SNAPSHOTS_STORE_PREFIX, |settings, value| settings.snapshots.store_prefix = Some(value);
     watch.interval: Time, SECRET_WATCH_INTERVAL, |settings, value| settings.watch_interval = value;
 }
 

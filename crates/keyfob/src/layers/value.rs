@@ -15,6 +15,7 @@ pub(crate) enum Value {
     Path(PathBuf),
     Url(String),
     Word(String),
+    Line(String),
     Store(AuditStore),
     References(Vec<String>),
 }
@@ -30,6 +31,8 @@ pub(crate) enum Unit {
     /// Not of a store.
     Url,
     Word,
+    /// What it may be is known to whoever reads it.
+    Line,
     Store,
     /// Of secrets. Which stores they may mean is known when the manager is made.
     References,
@@ -47,6 +50,7 @@ impl Unit {
             Self::Url => "a URL without a password, which goes into `SECRET_CACHE_REDIS_PASSWORD`",
             Self::Store => "`sqlite:FILE` or `postgres://USER@HOST/DATABASE`, without a password",
             Self::References => "an array of references, for example [\"db/password\", \"vault:db/password\"]",
+            Self::Line => "one line of text",
             Self::Word => "a word of letters, digits, `.`, `_`, `:` and `-`",
         }
     }
@@ -80,6 +84,7 @@ impl Unit {
                 let is_whole = references.iter().all(|reference| !reference.is_empty());
                 is_whole.then(|| Value::References(references.into_iter().map(str::to_owned).collect()))
             }
+            Self::Line => is_line(text).then(|| Value::Line(text.to_owned())),
             Self::Word => is_word(text).then(|| Value::Word(text.to_owned())),
         }
     }
@@ -95,6 +100,11 @@ fn is_url_without_password(text: &str) -> bool {
     // In the URL of a socket, it is a parameter.
     let has_password = user.contains(':') || rest.contains("pass=");
     !scheme.is_empty() && !has_password && !text.chars().any(char::is_whitespace)
+}
+
+fn is_line(text: &str) -> bool {
+    const MOST: usize = 2100;
+    (1..=MOST).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 fn is_word(text: &str) -> bool {

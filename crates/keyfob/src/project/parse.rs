@@ -280,7 +280,7 @@ impl Source<'_> {
                 Some(Value::Store(store)) => Some(Value::Store(store.below(self.directory))),
                 _ => None,
             },
-            (Unit::Url | Unit::Word, DeValue::String(text)) => unit.parse(text),
+            (Unit::Url | Unit::Word | Unit::Line, DeValue::String(text)) => unit.parse(text),
             (Unit::References, DeValue::Array(references)) => {
                 let texts = references.iter().map(|text| self.text_of(text, key).map(str::to_owned));
                 Some(Value::References(texts.collect::<Result<_>>()?))

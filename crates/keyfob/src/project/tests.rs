@@ -105,7 +105,7 @@ fn what_is_wrong_says_where_and_what_would_be_right() {
         (
             "[env.production.env]",
             "1:17: unknown key `env`",
-            "known are: `default`, `stores`, `aliases`, `references`, `cache`, `retry`, `limit`, `failover`, `audit`, `rotation`, `watch`",
+            "known are: `default`, `stores`, `aliases`, `references`, `cache`, `retry`, `limit`, `failover`, `audit`, `rotation`, `snapshots`, `watch`",
         ),
         ("[env.x.cach]", "1:8: unknown key `cach`", "did you mean `cache`?"),
         ("default = 1", "1:11: `default` is a string, and this is of type integer", ""),

@@ -1,0 +1,231 @@
+//! Snapshots of the stores of a manager: where they are kept, and under which key.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use keyfob_core::{Environment, Error, ErrorKind, Intent, Result, SecretName, SecretStore, Verb, copy};
+use keyfob_envelope::KeySource;
+use keyfob_snapshot::{CreateOptions, Manifest, Parent, Snapshot, SnapshotDepot, SnapshotDirectory, SnapshotId};
+use keyfob_sql::{KeyConfig, KeySourceName};
+
+use super::SecretManager;
+use crate::key_sources;
+use crate::layers::SnapshotSettings;
+
+/// The snapshots that the settings of a manager mean: a directory, a key, and perhaps a store that has a copy of each.
+///
+/// Made by [`SecretManager::snapshots`]. Nothing is opened before it is needed: what only lists snapshots needs no key.
+#[derive(Debug, Clone)]
+pub struct Snapshots {
+    manager: SecretManager,
+    directory: SnapshotDirectory,
+}
+
+/// What the names of copies begin with when nothing else is said.
+const STORE_PREFIX: &str = "keyfob-snapshots";
+
+impl SecretManager {
+    /// The snapshots that [`SnapshotSettings`] mean.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when there is no home directory that they could be kept in and no other is named.
+    pub fn snapshots(&self) -> Result<Snapshots> {
+        let environment = &self.0.environment;
+        let path = match &self.0.selection.layers.snapshots.directory {
+            Some(directory) => environment.absolute(directory),
+            None => default_directory(environment)?,
+        };
+        Ok(Snapshots {
+            manager: self.clone(),
+            directory: SnapshotDirectory::new(path),
+        })
+    }
+}
+
+impl Snapshots {
+    /// The same, with another directory.
+    #[must_use]
+    pub fn in_directory(self, directory: SnapshotDirectory) -> Self {
+        Self { directory, ..self }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn directory(&self) -> &SnapshotDirectory {
+        &self.directory
+    }
+
+    /// Where the key comes from.
+    ///
+    /// # Errors
+    /// `InvalidConfig` when two are named, or one that can't be.
+    pub fn key_config(&self) -> Result<KeyConfig> {
+        let environment = self.environment();
+        match (&self.settings().key_file, &self.settings().key_source) {
+            (Some(_), Some(_)) => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                "`key_file` and `key_source` of `[snapshots]` are both set, and snapshots have one key",
+            )),
+            (Some(file), None) => Ok(KeyConfig::File(environment.absolute(file))),
+            (None, Some(source)) => KeySourceName::parse(source).map(KeyConfig::Named),
+            (None, None) => KeyConfig::from_environment(environment),
+        }
+    }
+
+    /// The key that opens snapshots, connected if it is in a service.
+    ///
+    /// # Errors
+    /// `NotFound` when there is none; those of [`key_sources::connect`] and of [`KeyConfig::source`].
+    pub async fn key(&self) -> Result<Arc<dyn KeySource>> {
+        let connected = key_sources::connected(self.key_config()?, self.environment()).await?;
+        connected.source().map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no key for snapshots")
+                .with_source(error)
+                .with_hint("`keyfob snapshot init` makes one; where snapshots were made already, put their key back"),
+            _ => error,
+        })
+    }
+
+    /// The store that has copies, opened for what is intended; `None` where no store is set.
+    ///
+    /// # Errors
+    /// `InvalidConfig` for a prefix that can't be one; those of [`SecretManager::store_for`].
+    pub async fn depot(&self, intent: &Intent) -> Result<Option<SnapshotDepot>> {
+        let Some(store) = &self.settings().store else {
+            return match self.settings().store_prefix {
+                Some(_) => Err(Error::new(
+                    ErrorKind::InvalidConfig,
+                    "`store_prefix` of `[snapshots]` is set, and `store` does not name a store",
+                )),
+                None => Ok(None),
+            };
+        };
+        let prefix = self.depot_prefix()?;
+        let store = self.manager.store_for(store, intent).await?;
+        Ok(Some(SnapshotDepot::new(store, prefix)))
+    }
+
+    /// Makes a snapshot of `store` in the directory, and copies it into the store that is set.
+    ///
+    /// What is kept of snapshots in `store` itself is left out.
+    ///
+    /// # Errors
+    /// Those of [`key`](Self::key), of [`SnapshotDirectory::create`] and of [`SnapshotDepot::send`]. After the last the snapshot
+    /// is in the directory all the same, and the error has its id.
+    pub async fn create(
+        &self,
+        store: &dyn SecretStore,
+        mut options: CreateOptions,
+        progress: impl FnMut(usize),
+    ) -> Result<Manifest> {
+        let key = self.key().await?;
+        // Before anything is read: what is wrong with it is told now.
+        let depot = self.depot(&Intent::new(Verb::Put)).await?;
+        if let Some(depot) = &depot
+            && copy::is_same_store(store, depot.store())
+        {
+            options.exclude.push(format!("{}/", self.depot_prefix()?));
+        }
+        let made = self.directory.create(store, &*key, &options, progress).await?;
+        if let Some(depot) = depot {
+            self.copy_into(&depot, made.summary.id).await?;
+        }
+        Ok(made)
+    }
+
+    /// Makes a snapshot of those secrets of `store` that are about to be changed, as they are now. It stands alone, so that
+    /// what takes a change back does not depend on what is changed. `None` for no names.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub async fn before_change(
+        &self,
+        store: &dyn SecretStore,
+        names: BTreeSet<SecretName>,
+        note: String,
+        concurrency: usize,
+    ) -> Result<Option<Manifest>> {
+        if names.is_empty() {
+            return Ok(None);
+        }
+        let mut options = CreateOptions::default();
+        options.names = Some(names);
+        options.parent = Parent::None;
+        options.note = Some(note);
+        options.concurrency = concurrency;
+        self.create(store, options, |_| {}).await.map(Some)
+    }
+
+    /// Finds a snapshot by its id, by the beginning of an id that only one has, or as `latest`: the newest of the directory.
+    /// What only the store has is copied into the directory.
+    ///
+    /// # Errors
+    /// Those of [`SnapshotDirectory::find`] and [`SnapshotDepot::fetch`].
+    pub async fn find(&self, selector: &str) -> Result<SnapshotId> {
+        let not_found = match self.directory.find(selector).await {
+            Err(error) if error.kind() == ErrorKind::NotFound && selector != "latest" => error,
+            found => return found,
+        };
+        let Some(depot) = self.depot(&Intent::new(Verb::Get)).await? else {
+            return Err(not_found);
+        };
+        let begins = selector.to_ascii_lowercase();
+        let ids = depot.list().await?;
+        let mut found = ids.into_iter().filter(|id| id.to_string().starts_with(&begins));
+        match (found.next(), found.next()) {
+            (Some(id), None) => depot.fetch(&self.directory, id).await.map(|()| id),
+            (None, _) => Err(not_found),
+            (Some(_), Some(_)) => Err(
+                Error::new(ErrorKind::InvalidInput, "the ids of several snapshots begin like that")
+                    .with("snapshot", selector)
+                    .with_hint("give more of the id"),
+            ),
+        }
+    }
+
+    /// Opens a snapshot of the directory.
+    ///
+    /// # Errors
+    /// Those of [`key`](Self::key) and of [`SnapshotDirectory::open_snapshot`].
+    pub async fn open_snapshot(&self, id: SnapshotId) -> Result<Snapshot> {
+        let key = self.key().await?;
+        self.directory.open_snapshot(id, &*key).await
+    }
+
+    async fn copy_into(&self, depot: &SnapshotDepot, id: SnapshotId) -> Result<()> {
+        depot.send(&self.directory, id).await.map_err(|source| {
+            let message = "the snapshot was made, and could not be copied into the store";
+            let error = Error::new(source.kind(), message).with("snapshot", id.to_string());
+            error.with_source(source)
+        })
+    }
+
+    fn depot_prefix(&self) -> Result<SecretName> {
+        let prefix = self.settings().store_prefix.as_deref().unwrap_or(STORE_PREFIX);
+        SecretName::new(prefix).map_err(|source| {
+            let message = "`store_prefix` of `[snapshots]` can't begin the name of a secret";
+            Error::new(ErrorKind::InvalidConfig, message).with_source(source)
+        })
+    }
+
+    fn settings(&self) -> &SnapshotSettings {
+        &self.manager.0.selection.layers.snapshots
+    }
+
+    fn environment(&self) -> &Environment {
+        &self.manager.0.environment
+    }
+}
+
+/// `$XDG_DATA_HOME/keyfob/snapshots`, by default below `~/.local/share`.
+fn default_directory(environment: &Environment) -> Result<PathBuf> {
+    // By the specification a relative path in the variable is ignored.
+    let named = environment.var("XDG_DATA_HOME")?.map(PathBuf::from);
+    let data = named.filter(|path| path.is_absolute());
+    let data = data.or_else(|| environment.home().map(|home| home.join(".local/share")));
+    data.map(|data| data.join("keyfob/snapshots")).ok_or_else(|| {
+        Error::new(ErrorKind::InvalidConfig, "there is no home directory for snapshots")
+            .with_hint("name a directory: `directory` under `[snapshots]`, or `SECRET_SNAPSHOTS_DIRECTORY`")
+    })
+}
