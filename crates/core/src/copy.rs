@@ -17,10 +17,14 @@
 //! and read back of one.
 
 mod content;
+mod journal;
+mod pace;
 mod plan;
 mod undo;
 mod write;
 
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -30,6 +34,7 @@ use crate::secret::Version;
 use crate::store::SecretStore;
 
 use self::content::Content;
+pub use self::journal::{CopyJournal, NoJournal};
 pub use self::plan::CopyPlan;
 pub use self::undo::{UndoOutcome, Undone, Wrote, undo};
 
@@ -42,6 +47,8 @@ pub const DEFAULT_CONCURRENCY: usize = 16;
 pub struct CopyOptions {
     /// Only names that begin with this text; empty is all.
     pub prefix: String,
+    /// Only these of them; the source is then not listed.
+    pub names: Option<BTreeSet<SecretName>>,
     /// Replaces what the target has with another value or other metadata.
     pub overwrite: bool,
     /// Brings back a secret of the target that was deleted and can be restored, where its name can't be used otherwise, and
@@ -55,17 +62,21 @@ pub struct CopyOptions {
     pub drop_metadata: bool,
     /// How many secrets are looked at or written at the same time; zero counts as one.
     pub concurrency: usize,
+    /// How many writes may begin in a second; `None` does not bound it. What a retry layer sends again does not count.
+    pub rate: Option<NonZeroU32>,
 }
 
 impl Default for CopyOptions {
     fn default() -> Self {
         Self {
             prefix: String::new(),
+            names: None,
             overwrite: false,
             bring_back: false,
             include_expired: false,
             drop_metadata: false,
             concurrency: DEFAULT_CONCURRENCY,
+            rate: None,
         }
     }
 }
@@ -96,6 +107,8 @@ pub struct CopyEntry {
     pub name: SecretName,
     /// What became of it.
     pub outcome: CopyOutcome,
+    /// The version that the target had when the plan was made; `None` when it had none, or the store does not say.
+    pub seen: Option<Version>,
     /// The version that the target made of it; `None` when nothing was written, or the store does not say.
     pub written: Option<Version>,
 }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::stream::{self, Stream, TryStreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
 use super::{Content, CopyEntry, CopyOutcome, CopyProgress, CopyReport, Difference, Ends};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,7 +30,8 @@ pub(super) enum Step {
         seen: Option<Version>,
     },
     Leave(Difference),
-    Nothing,
+    /// It is there as it should be, in this version.
+    Nothing(Option<Version>),
     Fail(Error),
 }
 
@@ -59,6 +60,7 @@ impl CopyPlan {
         let entries = self.steps.iter().map(|(name, step)| CopyEntry {
             name: name.clone(),
             outcome: step.outcome(),
+            seen: step.seen(),
             written: None,
         });
         CopyReport {
@@ -74,8 +76,15 @@ impl Step {
             Self::Create | Self::BringBack => CopyOutcome::Created,
             Self::Change { difference, .. } => CopyOutcome::Changed(*difference),
             Self::Leave(difference) => CopyOutcome::Left(*difference),
-            Self::Nothing => CopyOutcome::Unchanged,
+            Self::Nothing(_) => CopyOutcome::Unchanged,
             Self::Fail(error) => CopyOutcome::Failed(error.clone()),
+        }
+    }
+
+    fn seen(&self) -> Option<Version> {
+        match self {
+            Self::Change { seen, .. } | Self::Nothing(seen) => seen.clone(),
+            _ => None,
         }
     }
 }
@@ -89,7 +98,7 @@ impl Ends {
             Err(error) => return Step::Fail(error),
         };
         match content.difference(&present) {
-            None => Step::Nothing,
+            None => Step::Nothing(present.metadata.version.clone()),
             Some(difference) if self.options.overwrite => Step::Change {
                 difference,
                 seen: present.metadata.version.clone(),
@@ -151,9 +160,18 @@ impl Ends {
 
     /// The names to copy, as they are listed.
     fn names(&self) -> impl Stream<Item = Result<SecretName>> {
+        let prefix = &self.options.prefix;
+        let listed = match &self.options.names {
+            Some(names) => {
+                let wanted = names.iter().filter(move |name| name.as_str().starts_with(prefix));
+                stream::iter(wanted.cloned().map(Ok)).left_stream()
+            }
+            None => names_in(&*self.from, self.list_options()).right_stream(),
+        };
         // A journal of another store's rotations would be wrong about the values there.
-        names_in(&*self.from, self.list_options()).try_filter(|name| std::future::ready(!name.is_reserved()))
+        listed.try_filter(|name| std::future::ready(!name.is_reserved()))
     }
+
     /// The names that deleted secrets of the target keep from being used.
     async fn reserved_names(&self) -> Result<BTreeSet<SecretName>> {
         let can = &self.to.info().capabilities;

@@ -48,6 +48,14 @@ pub struct Undone {
     pub outcome: UndoOutcome,
 }
 
+impl Undone {
+    /// For whoever settles a secret without [`undo`].
+    #[must_use]
+    pub fn new(name: SecretName, outcome: UndoOutcome) -> Self {
+        Self { name, outcome }
+    }
+}
+
 /// What becomes of a secret that a copy wrote.
 #[derive(Debug, Clone)]
 pub enum UndoOutcome {

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
 
+use super::pace::Pace;
 use super::plan::Step;
-use super::{Content, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Ends};
+use super::{Content, CopyEntry, CopyJournal, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Ends, NoJournal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{PutMode, VersionSelector};
@@ -23,31 +24,37 @@ impl CopyPlan {
     ///
     /// One secret's failure does not touch the others. Dropped in the middle, every secret of the target is as it was or as
     /// the source has it; copying again goes on.
-    pub async fn carry_out(self, mut progress: impl FnMut(CopyProgress)) -> CopyReport {
+    pub async fn carry_out(self, progress: impl FnMut(CopyProgress)) -> CopyReport {
+        self.carry_out_with(&NoJournal, progress).await
+    }
+
+    /// The same, and tells `journal` of every write before it is sent and after it.
+    pub async fn carry_out_with(self, journal: &dyn CopyJournal, mut progress: impl FnMut(CopyProgress)) -> CopyReport {
         let mut report = self.report();
-        let steps: Vec<(SecretName, Step)> = self
-            .steps
+        let (ends, steps) = (&self.ends, &self.steps);
+        let planned: Vec<(usize, CopyEntry)> = report
+            .entries
             .iter()
-            .filter(|(_, step)| matches!(step, Step::Create | Step::BringBack | Step::Change { .. }))
-            .map(|(name, step)| (name.clone(), step.clone()))
+            .enumerate()
+            .filter(|(_, entry)| matches!(entry.outcome, CopyOutcome::Created | CopyOutcome::Changed(_)))
+            .map(|(index, entry)| (index, entry.clone()))
             .collect();
-        let ends = &self.ends;
-        let total = steps.len();
+        let total = planned.len();
+        let pace = &Pace::new(ends.options.rate);
         let mut writes = Box::pin(
-            stream::iter(steps)
-                .map(|(name, step)| async move {
-                    let mut written = None;
-                    let outcome = ends.write(&name, &step, &mut written).await;
-                    (name, outcome.unwrap_or_else(CopyOutcome::Failed), written)
+            stream::iter(planned)
+                .map(|(index, mut entry)| async move {
+                    if let Some(step) = steps.get(&entry.name) {
+                        pace.turn().await;
+                        ends.write_journalled(&mut entry, step, journal).await;
+                    }
+                    (index, entry)
                 })
                 .buffer_unordered(ends.concurrency()),
         );
         let mut done = 0;
-        while let Some((name, outcome, written)) = writes.next().await {
-            if let Ok(index) = report.entries.binary_search_by(|entry| entry.name.cmp(&name)) {
-                report.entries[index].outcome = outcome;
-                report.entries[index].written = written;
-            }
+        while let Some((index, entry)) = writes.next().await {
+            report.entries[index] = entry;
             done += 1;
             progress(CopyProgress::Written { done, total });
         }
@@ -57,6 +64,16 @@ impl CopyPlan {
 }
 
 impl Ends {
+    async fn write_journalled(&self, entry: &mut CopyEntry, step: &Step, journal: &dyn CopyJournal) {
+        if let Err(error) = journal.begins(entry) {
+            entry.outcome = CopyOutcome::Failed(error);
+            return;
+        }
+        let outcome = self.write(&entry.name, step, &mut entry.written).await;
+        entry.outcome = outcome.unwrap_or_else(CopyOutcome::Failed);
+        journal.ended(entry);
+    }
+
     /// `written` becomes the version that was made, also when what comes after fails.
     async fn write(&self, name: &SecretName, step: &Step, written: &mut Option<Version>) -> Result<CopyOutcome> {
         // Once more: the plan keeps no values.
@@ -141,7 +158,7 @@ impl Ends {
         match (step, self.step(content, present)) {
             (Step::Create, Step::Create) => Ok(None),
             (Step::Change { seen, .. }, Step::Change { seen: now, .. }) if *seen == now => Ok(None),
-            (_, Step::Nothing) => Ok(Some(CopyOutcome::Unchanged)),
+            (_, Step::Nothing(_)) => Ok(Some(CopyOutcome::Unchanged)),
             (_, Step::Leave(difference)) => Ok(Some(CopyOutcome::Left(difference))),
             (_, Step::Fail(error)) => Err(refused.unwrap_or(error).with("name", name.as_str())),
             (_, Step::Create | Step::BringBack | Step::Change { .. }) => {
