@@ -12,8 +12,10 @@ pub use self::endpoint::RotationEndpoint;
 
 use keyfob_core::{Error, ErrorKind, Result, SecretValue, async_trait};
 
-use self::message::{Answer, Question};
+use self::message::{Answer, More, Question};
 use self::screen::Screen;
+use crate::keyring::{Portion, Reencrypt};
+use crate::progress::Progress;
 use crate::rotator::{Rotator, StepContext};
 
 /// A rotator that is somebody else's program, asked once for each step.
@@ -70,7 +72,7 @@ impl ExternalRotator {
     /// A question, as often as the program wants it, and the value in its last answer.
     async fn value(&self, name: &'static str, step: &StepContext<'_>) -> Result<Option<SecretValue>> {
         loop {
-            let answer = self.ask(name, step).await?;
+            let answer = self.ask(name, step, More::default()).await?;
             let value = answer.value().map_err(|error| error.with("step", name))?;
             match (value, answer.again) {
                 (None, true) => {}
@@ -84,9 +86,16 @@ impl ExternalRotator {
     }
 
     /// One question and its answer, if the answer is no error.
-    async fn ask(&self, name: &'static str, step: &StepContext<'_>) -> Result<Answer> {
+    async fn ask(&self, name: &'static str, step: &StepContext<'_>, more: More<'_>) -> Result<Answer> {
         let (old, new) = (step.old_value().ok(), step.new_value().ok());
-        let question = Question { name, step, old, new }.text()?;
+        let question = Question {
+            name,
+            step,
+            old,
+            new,
+            more,
+        }
+        .text()?;
         let Reply { answer, failure, said } = match &self.transport {
             Transport::Command(command) => command.ask(&question).await?,
             #[cfg(feature = "http")]
@@ -107,6 +116,7 @@ impl ExternalRotator {
             },
             (None, None, Err(error)) => error,
             (None, None, Ok(answer)) => {
+                answer.check_fields(name).map_err(|error| error.with("step", name))?;
                 for (key, note) in &answer.notes {
                     step.save(key, note).await?;
                 }
@@ -161,5 +171,39 @@ impl Rotator for ExternalRotator {
 
     async fn rollback(&self, step: &StepContext<'_>) -> Result<()> {
         self.tell("rollback", step).await
+    }
+}
+
+#[async_trait]
+impl Reencrypt for ExternalRotator {
+    async fn portion(&self, step: &StepContext<'_>, progress: &Progress) -> Result<Portion> {
+        let more = More {
+            progress: Some(progress),
+            ..More::default()
+        };
+        let answer = self.ask("reencrypt", step, more).await?;
+        match (answer.progress, answer.complete) {
+            (all, true) => Ok(Portion::Last(all.unwrap_or_else(|| progress.clone()))),
+            (Some(further), false) => Ok(Portion::More(further)),
+            // Silence is no proof that everything was done.
+            (None, false) => Err(Error::new(
+                ErrorKind::InvalidInput,
+                "the answer to `reencrypt` says neither how far it is nor that it is complete",
+            )),
+        }
+    }
+
+    async fn unused(&self, step: &StepContext<'_>, ids: &[String]) -> Result<Vec<String>> {
+        let more = More {
+            keys: Some(ids),
+            ..More::default()
+        };
+        let answer = self.ask("unused", step, more).await?;
+        answer.unused.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                "the answer to `unused` does not say which keys are unused",
+            )
+        })
     }
 }

@@ -5,6 +5,7 @@ mod der;
 mod jwks;
 mod pair;
 mod pem;
+pub(crate) mod set;
 mod signing;
 
 pub use csr::{Issuer, TlsKeyRotator};
@@ -19,6 +20,6 @@ async fn aside<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'sta
     made.map_err(|_| Error::new(ErrorKind::Other, "a key could not be made"))?
 }
 
-fn unusable(what: &'static str) -> Error {
+pub(crate) fn unusable(what: &'static str) -> Error {
     Error::new(ErrorKind::InvalidInput, what)
 }

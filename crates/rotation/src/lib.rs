@@ -9,6 +9,7 @@ mod hold;
 #[cfg(feature = "http")]
 mod http;
 mod journal;
+mod keyring;
 mod keys;
 mod names;
 mod options;
@@ -17,6 +18,7 @@ mod percent;
 mod phase;
 mod place;
 mod policy;
+mod progress;
 mod recipe;
 mod rotation;
 mod rotator;
@@ -35,13 +37,15 @@ pub use external::RotationEndpoint;
 pub use external::{ExternalRotator, RotationCommand};
 pub use generator::Generator;
 pub use journal::Ended;
+pub use keyring::{DataAlgorithm, DataKey, Keyring, KeyringRotator, Portion, Reencrypt};
 pub use keys::{Issuer, JwksRotator, KeyKind, KeyPairRotator, TlsKeyRotator, TokenAlgorithm};
 pub use options::RotationOptions;
 pub use phase::Phase;
 pub use policy::{
-    ApiKeyPlan, Cron, EndpointPlan, Frequency, History, Made, Pass, Passed, Plan, Planned, Policies, Policy, PostgresRoles,
-    RequestPlan, Rotators, Schedule, Selector, Window,
+    ApiKeyPlan, Asked, Cron, EndpointPlan, Frequency, History, KeyringPlan, Made, Pass, Passed, Plan, Planned, Policies, Policy,
+    PostgresRoles, RequestPlan, Rotators, Schedule, Selector, Window,
 };
+pub use progress::Progress;
 pub use recipe::{Alphabet, CharacterClass, Recipe};
 pub use rotation::Rotation;
 pub use rotator::{Rotator, StepContext};

@@ -111,7 +111,10 @@ impl<'a> Run<'a> {
             let (journal, _) = hold::read(&places.journal, name).await?;
             match journal.under_way {
                 Some(_) => Ok(None),
-                None => places.last_one(journal.last.as_ref(), name).await.map(Some),
+                None => {
+                    reversible(name, rotator)?;
+                    places.last_one(journal.last.as_ref(), name).await.map(Some)
+                }
             }
         })
         .await?;
@@ -161,6 +164,7 @@ impl<'a> Run<'a> {
 
     /// Begins a rotation back to the version `source`, or to what is kept aside.
     async fn reverse(&self, source: Option<String>) -> Result<()> {
+        reversible(self.name, self.rotator)?;
         let (id, now) = (random_id()?, self.rotation.clock.system_now());
         // What was pending has become current; it must not be taken for what comes back.
         slot::empty(&self.places.pending, &self.hold).await?;
@@ -208,6 +212,12 @@ async fn is_drained(rotation: &Rotation, name: &SecretName, places: &Places, und
         Either::Left((answer, _)) => answer.unwrap_or(false),
         Either::Right(_) => false,
     })
+}
+
+fn reversible(name: &SecretName, rotator: &dyn Rotator) -> Result<()> {
+    rotator
+        .check_reversible()
+        .map_err(|error| error.with("name", name.as_str()).with("rotator", rotator.kind()))
 }
 
 fn go_back(journal: &mut Journal, source: Option<String>) {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use keyfob_core::{Metadata, Result};
 
 pub use cron::Cron;
-pub use made::{ApiKeyPlan, EndpointPlan, Made, PostgresRoles, RequestPlan, Rotators};
+pub use made::{ApiKeyPlan, Asked, EndpointPlan, KeyringPlan, Made, PostgresRoles, RequestPlan, Rotators};
 pub use pass::{Pass, Passed};
 pub use plan::{Plan, Planned};
 pub use schedule::{Frequency, History, Schedule};

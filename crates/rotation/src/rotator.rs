@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use keyfob_core::{Error, ErrorKind, Result, SecretName, SecretValue, async_trait};
 
@@ -64,6 +64,14 @@ pub trait Rotator: Send + Sync + fmt::Debug {
     /// to be found by [`id`](StepContext::id). `old` is missing when the secret was deleted meanwhile. If somebody changed the
     /// secret during the rotation, `old` is what they wrote.
     async fn rollback(&self, step: &StepContext<'_>) -> Result<()>;
+
+    /// Whether the old value may come back once the new one was current. Asked before a rotation in the other direction begins.
+    ///
+    /// # Errors
+    /// Why not: `Unsupported`, where that would lose what only the new value can read.
+    fn check_reversible(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// What a step is told.
@@ -72,6 +80,7 @@ pub struct StepContext<'a> {
     id: String,
     fence: u64,
     is_reversal: bool,
+    started: SystemTime,
     old: Option<SecretValue>,
     new: Option<SecretValue>,
     data: Mutex<BTreeMap<String, String>>,
@@ -94,6 +103,7 @@ impl<'a> StepContext<'a> {
             id: id.into(),
             fence: 1,
             is_reversal: false,
+            started: SystemTime::UNIX_EPOCH,
             old,
             new,
             data: Mutex::default(),
@@ -114,6 +124,7 @@ impl<'a> StepContext<'a> {
             id: under_way.id.clone(),
             fence,
             is_reversal: under_way.reverse,
+            started: under_way.started,
             old,
             new,
             data: Mutex::new(under_way.data.clone()),
@@ -166,6 +177,12 @@ impl<'a> StepContext<'a> {
     #[must_use]
     pub fn is_reversal(&self) -> bool {
         self.is_reversal
+    }
+
+    /// When the rotation began, by the clock of the run that began it. The beginning of 1970 in a [detached](Self::detached) context.
+    #[must_use]
+    pub fn started(&self) -> SystemTime {
+        self.started
     }
 
     /// The value that is to go.

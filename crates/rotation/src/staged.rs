@@ -205,4 +205,8 @@ impl Rotator for Staged {
         }
         self.rotator.rollback(step).await
     }
+
+    fn check_reversible(&self) -> Result<()> {
+        self.rotator.check_reversible()
+    }
 }

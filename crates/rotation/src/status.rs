@@ -6,6 +6,7 @@ use keyfob_core::{ErrorKind, Version};
 
 use crate::journal::{Ended, Journal};
 use crate::phase::Phase;
+use crate::progress::Progress;
 
 /// How far a call brought a rotation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +98,14 @@ pub struct LastStatus {
     pub at: SystemTime,
     /// Why it was rolled back, where an error was the reason.
     pub failed: Option<ErrorKind>,
+}
+
+impl UnderWayStatus {
+    /// How far the work is that this rotation does in portions, if it does any.
+    #[must_use]
+    pub fn progress(&self) -> Option<Progress> {
+        Progress::noted(self.data.iter().map(|(key, note)| (key.as_str(), note.as_str())))
+    }
 }
 
 impl From<Journal> for Status {

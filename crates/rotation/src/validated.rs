@@ -59,4 +59,8 @@ impl Rotator for Validated {
     async fn rollback(&self, step: &StepContext<'_>) -> Result<()> {
         self.rotator.rollback(step).await
     }
+
+    fn check_reversible(&self) -> Result<()> {
+        self.rotator.check_reversible()
+    }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use keyfob_core::{DEFAULT_SCHEME, Error, ErrorKind, Intent, Result, SecretName, SecretValue, Verb, async_trait};
 use keyfob_rotation::{
-    ApiKeyPlan, ApiKeyRotator, ApiRequest, EndpointPlan, ExternalRotator, Made, Outcome, RequestPlan, Rotation, RotationEndpoint,
-    RotationOptions, Rotator, Rotators,
+    ApiKeyPlan, ApiKeyRotator, ApiRequest, Asked, EndpointPlan, ExternalRotator, KeyringPlan, Made, Outcome, Reencrypt,
+    RequestPlan, Rotation, RotationEndpoint, RotationOptions, Rotator, Rotators,
 };
 use zeroize::Zeroizing;
 
@@ -67,7 +67,8 @@ impl Rotators for SecretManager {
     async fn rotator(&self, made: &Made) -> Result<Arc<dyn Rotator>> {
         match made {
             Made::Ready(rotator) => Ok(rotator.clone()),
-            Made::Endpoint(plan) => self.endpoint(plan).await,
+            Made::Endpoint(plan) => Ok(Arc::new(self.endpoint(plan).await?)),
+            Made::Keyring(plan) => self.keyring(plan).await,
             Made::ApiKey(plan) => self.api_key(plan).await,
             #[cfg(feature = "postgres")]
             Made::Postgres(roles) => self.postgres_roles(roles).await,
@@ -81,7 +82,23 @@ impl Rotators for SecretManager {
 
 /// Rotators that need secrets.
 impl SecretManager {
-    async fn endpoint(&self, plan: &EndpointPlan) -> Result<Arc<dyn Rotator>> {
+    async fn asked(&self, asked: &Asked) -> Result<ExternalRotator> {
+        match asked {
+            Asked::Command(command) => Ok(ExternalRotator::command(command.clone())),
+            Asked::Endpoint(plan) => self.endpoint(plan).await,
+            other => Err(Error::new(ErrorKind::Unsupported, format!("this build can't ask {other:?}"))),
+        }
+    }
+
+    async fn keyring(&self, plan: &KeyringPlan) -> Result<Arc<dyn Rotator>> {
+        let reencrypt: Option<Arc<dyn Reencrypt>> = match &plan.reencrypt {
+            Some(asked) => Some(Arc::new(self.asked(asked).await?)),
+            None => None,
+        };
+        Ok(Arc::new(plan.rotator(reencrypt)))
+    }
+
+    async fn endpoint(&self, plan: &EndpointPlan) -> Result<ExternalRotator> {
         let mut endpoint = RotationEndpoint::new(&plan.url)?;
         for (name, text) in &plan.headers {
             endpoint = endpoint.header(name, &self.resolved(text).await?)?;
@@ -89,7 +106,7 @@ impl SecretManager {
         if let Some(limit) = plan.limit {
             endpoint = endpoint.limit(limit);
         }
-        Ok(Arc::new(ExternalRotator::endpoint(endpoint)))
+        Ok(ExternalRotator::endpoint(endpoint))
     }
 
     async fn api_key(&self, plan: &ApiKeyPlan) -> Result<Arc<dyn Rotator>> {

@@ -7,6 +7,7 @@ use keyfob_core::{Error, ErrorKind, Result, SecretValue};
 use serde::{Deserialize, Serialize};
 
 use super::screen::Screen;
+use crate::progress::Progress;
 use crate::rotator::StepContext;
 
 const PROTOCOL: &str = "keyfob-rotation/1";
@@ -17,6 +18,18 @@ pub(super) struct Question<'a> {
     pub(super) step: &'a StepContext<'a>,
     pub(super) old: Option<&'a SecretValue>,
     pub(super) new: Option<&'a SecretValue>,
+    pub(super) more: More<'a>,
+}
+
+/// What some questions have besides.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(super) struct More<'a> {
+    /// Of `reencrypt`: where the last portion ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) progress: Option<&'a Progress>,
+    /// Of `unused`: the ids of the keys that are asked about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) keys: Option<&'a [String]>,
 }
 
 #[derive(Serialize)]
@@ -36,6 +49,8 @@ struct Document<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     new_base64: Option<&'a str>,
     notes: BTreeMap<String, String>,
+    #[serde(flatten)]
+    more: More<'a>,
 }
 
 impl Question<'_> {
@@ -59,10 +74,13 @@ impl Question<'_> {
             new: text(self.new),
             new_base64: text(new.as_ref()),
             notes: self.step.notes(),
+            more: self.more,
         };
         // Six times is the most that JSON's escapes or base64 make of it, so that the buffer never grows and leaves a copy behind.
         let size = |value: Option<&SecretValue>| value.map_or(0, |value| 6 * value.len());
-        let mut bytes = Vec::with_capacity(1024 + 2 * StepContext::MAX_DATA_BYTES + size(self.old) + size(self.new));
+        let extra: usize = self.more.keys.unwrap_or_default().iter().map(|id| 6 * id.len() + 3).sum();
+        let notes = 2 * StepContext::MAX_DATA_BYTES + 6 * Progress::MAX_CURSOR_BYTES;
+        let mut bytes = Vec::with_capacity(1024 + notes + extra + size(self.old) + size(self.new));
         let written = serde_json::to_writer(&mut bytes, &document);
         bytes.push(b'\n');
         let text = SecretValue::new(bytes);
@@ -84,6 +102,12 @@ pub(super) struct Answer {
     pub(super) notes: BTreeMap<String, String>,
     /// Whether the same question is to be asked again, because there is more to do.
     pub(super) again: bool,
+    /// Of `reencrypt`: how far it is.
+    pub(super) progress: Option<Progress>,
+    /// Of `reencrypt`: whether all is done.
+    pub(super) complete: bool,
+    /// Of `unused`: the ids of the keys that nobody needs.
+    pub(super) unused: Option<Vec<String>>,
     /// What went wrong, in the program's own words.
     error: Option<String>,
     /// And of which kind that is.
@@ -122,6 +146,21 @@ impl Answer {
             .into_iter()
             .find(|kind| Some(kind.as_str()) == self.kind.as_deref());
         Some(Error::new(kind.unwrap_or(ErrorKind::Other), message))
+    }
+
+    /// # Errors
+    /// `InvalidInput` for a field that answers to other steps have.
+    pub(super) fn check_fields(&self, step: &str) -> Result<()> {
+        let strays = [
+            ("progress", self.progress.is_some() && step != "reencrypt"),
+            ("complete", self.complete && step != "reencrypt"),
+            ("unused", self.unused.is_some() && step != "unused"),
+            ("again", self.again && matches!(step, "reencrypt" | "unused")),
+        ];
+        match strays.into_iter().find(|(_, is_there)| *is_there) {
+            Some((field, _)) => Err(invalid("the answer has a field of another step").with("field", field)),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn value(&self) -> Result<Option<SecretValue>> {

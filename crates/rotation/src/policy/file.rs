@@ -16,7 +16,7 @@ use super::program::Program;
 use super::schedule::{Frequency, Schedule};
 use super::selector::Selector;
 use super::window::Window;
-use super::{Policy, time};
+use super::{Made, Policy, time};
 use crate::options::RotationOptions;
 
 #[derive(Debug, Deserialize)]
@@ -149,10 +149,11 @@ impl Entry {
         if self.step_limit == Some(Duration::ZERO) {
             return Err(wrong("`step_limit` can't be nothing".to_owned()));
         }
+        let made = self.make.understand(directory)?;
         let options = RotationOptions {
             grace: self.grace.unwrap_or(usual.grace),
             expires_after: self.expires_after,
-            step_limit: self.step_limit.unwrap_or(usual.step_limit),
+            step_limit: self.step_limit.or(made.step_limit()).unwrap_or(usual.step_limit),
             attempts: self.attempts.unwrap_or(usual.attempts),
             ..usual
         };
@@ -161,6 +162,10 @@ impl Entry {
         }
         let stages = self.stages.iter().map(|stage| stage.understand(directory));
         let stages: Vec<StagePlan> = stages.collect::<Result<_>>()?;
+        if matches!(made, Made::Keyring(_)) && !stages.is_empty() {
+            return Err(wrong("a keyring has no `stages`".to_owned())
+                .with_hint("whoever reads a copy would encrypt with a key that is lost when the rotation is taken back"));
+        }
         let mut options = options;
         // All stages are one step.
         options.step_limit += stages.iter().map(|stage| stage.wait).sum::<Duration>();
@@ -169,7 +174,7 @@ impl Entry {
             validate: program(&self.validate)?,
             notify: program(&self.notify)?,
             stages,
-            made: self.make.understand(directory)?,
+            made,
             selector: Selector::new(&self.secrets, self.tags)?,
             name: self.name,
             schedule,
@@ -274,7 +279,6 @@ impl From<Day> for Weekday {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::Made;
 
     fn one(body: &str) -> Result<Policy> {
         let body: String = body.lines().map(|line| format!("    {line}\n")).collect();
@@ -337,6 +341,21 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
         let endpoint =
             r#"{ endpoint: { url: "https://a.example", headers: { authorization: "Bearer ${vault:token}" }, limit: 5s } }"#;
         assert!(matches!(Made::parse(endpoint), Ok(Made::Endpoint(plan)) if plan.limit == Some(Duration::from_secs(5))));
+        for (make, days) in [
+            ("{ keyring: { algorithm: a256gcm } }", 0),
+            (
+                "{ keyring: { algorithm: c20p, keep: 2, reencrypt: { command: { run: [./reencrypt], limit: 5m } } } }",
+                1,
+            ),
+            (
+                "{ keyring: { algorithm: a128gcm, reencrypt: { endpoint: { url: \"https://a.example\" } } } }",
+                1,
+            ),
+        ] {
+            let policy = one(&format!("secrets: [a]\nmake: {make}")).unwrap();
+            assert!(matches!(&policy.made, Made::Keyring(_)), "{policy:?}");
+            assert_eq!(policy.options.step_limit.as_secs() / 86_400, days, "{policy:?}");
+        }
         let request = |json: &str| format!(r#"{{ method: POST, url: "https://a.example/{{rotation}}", {json} }}"#);
         let key = |create: &str| {
             let other = request("headers: { a: \"{key}\" }");
@@ -369,6 +388,18 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
             ("secrets: [a]\nmake: { command: { run: [] } }", "no program"),
             ("secrets: [a]\nmake: { command: { run: [x], limit: 0s } }", "can't be nothing"),
             ("secrets: [a]\nmake: { command: { run: [x], shell: true } }", "shell"),
+            (
+                "secrets: [a]\nmake: { keyring: { algorithm: a256gcm, keep: 1 } }",
+                "says nothing without",
+            ),
+            (
+                "secrets: [a]\nmake: { keyring: { algorithm: a256gcm, keep: 0, reencrypt: { command: { run: [x] } } } }",
+                "line",
+            ),
+            (
+                "secrets: [a]\nmake: { keyring: { algorithm: a256gcm } }\nstages: [{ copies: [x], wait: 1m }]",
+                "no `stages`",
+            ),
             ("secrets: [a]\nmake: { postgres: { server: x, roles: [] } }", "one, or two"),
             ("make: uuid", "neither"),
             ("secrets: [a]\nmake: uuid\nattempts: 0", "at least 1"),

@@ -4,10 +4,11 @@ mod plans;
 mod written;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyfob_core::{Result, async_trait};
 
-pub use self::plans::{ApiKeyPlan, EndpointPlan, PostgresRoles, RequestPlan};
+pub use self::plans::{ApiKeyPlan, Asked, EndpointPlan, KeyringPlan, PostgresRoles, RequestPlan};
 pub(super) use self::written::Written;
 use crate::rotator::Rotator;
 
@@ -20,6 +21,7 @@ use crate::rotator::Rotator;
 /// | `uuid` | a random UUID |
 /// | `key_pair: { kind: ed25519 }` | a private key: `ed25519`, `p256`, `p384`, `rsa2048`, `rsa3072`, `rsa4096`; see [`KeyPairRotator`](crate::KeyPairRotator) |
 /// | `jwks: { algorithm: eddsa }` | a set of keys that sign tokens: `eddsa`, `es256`, `rs256`, `hs256`; see [`JwksRotator`](crate::JwksRotator) |
+/// | `keyring: { algorithm: a256gcm, keep: 3, reencrypt: { command: { run: [./reencrypt] } } }` | keys that data is encrypted with: `a128gcm`, `a256gcm`, `c20p`; `reencrypt` is a `command` or an `endpoint` as below; see [`KeyringRotator`](crate::KeyringRotator) |
 /// | `tls: { kind: p256, names: [www.example] }` | a key and a request for a certificate, see [`TlsKeyRotator`](crate::TlsKeyRotator) |
 /// | `command: { run: [./rotate-key, --partner], allow: [PARTNER_URL], limit: 30s }` | what a [program](crate::ExternalRotator) says, which is asked for every step |
 /// | `endpoint: { url: "https://…", headers: { authorization: "${vault:token}" }, limit: 30s }` | what an HTTP endpoint says, which is asked in the same way |
@@ -34,6 +36,8 @@ pub enum Made {
     Endpoint(EndpointPlan),
     /// By a provider's API.
     ApiKey(Box<ApiKeyPlan>),
+    /// For data that is encrypted.
+    Keyring(KeyringPlan),
     /// For roles of PostgreSQL: `PostgresRotator` of the crate `keyfob-sql`.
     Postgres(PostgresRoles),
 }
@@ -45,6 +49,16 @@ impl Made {
     /// `InvalidConfig` for what can't be understood.
     pub fn parse(yaml: &str) -> Result<Self> {
         super::file::read::<Written>(yaml)?.understand(None)
+    }
+
+    /// How long a step of it may usually take, where that is not [`step_limit`](crate::RotationOptions::step_limit)'s default: a day for
+    /// encrypting data anew, each portion of which has a limit of its own.
+    #[must_use]
+    pub const fn step_limit(&self) -> Option<Duration> {
+        match self {
+            Self::Keyring(KeyringPlan { reencrypt: Some(_), .. }) => Some(Duration::from_secs(86_400)),
+            _ => None,
+        }
     }
 }
 

@@ -35,7 +35,10 @@ impl How {
     pub(crate) fn options(&self, rotation: &Rotation) -> RotationOptions {
         let present = rotation.present_options().clone();
         match &self.policy {
-            None => present,
+            None => RotationOptions {
+                step_limit: self.made.step_limit().unwrap_or(present.step_limit),
+                ..present
+            },
             Some(policy) => RotationOptions {
                 reason: present.reason,
                 ..policy.options.clone()

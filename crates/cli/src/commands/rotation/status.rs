@@ -1,7 +1,7 @@
 //! `keyfob rotation status`
 
 use clap::Parser;
-use keyfob::rotation::{Rotation, Status};
+use keyfob::rotation::{Progress, Rotation, Status, UnderWayStatus};
 use keyfob::{Error, Intent, SecretName, Verb};
 use serde::Serialize;
 
@@ -20,7 +20,8 @@ Examples:
   keyfob rotation status --json | jq -r '.[] | select(.under_way) | .name'
 
 JSON: an array of {name, under_way, last, lease, fence}, of one secret the object alone; under_way is {id, rotator, phase,
-reversal, started, grace_until, attempts, failed, data}, last {id, rotator, ended, at, failed}, lease {holder, until}.")]
+reversal, started, grace_until, attempts, failed, progress, data}, progress {cursor, done, total}, last {id, rotator, ended, at,
+failed}, lease {holder, until}.")]
 pub(crate) struct Args {
     /// The secret
     name: Option<String>,
@@ -49,6 +50,7 @@ struct UnderWayJson {
     grace_until: Option<String>,
     attempts: u32,
     failed: Option<&'static str>,
+    progress: Option<Progress>,
     data: std::collections::BTreeMap<String, String>,
 }
 
@@ -104,9 +106,7 @@ impl Args {
             let last = status.last.as_ref();
             table.row([
                 name.to_string(),
-                under_way
-                    .map(|under_way| under_way.phase.as_str().to_owned())
-                    .unwrap_or_default(),
+                under_way.map(phase).unwrap_or_default(),
                 rfc3339_or_empty(under_way.and_then(|under_way| under_way.grace_until)),
                 under_way
                     .and_then(|under_way| under_way.failed)
@@ -119,6 +119,20 @@ impl Args {
         }
         printer.table(&table)?;
         Ok(Exit::Success)
+    }
+}
+
+/// Where it is, and how far in there: `finishing 500 of 2000`.
+fn phase(under_way: &UnderWayStatus) -> String {
+    let phase = under_way.phase;
+    match under_way.progress() {
+        None => phase.to_string(),
+        Some(Progress {
+            done,
+            total: Some(total),
+            ..
+        }) => format!("{phase} {done} of {total}"),
+        Some(Progress { done, .. }) => format!("{phase} {done}"),
     }
 }
 
@@ -148,6 +162,7 @@ impl Json {
                 grace_until: under_way.grace_until.map(rfc3339),
                 attempts: under_way.attempts,
                 failed: under_way.failed.map(keyfob::ErrorKind::as_str),
+                progress: under_way.progress(),
                 data: under_way.data.iter().cloned().collect(),
             }),
             last: status.last.as_ref().map(|last| LastJson {

@@ -1,12 +1,16 @@
 //! Ways to make values that need connections or secrets, as policies say them. A *reference* names a secret, for example `${vault:pg/admin}`.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use keyfob_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::external::RotationCommand;
+use crate::keyring::{DataAlgorithm, KeyringRotator, Reencrypt};
 use crate::policy::time;
 
 /// Roles of PostgreSQL.
@@ -35,6 +39,28 @@ pub struct EndpointPlan {
     /// How long one answer may take.
     #[serde(default, with = "time::option")]
     pub limit: Option<Duration>,
+}
+
+/// Who is asked, as [`ExternalRotator`](crate::ExternalRotator) asks.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Asked {
+    /// A program.
+    Command(RotationCommand),
+    /// An HTTP endpoint.
+    Endpoint(EndpointPlan),
+}
+
+/// Keys that data is encrypted with.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct KeyringPlan {
+    /// What new keys are for.
+    pub algorithm: DataAlgorithm,
+    /// How many keys stay that are not primary; all of them, if left out.
+    pub keep: Option<NonZeroUsize>,
+    /// Who encrypts the data anew.
+    pub reencrypt: Option<Asked>,
 }
 
 /// Keys of a provider's API.
@@ -85,6 +111,21 @@ impl PostgresRoles {
         match self.roles.len() {
             1 | 2 => Ok(()),
             _ => Err(wrong("`roles` are one, or two that take turns")),
+        }
+    }
+}
+
+impl KeyringPlan {
+    /// The rotator, with whoever [`reencrypt`](Self::reencrypt) names.
+    #[must_use]
+    pub fn rotator(&self, reencrypt: Option<Arc<dyn Reencrypt>>) -> KeyringRotator {
+        let mut rotator = KeyringRotator::new(self.algorithm);
+        if let Some(reencrypt) = reencrypt {
+            rotator = rotator.reencrypt(reencrypt);
+        }
+        match self.keep {
+            Some(count) => rotator.keep(count),
+            None => rotator,
         }
     }
 }

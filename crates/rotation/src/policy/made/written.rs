@@ -1,5 +1,6 @@
 //! `make`, as it stands in the file.
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,9 +8,10 @@ use keyfob_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use super::Made;
-use super::plans::{ApiKeyPlan, EndpointPlan, PostgresRoles};
+use super::plans::{ApiKeyPlan, Asked, EndpointPlan, KeyringPlan, PostgresRoles};
 use crate::external::ExternalRotator;
 use crate::generator::Generator;
+use crate::keyring::DataAlgorithm;
 use crate::keys::{JwksRotator, KeyKind, KeyPairRotator, TlsKeyRotator, TokenAlgorithm};
 use crate::policy::program::Program;
 use crate::recipe::{Alphabet, CharacterClass, Recipe};
@@ -24,6 +26,7 @@ pub(in crate::policy) enum Written {
     Uuid,
     KeyPair(Pair),
     Jwks(Jwks),
+    Keyring(Ring),
     Tls(Tls),
     Command(Program),
     Endpoint(EndpointPlan),
@@ -41,6 +44,30 @@ pub(in crate::policy) struct Pair {
 #[serde(deny_unknown_fields)]
 pub(in crate::policy) struct Jwks {
     algorithm: Algorithm,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::policy) struct Ring {
+    algorithm: Encryption,
+    keep: Option<NonZeroUsize>,
+    reencrypt: Option<WrittenAsked>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Encryption {
+    A128Gcm,
+    A256Gcm,
+    C20P,
+}
+
+/// Who is asked, in the words of the protocol.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::policy) enum WrittenAsked {
+    Command(Program),
+    Endpoint(EndpointPlan),
 }
 
 #[derive(Debug, Deserialize)]
@@ -110,6 +137,7 @@ impl Written {
         let recipe = match self {
             Self::KeyPair(Pair { kind }) => return Ok(Made::Ready(Arc::new(KeyPairRotator::new(kind.into())))),
             Self::Jwks(Jwks { algorithm }) => return Ok(Made::Ready(Arc::new(JwksRotator::new(algorithm.into())))),
+            Self::Keyring(ring) => return ring.understand(directory).map(Made::Keyring),
             Self::Tls(Tls { kind, names }) => {
                 let names: Vec<&str> = names.iter().map(String::as_str).collect();
                 return Ok(Made::Ready(Arc::new(TlsKeyRotator::new(kind.into(), &names)?)));
@@ -129,6 +157,35 @@ impl Written {
             _ => error,
         })?;
         Ok(Made::Ready(Arc::new(Generator::new(recipe))))
+    }
+}
+
+impl Ring {
+    fn understand(self, directory: Option<&Path>) -> Result<KeyringPlan> {
+        if self.keep.is_some() && self.reencrypt.is_none() {
+            return Err(
+                Error::new(ErrorKind::InvalidConfig, "`keep` says nothing without `reencrypt`")
+                    .with_hint("nobody else can say that no record needs a key any more; without it all keys stay"),
+            );
+        }
+        Ok(KeyringPlan {
+            algorithm: match self.algorithm {
+                Encryption::A128Gcm => DataAlgorithm::A128Gcm,
+                Encryption::A256Gcm => DataAlgorithm::A256Gcm,
+                Encryption::C20P => DataAlgorithm::C20P,
+            },
+            keep: self.keep,
+            reencrypt: self.reencrypt.map(|asked| asked.understand(directory)).transpose()?,
+        })
+    }
+}
+
+impl WrittenAsked {
+    pub(in crate::policy) fn understand(self, directory: Option<&Path>) -> Result<Asked> {
+        Ok(match self {
+            Self::Command(program) => Asked::Command(program.command(directory)?),
+            Self::Endpoint(plan) => Asked::Endpoint(plan),
+        })
     }
 }
 
