@@ -16,6 +16,7 @@ mod manager;
 mod policies;
 pub mod project;
 mod resolve;
+pub mod rewrite;
 pub mod select;
 mod shared;
 mod template;

@@ -104,7 +104,21 @@ impl Document {
             Some(slot) => slot.source_offset(&self.text, offset),
             None => self.text.len(),
         };
+        self.position_of(at)
+    }
+
+    /// Where the byte `at` of the text stands.
+    pub(crate) fn position_of(&self, at: usize) -> Position {
         self.lines.get_or_init(|| Lines::of(&self.text)).position(&self.text, at)
+    }
+
+    /// Whether both have the same structure, keys and values, however they are written.
+    pub(crate) fn says_the_same_as(&self, other: &Self) -> bool {
+        let slots = || self.slots().iter().zip(other.slots());
+        self.format == other.format
+            && self.scan.outline == other.scan.outline
+            && self.slots().len() == other.slots().len()
+            && slots().all(|(one, other)| one.key == other.key && one.text == other.text)
     }
 
     /// The text with new values in the slots that `replacements` names by number. Every other byte stays.
