@@ -112,7 +112,8 @@ impl SnapshotDirectory {
     }
 }
 
-async fn names(store: &dyn SecretStore, options: &CreateOptions) -> Result<BTreeSet<SecretName>> {
+/// The names that a snapshot is to have.
+pub(crate) async fn names(store: &dyn SecretStore, options: &CreateOptions) -> Result<BTreeSet<SecretName>> {
     let is_meant = |name: &SecretName| {
         let is_excluded = options.exclude.iter().any(|prefix| name.as_str().starts_with(prefix));
         name.as_str().starts_with(&options.prefix) && !is_excluded && !name.is_reserved()
@@ -183,7 +184,7 @@ async fn fill(
 }
 
 /// Past every cache, and also what has expired.
-fn fresh() -> GetOptions {
+pub(crate) fn fresh() -> GetOptions {
     GetOptions {
         max_age: Some(Duration::ZERO),
         expired: Expired::Allow,

@@ -1,13 +1,19 @@
-//! In what two snapshots differ.
+//! In what two snapshots differ, or a snapshot and a store.
 
 use std::cmp::Ordering;
+use std::time::{Duration, SystemTime};
 
-use keyfob_core::{Result, SecretName};
+use futures_util::stream::{self, StreamExt as _};
+use keyfob_core::{Capabilities, ErrorKind, Result, Secret, SecretName, SecretStore};
+use subtle::ConstantTimeEq as _;
 
 use crate::blocking::blocking;
+use crate::create::{fresh, names};
+use crate::manifest::Keeps;
+use crate::options::{CreateOptions, DEFAULT_CONCURRENCY};
 use crate::snapshot::{Inner, Snapshot};
 
-/// A name that is not the same in two snapshots.
+/// A name that is not the same in two snapshots, or in a snapshot and a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SecretChange {
@@ -52,6 +58,88 @@ impl Snapshot {
     pub async fn diff(&self, other: &Self) -> Result<Vec<SecretChange>> {
         let (one, other) = (self.clone(), other.clone());
         blocking(move || diff(&one.0, &other.0)).await
+    }
+
+    /// What changed from this snapshot to what `store` has now, in the byte order of names; `progress` is told how many were
+    /// compared. Versions and dates of writing don't count, nor what one of the two does not keep. What is new in the store is told
+    /// only of a snapshot that is [whole](crate::Summary::whole), and not of names that begin with one of `exclude`.
+    ///
+    /// Every secret is read, past every cache.
+    ///
+    /// # Errors
+    /// Those of [`SecretStore::list`] and [`SecretStore::get`], and those of [`secret`](Self::secret).
+    pub async fn diff_store(
+        &self,
+        store: &dyn SecretStore,
+        exclude: &[String],
+        mut progress: impl FnMut(usize),
+    ) -> Result<Vec<SecretChange>> {
+        let manifest = self.manifest();
+        let mut changes = Vec::new();
+        let mut all = manifest.secrets.iter().map(|secret| secret.name.clone()).collect();
+        if manifest.summary.whole {
+            let options = CreateOptions {
+                prefix: manifest.summary.prefix.clone(),
+                exclude: exclude.to_vec(),
+                ..CreateOptions::default()
+            };
+            all = &names(store, &options).await? | &all;
+        }
+        let can = store.info().capabilities;
+        let mut compared = stream::iter(all)
+            .map(|name| async move {
+                let now = match store.get(&name, &fresh()).await {
+                    Ok(secret) => Some(secret),
+                    Err(error) if error.kind() == ErrorKind::NotFound => None,
+                    Err(error) => return Err(error.with("name", name.as_str())),
+                };
+                let had = manifest.secret(&name).is_some();
+                let kind = match now {
+                    Some(now) if had => self.compare(&name, &now, &can).await?,
+                    Some(_) => Some(ChangeKind::Added),
+                    None if had => Some(ChangeKind::Removed),
+                    // It was listed, and deleted since.
+                    None => None,
+                };
+                Ok(kind.map(|kind| SecretChange { name, kind }))
+            })
+            .buffered(DEFAULT_CONCURRENCY);
+        let mut count = 0;
+        while let Some(change) = compared.next().await {
+            changes.extend(change?);
+            count += 1;
+            progress(count);
+        }
+        Ok(changes)
+    }
+
+    async fn compare(&self, name: &SecretName, now: &Secret, can: &Capabilities) -> Result<Option<ChangeKind>> {
+        let before = self.secret(name).await?;
+        if !bool::from(before.value.expose_secret().ct_eq(now.value.expose_secret())) {
+            return Ok(Some(ChangeKind::Value));
+        }
+        let keeps = self.manifest().summary.keeps;
+        let both = Keeps {
+            description: keeps.description && can.description,
+            tags: keeps.tags && can.tags,
+            expiry: keeps.expiry && can.expiry,
+        };
+        let (before, now) = (&before.metadata, &now.metadata);
+        let is_same = (!both.description || before.description == now.description)
+            && (!both.tags || before.tags == now.tags)
+            && (!both.expiry || is_same_time(before.expires_at, now.expires_at));
+        Ok((!is_same).then_some(ChangeKind::Metadata))
+    }
+}
+
+/// Stores keep times with different precision; some to the second.
+fn is_same_time(one: Option<SystemTime>, other: Option<SystemTime>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            let distance = one.duration_since(other).unwrap_or_else(|error| error.duration());
+            distance < Duration::from_secs(1)
+        }
+        (one, other) => one == other,
     }
 }
 

@@ -98,10 +98,7 @@ impl RestorePlan {
     }
 
     /// Makes a snapshot in `directory`, under `key`, of those secrets of the target that are to be changed, as they are now, and
-    /// restores. A secret that somebody else changed since the plan was made is left to them, and fails.
-    ///
-    /// One secret's failure does not touch the others. Killed or dropped in the middle, every secret of the target is as it was or
-    /// as the snapshot has it; another restore goes on, and finds what is done already unchanged.
+    /// restores, as [`carry_out_after`](Self::carry_out_after) does.
     ///
     /// # Errors
     /// Those of [`SnapshotDirectory::create`]: then nothing was written.
@@ -111,34 +108,54 @@ impl RestorePlan {
         key: &dyn KeySource,
         progress: impl FnMut(CopyProgress),
     ) -> Result<Restored> {
+        let before = match self.before() {
+            Some(options) => Some(directory.create(&*self.target, key, &options, |_| {}).await?),
+            None => None,
+        };
+        Ok(self.carry_out_after(before, progress).await)
+    }
+
+    /// What the snapshot of those secrets of the target that are to be changed must hold, for whoever makes it himself; `None` when
+    /// nothing that is there is to be changed.
+    #[must_use]
+    pub fn before(&self) -> Option<CreateOptions> {
         let report = self.report();
         let changed = report
             .entries
             .iter()
             .filter(|entry| matches!(entry.outcome, CopyOutcome::Changed(_)));
         let changed: BTreeSet<SecretName> = changed.map(|entry| entry.name.clone()).collect();
-        let before = if changed.is_empty() {
-            None
-        } else {
-            let options = CreateOptions {
-                names: Some(changed),
-                // What takes a restore back must not depend on what was restored.
-                parent: Parent::None,
-                note: Some(format!("before {} was restored", self.snapshot)),
-                concurrency: self.concurrency,
-                ..CreateOptions::default()
-            };
-            Some(directory.create(&*self.target, key, &options, |_| {}).await?)
-        };
-        let planned = report;
+        (!changed.is_empty()).then(|| CreateOptions {
+            names: Some(changed),
+            // What takes a restore back must not depend on what was restored.
+            parent: Parent::None,
+            note: Some(format!("before {} was restored", self.snapshot)),
+            concurrency: self.concurrency,
+            ..CreateOptions::default()
+        })
+    }
+
+    /// The store that is restored to.
+    #[must_use]
+    pub fn target(&self) -> &dyn SecretStore {
+        &*self.target
+    }
+
+    /// Restores, after a snapshot of what is there was made. A secret that somebody else changed since the plan was made is left
+    /// to them, and fails.
+    ///
+    /// One secret's failure does not touch the others. Killed or dropped in the middle, every secret of the target is as it was or
+    /// as the snapshot has it; another restore goes on, and finds what is done already unchanged.
+    pub async fn carry_out_after(self, before: Option<Manifest>, progress: impl FnMut(CopyProgress)) -> Restored {
+        let planned = self.report();
         let report = self.plan.carry_out(progress).await;
         let entries = report.entries.iter().zip(&planned.entries);
-        Ok(Restored {
+        Restored {
             before,
             wrote: entries
                 .filter_map(|(entry, planned)| Wrote::of(entry, &planned.outcome))
                 .collect(),
             report,
-        })
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::SystemTime;
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use keyfob_core::{Error, ErrorKind, Result};
 
@@ -12,7 +13,7 @@ use crate::manifest::Summary;
 
 /// Which snapshots to keep: each rule keeps some, and what no rule keeps may go.
 ///
-/// A day, week or month counts only if there is a snapshot of it, and the newest one of it is kept; so that a machine that was
+/// An hour, day, week, month or year counts only if there is a snapshot of it, and the newest one of it is kept; so that a machine that was
 /// off for a month doesn't lose its history. Days are those of UTC, weeks begin on Monday.
 ///
 /// The rules hold for each store and prefix by itself, and for snapshots of chosen names apart from whole ones.
@@ -20,12 +21,16 @@ use crate::manifest::Summary;
 pub struct Retention {
     /// Keeps so many of the newest.
     pub last: usize,
+    /// Keeps the newest of so many hours.
+    pub hourly: usize,
     /// Keeps the newest of so many days.
     pub daily: usize,
     /// Keeps the newest of so many weeks.
     pub weekly: usize,
     /// Keeps the newest of so many months.
     pub monthly: usize,
+    /// Keeps the newest of so many years.
+    pub yearly: usize,
 }
 
 /// What becomes of one snapshot.
@@ -43,12 +48,16 @@ pub struct Decision {
 pub enum Keep {
     /// It is one of the newest.
     Last,
+    /// It is the newest of its hour.
+    Hourly,
     /// It is the newest of its day.
     Daily,
     /// It is the newest of its week.
     Weekly,
     /// It is the newest of its month.
     Monthly,
+    /// It is the newest of its year.
+    Yearly,
     /// One that is kept builds on it.
     Needed,
 }
@@ -59,9 +68,11 @@ impl Keep {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Last => "last",
+            Self::Hourly => "hourly",
             Self::Daily => "daily",
             Self::Weekly => "weekly",
             Self::Monthly => "monthly",
+            Self::Yearly => "yearly",
             Self::Needed => "needed",
         }
     }
@@ -76,7 +87,7 @@ impl Retention {
         if *self == Self::default() {
             return Err(
                 Error::new(ErrorKind::InvalidInput, "rules that keep no snapshot would delete them all")
-                    .with_hint("say how many to keep: of the last, or of days, weeks or months"),
+                    .with_hint("say how many to keep: of the last, or of hours, days, weeks, months or years"),
             );
         }
         let mut newest_first: Vec<&Summary> = snapshots.iter().collect();
@@ -91,15 +102,17 @@ impl Retention {
             for summary in group.iter().take(self.last) {
                 kept.entry(summary.id).or_default().insert(Keep::Last);
             }
-            let rules: [(usize, Keep, Period); 3] = [
+            let rules: [(usize, Keep, Period); 5] = [
+                (self.hourly, Keep::Hourly, hour),
                 (self.daily, Keep::Daily, day),
                 (self.weekly, Keep::Weekly, week),
                 (self.monthly, Keep::Monthly, month),
+                (self.yearly, Keep::Yearly, year),
             ];
             for (count, keep, period) in rules {
                 let mut seen = BTreeSet::new();
                 for summary in group {
-                    if seen.len() < count && seen.insert(period(summary.begun)?) {
+                    if seen.len() < count && seen.insert(period(date_of(summary.begun)?)) {
                         kept.entry(summary.id).or_default().insert(keep);
                     }
                 }
@@ -125,25 +138,34 @@ impl Retention {
     }
 }
 
-/// Tells the day, week or month of a moment from every other.
-type Period = fn(SystemTime) -> Result<(i16, i16)>;
+/// Tells the hour, day, week, month or year of a moment from every other.
+type Period = fn(DateTime) -> (i16, i16, i8);
 
-fn date(time: SystemTime) -> Result<jiff::civil::Date> {
+fn date_of(time: SystemTime) -> Result<DateTime> {
     let time = Timestamp::try_from(time)
         .map_err(|source| Error::new(ErrorKind::InvalidInput, "the date of a snapshot has no day").with_source(source))?;
-    Ok(TimeZone::UTC.to_datetime(time).date())
+    Ok(TimeZone::UTC.to_datetime(time))
 }
 
-fn day(time: SystemTime) -> Result<(i16, i16)> {
-    date(time).map(|date| (date.year(), date.day_of_year()))
+fn hour(at: DateTime) -> (i16, i16, i8) {
+    (at.year(), at.date().day_of_year(), at.hour())
 }
 
-fn week(time: SystemTime) -> Result<(i16, i16)> {
-    date(time).map(|date| (date.iso_week_date().year(), date.iso_week_date().week().into()))
+fn day(at: DateTime) -> (i16, i16, i8) {
+    (at.year(), at.date().day_of_year(), 0)
 }
 
-fn month(time: SystemTime) -> Result<(i16, i16)> {
-    date(time).map(|date| (date.year(), date.month().into()))
+fn week(at: DateTime) -> (i16, i16, i8) {
+    let week = at.date().iso_week_date();
+    (week.year(), week.week().into(), 0)
+}
+
+fn month(at: DateTime) -> (i16, i16, i8) {
+    (at.year(), at.month().into(), 0)
+}
+
+fn year(at: DateTime) -> (i16, i16, i8) {
+    (at.year(), 0, 0)
 }
 
 #[cfg(test)]
@@ -264,6 +286,26 @@ mod tests {
             kept(retention, &snapshots),
             [(id(3), vec!["last", "daily", "monthly"]), (id(1), vec!["monthly"])]
         );
+    }
+
+    #[test]
+    fn hours_are_told_apart_between_days_and_years_from_each_other() {
+        let snapshots = [
+            snapshot(1, "2024-06-01T07:00:00Z", &[]),
+            snapshot(2, "2025-12-31T07:59:59Z", &[]),
+            snapshot(3, "2026-01-01T07:00:00Z", &[]),
+            snapshot(4, "2026-01-01T07:59:59Z", &[]),
+        ];
+        let hourly = Retention {
+            hourly: 2,
+            ..Retention::default()
+        };
+        assert_eq!(kept(hourly, &snapshots), [(id(4), vec!["hourly"]), (id(2), vec!["hourly"])]);
+        let yearly = Retention {
+            yearly: 2,
+            ..Retention::default()
+        };
+        assert_eq!(kept(yearly, &snapshots), [(id(4), vec!["yearly"]), (id(2), vec!["yearly"])]);
     }
 
     #[test]

@@ -4,9 +4,12 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use keyfob_core::{Environment, Error, ErrorKind, Intent, Result, SecretName, SecretStore, Verb, copy};
+use keyfob_core::copy::{self, CopyProgress};
+use keyfob_core::{Environment, Error, ErrorKind, Intent, Result, SecretName, SecretStore, Verb};
 use keyfob_envelope::KeySource;
-use keyfob_snapshot::{CreateOptions, Manifest, Parent, Snapshot, SnapshotDepot, SnapshotDirectory, SnapshotId};
+use keyfob_snapshot::{
+    CreateOptions, Manifest, Parent, RestorePlan, Restored, SecretChange, Snapshot, SnapshotDepot, SnapshotDirectory, SnapshotId,
+};
 use keyfob_sql::{KeyConfig, KeySourceName};
 
 use super::SecretManager;
@@ -122,11 +125,7 @@ impl Snapshots {
         let key = self.key().await?;
         // Before anything is read: what is wrong with it is told now.
         let depot = self.depot(&Intent::new(Verb::Put)).await?;
-        if let Some(depot) = &depot
-            && copy::is_same_store(store, depot.store())
-        {
-            options.exclude.push(format!("{}/", self.depot_prefix()?));
-        }
+        options.exclude.extend(self.own_names(store, depot.as_ref())?);
         let made = self.directory.create(store, &*key, &options, progress).await?;
         if let Some(depot) = depot {
             self.copy_into(&depot, made.summary.id).await?;
@@ -157,24 +156,101 @@ impl Snapshots {
         self.create(store, options, |_| {}).await.map(Some)
     }
 
+    /// What changed from a snapshot to what `store` has now; see [`Snapshot::diff_store`]. What is kept of snapshots in `store` itself
+    /// does not count.
+    ///
+    /// # Errors
+    /// Those of [`Snapshot::diff_store`] and of [`depot`](Self::depot).
+    pub async fn diff(
+        &self,
+        snapshot: &Snapshot,
+        store: &dyn SecretStore,
+        progress: impl FnMut(usize),
+    ) -> Result<Vec<SecretChange>> {
+        let depot = self.depot(&Intent::new(Verb::List)).await?;
+        let own = self.own_names(store, depot.as_ref())?;
+        snapshot.diff_store(store, &own, progress).await
+    }
+
+    /// Restores, after a snapshot of what is there and is replaced was [made](Self::create).
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create): then nothing was written.
+    pub async fn restore(&self, plan: RestorePlan, progress: impl FnMut(CopyProgress)) -> Result<Restored> {
+        let before = match plan.before() {
+            Some(options) => Some(self.create(plan.target(), options, |_| {}).await?),
+            None => None,
+        };
+        Ok(plan.carry_out_after(before, progress).await)
+    }
+
     /// Finds a snapshot by its id, by the beginning of an id that only one has, or as `latest`: the newest of the directory.
     /// What only the store has is copied into the directory.
     ///
     /// # Errors
     /// Those of [`SnapshotDirectory::find`] and [`SnapshotDepot::fetch`].
     pub async fn find(&self, selector: &str) -> Result<SnapshotId> {
+        match self.search(selector).await? {
+            (id, None) => Ok(id),
+            (id, Some(depot)) => depot.fetch(&self.directory, id).await.map(|()| id),
+        }
+    }
+
+    /// Deletes snapshots in the directory and in the store that has copies: in the directory all of them or, when one can't be
+    /// deleted, none. They are named as in [`find`](Self::find).
+    ///
+    /// # Errors
+    /// Those of [`find`](Self::find), [`SnapshotDirectory::delete`] and [`SnapshotDepot::delete`].
+    pub async fn delete(&self, selectors: &[String]) -> Result<BTreeSet<SnapshotId>> {
+        let (mut all, mut here) = (BTreeSet::new(), BTreeSet::new());
+        for selector in selectors {
+            let (id, only_there) = self.search(selector).await?;
+            all.insert(id);
+            if only_there.is_none() {
+                here.insert(id);
+            }
+        }
+        let depot = self.depot(&Intent::new(Verb::Delete)).await?;
+        if !here.is_empty() {
+            self.directory.delete(&here).await?;
+        }
+        if let Some(depot) = depot {
+            let mut copies: Vec<SnapshotId> = depot.list().await?.into_iter().filter(|id| all.contains(id)).collect();
+            // What others build on can only go after them.
+            while !copies.is_empty() {
+                let (mut kept, mut refused) = (Vec::new(), None);
+                for id in &copies {
+                    match depot.delete(*id).await {
+                        Err(error) if error.kind() == ErrorKind::Conflict => {
+                            kept.push(*id);
+                            refused = Some(error);
+                        }
+                        deleted => deleted?,
+                    }
+                }
+                match refused {
+                    Some(error) if kept.len() == copies.len() => return Err(error),
+                    _ => copies = kept,
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// Which snapshot is meant, and the store if only that has it.
+    async fn search(&self, selector: &str) -> Result<(SnapshotId, Option<SnapshotDepot>)> {
         let not_found = match self.directory.find(selector).await {
             Err(error) if error.kind() == ErrorKind::NotFound && selector != "latest" => error,
-            found => return found,
+            found => return found.map(|id| (id, None)),
         };
-        let Some(depot) = self.depot(&Intent::new(Verb::Get)).await? else {
+        let Some(depot) = self.depot(&Intent::new(Verb::List)).await? else {
             return Err(not_found);
         };
         let begins = selector.to_ascii_lowercase();
         let ids = depot.list().await?;
         let mut found = ids.into_iter().filter(|id| id.to_string().starts_with(&begins));
         match (found.next(), found.next()) {
-            (Some(id), None) => depot.fetch(&self.directory, id).await.map(|()| id),
+            (Some(id), None) => Ok((id, Some(depot))),
             (None, _) => Err(not_found),
             (Some(_), Some(_)) => Err(
                 Error::new(ErrorKind::InvalidInput, "the ids of several snapshots begin like that")
@@ -199,6 +275,14 @@ impl Snapshots {
             let error = Error::new(source.kind(), message).with("snapshot", id.to_string());
             error.with_source(source)
         })
+    }
+
+    /// What the names of copies of snapshots in `store` begin with, if it has them.
+    fn own_names(&self, store: &dyn SecretStore, depot: Option<&SnapshotDepot>) -> Result<Vec<String>> {
+        match depot.filter(|depot| copy::is_same_store(store, depot.store())) {
+            Some(_) => Ok(vec![format!("{}/", self.depot_prefix()?)]),
+            None => Ok(Vec::new()),
+        }
     }
 
     fn depot_prefix(&self) -> Result<SecretName> {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
 use keyfob_core::{
-    Clock as _, DeleteOptions, ErrorKind, Expired, GetOptions, ListOptions, PageRequest, PutRequest, SecretStore as _,
+    Change, Clock as _, DeleteOptions, ErrorKind, Expired, GetOptions, ListOptions, PageRequest, PutRequest, SecretStore as _,
     SystemClock, VersionSelector,
 };
 use keyfob_envelope::{Passphrase, PassphraseCost, RawKey};
@@ -241,12 +241,12 @@ async fn two_snapshots_differ_in_what_was_changed() {
     world.store.put(&name("empty"), PutRequest::new(empty)).await.unwrap();
     world.put("db/password", canary("third")).await;
     let metadata = PutRequest {
-        description: keyfob_core::Change::Set("of another shop".to_owned()),
+        description: Change::Set("of another shop".to_owned()),
         ..PutRequest::default()
     };
     world.store.put(&name("api/key"), metadata).await.unwrap();
     let expiry = PutRequest {
-        expires_at: keyfob_core::Change::Clear,
+        expires_at: Change::Clear,
         ..PutRequest::default()
     };
     world.store.put(&name("expired"), expiry).await.unwrap();
@@ -268,4 +268,45 @@ async fn two_snapshots_differ_in_what_was_changed() {
     assert_eq!(before.diff(&before).await.unwrap(), []);
     let back = after.diff(&before).await.unwrap();
     assert_eq!((back.len(), back[1].kind), (5, ChangeKind::Added));
+}
+
+#[tokio::test]
+async fn a_snapshot_and_its_store_differ_in_what_was_changed_since() {
+    let world = World::small().await;
+    let snapshot = world.open(&world.snapshot().await).await;
+    let (mut compared, excluded) = (0, ["kept/".to_owned()]);
+    let changes = snapshot.diff_store(&*world.store, &excluded, |count| compared = count).await;
+    assert_eq!((changes.unwrap(), compared), (Vec::new(), 5));
+    world.put("db/password", canary("third")).await;
+    world.put("new", canary("new")).await;
+    world.put("kept/elsewhere", canary("kept")).await;
+    world.put("new.keyfob-rotation", "journal".to_owned()).await;
+    // Again the same, with another version: no change.
+    world
+        .store
+        .put(&name("bytes"), PutRequest::new(vec![0, 255, 128]))
+        .await
+        .unwrap();
+    world.store.delete(&name("empty"), &DeleteOptions::default()).await.unwrap();
+    let request = PutRequest {
+        value: None,
+        expires_at: Change::Clear,
+        ..PutRequest::default()
+    };
+    world.store.put(&name("api/key"), request).await.unwrap();
+    let changes = snapshot.diff_store(&*world.store, &excluded, |_| {}).await.unwrap();
+    let changes: Vec<_> = changes.iter().map(|change| (change.name.as_str(), change.kind)).collect();
+    let expected = [
+        ("api/key", ChangeKind::Metadata),
+        ("db/password", ChangeKind::Value),
+        ("empty", ChangeKind::Removed),
+        ("new", ChangeKind::Added),
+    ];
+    assert_eq!(changes, expected);
+
+    // One of chosen names says nothing of others.
+    let mut options = CreateOptions::default();
+    options.names = Some([name("bytes")].into());
+    let chosen = world.open(&world.create(&options).await).await;
+    assert_eq!(chosen.diff_store(&*world.store, &[], |_| {}).await.unwrap(), []);
 }
