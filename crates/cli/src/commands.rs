@@ -7,6 +7,7 @@ mod check;
 mod completions;
 mod copy;
 mod delete;
+mod diff;
 mod doctor;
 mod explain;
 mod export;
@@ -17,6 +18,7 @@ mod init;
 mod key;
 mod list;
 mod man;
+mod migrate;
 mod resolve;
 mod restore;
 mod rotate;
@@ -24,6 +26,7 @@ mod rotation;
 mod run;
 mod set;
 mod start;
+mod sync;
 mod versions;
 
 use clap::Subcommand;
@@ -119,6 +122,23 @@ pub(crate) enum Command {
     /// Everything is looked at before anything is written: what the target can't hold is told first, and the rest is copied.
     /// An interrupted copy has left each secret old or new, and is finished by running it again.
     Copy(copy::Args),
+    /// Move secrets into another store, with a report that takes it back
+    ///
+    /// As `keyfob copy`, and besides it makes a snapshot of what it replaces and keeps a report. The report says of every secret what became
+    /// of it, holds no values, and is written as it goes: a migration that was interrupted, even killed, goes on when it is run again
+    /// with the same report, and `keyfob migrate rollback` takes back what all its runs did.
+    Migrate(migrate::Args),
+    /// Compare two stores: names, values and metadata
+    ///
+    /// Never shows a value: values are compared by hashes under a key that is made for one comparison and thrown away.
+    Diff(diff::Args),
+    /// Make one store have what another one has
+    ///
+    /// Copies from the first to the second what the second does not have or has otherwise, and brings back what was deleted there. What only
+    /// the second has stays, unless it is asked twice: with `--prune`, and by answering a question that names how many secrets
+    /// would be deleted, or in a script with `--confirm-prune` and that number. Nothing is deleted when the first has no secrets at
+    /// all, can't be listed, or something could not be copied.
+    Sync(sync::Args),
     /// Give secrets new values, with a time in which the old ones stay valid
     ///
     /// The new value is made, tried and then becomes current; the old one stays valid for a while (`@previous`) and is then revoked, by a later
@@ -175,6 +195,9 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Import(args) => args.run(context),
         Command::Export(args) => args.run(context),
         Command::Copy(args) => args.run(context),
+        Command::Migrate(args) => args.run(context),
+        Command::Diff(args) => args.run(context),
+        Command::Sync(args) => args.run(context),
         Command::Rotate(args) => args.run(context),
         Command::Rotation(args) => args.run(context),
         Command::Explain(args) => args.run(context),

@@ -2,12 +2,13 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyfob::{
     DEFAULT_SCHEME, Environment, Error, ErrorKind, Intent, Reason, Result, SecretManager, SecretStore, SelectOptions, Selection,
-    variables,
+    is_scheme, variables,
 };
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -151,7 +152,7 @@ impl Context {
     /// Those of [`store`](Self::store).
     pub(crate) async fn store_of(&self, text: &str, intent: &Intent) -> Result<(Arc<dyn SecretStore>, String)> {
         let manager = self.manager_with(SelectOptions {
-            store: Some(text.to_owned()),
+            store: Some(store_of_file(text).unwrap_or_else(|| text.to_owned())),
             ..self.select_options()
         })?;
         let url = manager.location_of(DEFAULT_SCHEME)?;
@@ -169,6 +170,8 @@ impl Context {
     pub(crate) fn block_on<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         // One thread for blocking work: a second one would only wait for the same file, and costs a stack and a heap.
         let runtime = tokio::runtime::Builder::new_current_thread()
+    /// What can't be the name of a store and is a file means that file, as `dotenv:` does.
+    ///
             .enable_all()
             .max_blocking_threads(1)
             .build();
@@ -197,3 +200,14 @@ fn tell_what_is_done(verbose: u8) {
     let own = Targets::new().with_target("keyfob", level);
     let _ = tracing_subscriber::registry().with(lines).with(own).try_init();
 }
+/// The URL of a `.env` file that was named by its path.
+fn store_of_file(text: &str) -> Option<String> {
+    let is_path = !text.contains(':') && !is_scheme(text) && Path::new(text).is_file();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(byte);
+    let encode = |byte: u8| match is_plain(&byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    is_path.then(|| format!("dotenv:{}", text.bytes().map(encode).collect::<String>()))
+}
+

@@ -16,6 +16,7 @@ mod references;
 mod signals;
 mod text;
 mod time;
+mod transfer;
 mod warnings;
 
 use std::process::ExitCode;

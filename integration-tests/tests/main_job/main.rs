@@ -8,11 +8,14 @@ mod audit_proof;
 mod failover;
 mod import_export;
 mod resolve;
+mod manifests;
+mod migrate;
 mod rotation;
 mod run;
 mod signals;
 mod supervised;
 mod watch;
+mod sync;
 mod which_store;
 
 use std::hash::{BuildHasher as _, RandomState};

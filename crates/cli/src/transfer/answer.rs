@@ -1,21 +1,22 @@
-//! What `keyfob copy` says.
+//! What is said of secrets that were brought from one store into another.
 
 use std::collections::BTreeSet;
 
 use keyfob::copy::{CopyOutcome, CopyReport, Difference};
+use keyfob::{Error, SecretName};
 use serde::Serialize;
 
-use crate::exit::OutputError;
+use crate::exit::{Exit, OutputError};
 use crate::printer::{Printer, Table};
 
 /// A report to be told.
-pub(super) struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     report: &'a CopyReport,
     dry_run: bool,
 }
 
 #[derive(Serialize)]
-struct Json<'a> {
+pub(crate) struct Json<'a> {
     dry_run: bool,
     created: Vec<&'a str>,
     changed: Vec<&'a str>,
@@ -24,39 +25,49 @@ struct Json<'a> {
     failed: Vec<FailedJson<'a>>,
 }
 
+/// Why something did not become of a secret.
 #[derive(Serialize)]
-struct FailedJson<'a> {
+pub(crate) struct FailedJson<'a> {
     name: &'a str,
     kind: &'static str,
     why: String,
     hint: Option<&'a str>,
 }
 
-impl<'a> Answer<'a> {
-    pub(super) fn new(report: &'a CopyReport, dry_run: bool) -> Self {
-        Self { report, dry_run }
-    }
-
-    pub(super) fn print_json(&self, printer: &Printer) -> Result<(), OutputError> {
-        let failed = self.report.failures().map(|(name, error)| FailedJson {
+impl<'a> FailedJson<'a> {
+    pub(crate) fn new(name: &'a SecretName, error: &'a Error) -> Self {
+        Self {
             name: name.as_str(),
             kind: error.kind().as_str(),
             why: error.to_string(),
             hint: error.hint(),
-        });
-        printer.json(&Json {
+        }
+    }
+}
+
+impl<'a> Answer<'a> {
+    pub(crate) fn new(report: &'a CopyReport, dry_run: bool) -> Self {
+        Self { report, dry_run }
+    }
+
+    pub(crate) fn json(&self) -> Json<'a> {
+        Json {
             dry_run: self.dry_run,
             created: self.names("created"),
             changed: self.names("changed"),
             unchanged: self.names("unchanged"),
             left: self.names("left"),
-            failed: failed.collect(),
-        })
+            failed: self
+                .report
+                .failures()
+                .map(|(name, error)| FailedJson::new(name, error))
+                .collect(),
+        }
     }
 
     /// A dry run's table of everything; of a copy only the numbers and what was left alone, since failures were told as
     /// they were found.
-    pub(super) fn tell(&self, printer: &Printer) -> Result<(), OutputError> {
+    pub(crate) fn tell(&self, printer: &Printer) -> Result<(), OutputError> {
         if self.report.entries.is_empty() {
             printer.note("there is nothing to copy");
             return Ok(());
@@ -88,6 +99,14 @@ impl<'a> Answer<'a> {
         Ok(())
     }
 
+    /// What was left alone is no failure.
+    pub(crate) fn exit(&self) -> Exit {
+        match self.report.failures().next() {
+            None => Exit::Success,
+            Some(_) => Exit::Failure,
+        }
+    }
+
     fn table(&self) -> Table {
         let mut table = Table::new(&["NAME", "ACTION", "WHY"]);
         for entry in &self.report.entries {
@@ -112,7 +131,8 @@ impl<'a> Answer<'a> {
     }
 }
 
-fn other(difference: Difference) -> &'static str {
+/// What the other store has.
+pub(crate) fn other(difference: Difference) -> &'static str {
     match difference {
         Difference::Value => "another value",
         Difference::Metadata => "other metadata",
