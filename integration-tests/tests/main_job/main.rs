@@ -8,7 +8,6 @@ mod audit_proof;
 mod failover;
 mod import_export;
 mod resolve;
-mod manifests;
 mod migrate;
 mod rotation;
 mod run;
