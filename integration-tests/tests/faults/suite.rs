@@ -108,7 +108,7 @@ pub(crate) async fn lost_answer(bed: &Bed, is_write: fn(&Request) -> bool) {
     assert_eq!(errors[0].kind(), ErrorKind::Timeout, "{:?}", errors[0]);
     assert!(errors[0].hint().is_some(), "nothing says what to do: {:?}", errors[0]);
     assert!(
-        verb::is_there(&*direct).await,
+        verb::comes_to_be_there(&*direct).await,
         "the server did not get it, so nothing is proven"
     );
     verb::clean(&*direct).await;

@@ -135,8 +135,15 @@ pub(crate) async fn prepare(verb: Verb, store: &dyn SecretStore) -> Option<Versi
 }
 
 /// Whether the verb's secret has a value.
-pub(crate) async fn is_there(store: &dyn SecretStore) -> bool {
-    store.get(&name(NAME), &GetOptions::default()).await.is_ok()
+/// Whether the value is there, or comes to be: a server that is busy may act long after its client has given up.
+pub(crate) async fn comes_to_be_there(store: &dyn SecretStore) -> bool {
+    for _ in 0..200 {
+        if store.get(&name(NAME), &GetOptions::default()).await.is_ok() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    false
 }
 
 pub(crate) async fn clean(store: &dyn SecretStore) {
