@@ -5,6 +5,7 @@ use std::time::SystemTime;
 
 use crate::keys::SigningKey;
 use crate::line::{Event, FORMAT, Hash, body, seal, sign};
+use crate::verify::Checkpoint;
 
 /// Where a log ends.
 #[derive(Clone)]
@@ -27,6 +28,20 @@ pub(crate) struct Batch<'k> {
     /// What holds when they are.
     pub(crate) chain: Chain,
     pub(crate) text: Vec<u8>,
+    /// The last of them that is signed.
+    pub(crate) signed: Option<Checkpoint>,
+}
+
+impl<'k> Batch<'k> {
+    pub(crate) fn new(key: &'k SigningKey, now: SystemTime, chain: Chain) -> Self {
+        Self {
+            key,
+            now,
+            chain,
+            text: Vec::new(),
+            signed: None,
+        }
+    }
 }
 
 impl Batch<'_> {
@@ -76,11 +91,23 @@ impl Batch<'_> {
         self.signed(&event);
     }
 
+    /// The signed line `lacking` is not where it was.
+    pub(crate) fn missing(&mut self, lacking: &Checkpoint) {
+        let event = Event::Missing {
+            of: lacking.log().into(),
+            last: lacking.seq(),
+            last_hash: lacking.hash().to_hex().into(),
+        };
+        self.add(self.now, &event);
+    }
+
     fn signed(&mut self, event: &Event<'_>) {
         let mut body = body(self.chain.seq + 1, self.now, event);
         let signature = self.key.sign(&body);
         sign(&mut body, &signature);
+        let start = self.text.len();
         self.seal(body);
+        self.signed = Checkpoint::of(self.text[start..].trim_ascii_end());
         self.chain.unsigned = 0;
     }
 

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{AuditReceipt, AuditRecord, AuditSink, Clock, Result, SystemClock};
+use keyfob_core::{AuditReceipt, AuditRecord, AuditSink, BoxFuture, Clock, Error, ErrorKind, Result, SystemClock};
 
 use crate::keys::SigningKey;
 use crate::log::{Log, Rules};
-use crate::queue::{Promise, Queue};
+use crate::queue::{Place, Promise, Queue};
 use crate::writer::Writer;
 
 /// Keeps records in a tamper-evident log: files of JSON lines in a directory of its own. FORMAT.md describes them.
@@ -35,8 +35,8 @@ pub enum Durability {
     /// [`Unavailable`](keyfob_core::ErrorKind::Unavailable) when it can't be brought there; so do all accesses while the log is known not
     /// to be writable, until a record gets through again. Many records share one sync.
     Durable,
-    /// An access never waits. Records that come faster than they can be written, and those that the disk does not take, are
-    /// lost and counted; a line in the log says how many. When the process is killed, the records of the last 25 milliseconds
+    /// An access never waits, and never fails because of the log. Records that come faster than they can be written, those that the disk does not take, and those that come
+    /// while the log can't be opened, are lost and counted; a line in the log says how many. When the process is killed, the records of the last 25 milliseconds
     /// are lost and nothing says so; when the machine dies, those that the disk did not have.
     #[default]
     BestEffort,
@@ -54,6 +54,7 @@ pub struct FileAuditOptions {
     checkpoint_lines: u64,
     checkpoint_interval: Duration,
     queue: usize,
+    state_directory: Option<PathBuf>,
     clock: Arc<dyn Clock>,
 }
 
@@ -72,6 +73,7 @@ impl FileAuditOptions {
             checkpoint_lines: 1000,
             checkpoint_interval: Duration::from_secs(60),
             queue: 65_536,
+            state_directory: None,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -128,6 +130,18 @@ impl FileAuditOptions {
         self
     }
 
+    /// Remembers the last signed line of the log in this directory, outside of it, and looks for that line when the log is opened. Default:
+    /// nothing is remembered.
+    ///
+    /// A log that is gone, or ends before that line, or has another in its place, is refused as `Corrupt` where accesses are durable.
+    /// Else it is told (`tracing`), and the log goes on or begins anew with a line that says so, which [`verify`](crate::verify) finds.
+    /// Files that were deleted because they were old enough are not missed. A directory that can't be made remembers nothing.
+    #[must_use]
+    pub fn remember_in(mut self, state_directory: impl Into<PathBuf>) -> Self {
+        self.state_directory = Some(state_directory.into());
+        self
+    }
+
     /// Takes the time of the log's own lines from `clock`, and the time between checkpoints.
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -137,18 +151,37 @@ impl FileAuditOptions {
 }
 
 impl FileAudit {
-    /// Opens a log, or begins one, and starts the thread that writes. Mends the log's end if a writer was killed.
+    /// Lets a thread open a log, or begin one, and waits until it has. Mends the log's end if a writer was killed. Whatever is wrong with the
+    /// log is an error, however much accesses wait for their records.
     ///
     /// # Errors
-    /// - `InvalidConfig`: others may write to the directory or a file in it.
-    /// - `Corrupt`: the end of the log is not one that a writer could have left, killed or not.
+    /// - `InvalidConfig`: others may write to the directory or a file in it; or, where accesses are durable, the log is signed with another key.
+    /// - `Corrupt`: the end of the log is not one that a writer could have left, killed or not; or, where accesses are durable, the log is not
+    ///   the one that was [remembered](FileAuditOptions::remember_in).
     /// - `Unavailable`: another process holds the log's lock for more than ten seconds.
     /// - `Unsupported`: the log is of a newer format.
     /// - What the file system says.
     pub fn open(options: FileAuditOptions) -> Result<Self> {
+        let audit = Self::start(options)?;
+        audit.queue.wait_until_opened()?;
+        Ok(audit)
+    }
+
+    /// The same, but waits for nobody: neither for another process nor for the end of the log to be found. Errors are only those that
+    /// waiting does not mend; of the others [`opened`](Self::opened) tells.
+    ///
+    /// Records are taken from now on. In best effort those that come while the log can't be opened are lost and counted when its thread has
+    /// given up, after ten seconds. In durable mode accesses fail as long as it is known that it can't be; who wants nothing to be done before
+    /// the log is open waits for [`opened`](Self::opened) first.
+    ///
+    /// # Errors
+    /// - `InvalidConfig`: others may write to the directory or a file in it, or it is something else than a directory.
+    /// - `NotFound`, `PermissionDenied`: the directory can't be made or read.
+    pub fn start(options: FileAuditOptions) -> Result<Self> {
         let keep = options
             .keep_years
             .map(|years| Duration::from_secs(u64::from(years) * 31_557_600));
+        let is_durable = options.durability == Durability::Durable;
         let rules = Rules {
             directory: options.directory,
             key: options.key,
@@ -156,16 +189,34 @@ impl FileAudit {
             max_age: options.max_age,
             keep,
             checkpoint_lines: options.checkpoint_lines,
+            is_durable,
+            state_directory: options.state_directory,
         };
-        let log = Log::open(rules, options.clock.system_now())?;
-        let is_durable = options.durability == Durability::Durable;
+        let place = Place {
+            name: rules.directory.display().to_string(),
+            ..Place::default()
+        };
+        let mut log = Log::new(rules, Arc::clone(&place.is_held));
+        match log.prepare() {
+            // A full disk, for example: the thread tries it anew.
+            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            prepared => prepared?,
+        }
         let writer = Writer::new(log, options.clock, options.checkpoint_interval, is_durable);
         let promise = Promise {
             is_durable,
             most: options.queue,
         };
-        let queue = Queue::start(writer, promise, "file")?;
+        let queue = Queue::start(writer, promise, "file", place)?;
         Ok(Self { queue })
+    }
+
+    /// Waits until the log is open, or it is known that it can't be. Dropping the future gives up waiting and nothing else.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    pub fn opened(&self) -> BoxFuture<'static, Result<()>> {
+        self.queue.opened()
     }
 
     /// How many records were lost so far: they came too fast, or the disk did not take them.
@@ -180,7 +231,15 @@ impl FileAudit {
     /// # Errors
     /// What the file system says; `Unavailable` when records were lost at last.
     pub fn close(&self) -> Result<()> {
-        self.queue.close()
+        self.queue.close(None)
+    }
+
+    /// The same, but waits no longer than `patience`: for a process that is to end. Until it does, the thread goes on with what is left.
+    ///
+    /// # Errors
+    /// Those of [`close`](Self::close); `Unavailable` when the log has not taken all by then, with how many records that are.
+    pub fn close_within(&self, patience: Duration) -> Result<()> {
+        self.queue.close(Some(patience))
     }
 }
 
@@ -191,5 +250,9 @@ impl AuditSink for FileAudit {
 
     fn ready(&self) -> Result<()> {
         self.queue.ready()
+    }
+
+    fn delay(&self) -> Option<Error> {
+        self.queue.delay()
     }
 }

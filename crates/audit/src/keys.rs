@@ -15,6 +15,7 @@ use keyfob_core::{Error, ErrorKind, Result};
 use rustix::fs::OFlags;
 use zeroize::Zeroizing;
 
+use crate::line::{Event, Line};
 use crate::permissions::failed;
 
 /// The key with which a log's writer signs checkpoints (Ed25519). Whoever has it can make a log that verifies: it belongs to
@@ -72,6 +73,36 @@ impl fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SigningKey({})", self.public_key().id())
     }
+}
+
+/// Refuses a log whose last signed line is not of `key`, which is to sign the next one, or tells it where accesses need not be durable.
+pub(crate) fn check_key(signed: &[u8], key: &SigningKey, place: &str, is_durable: bool) -> Result<()> {
+    let Ok(line) = Line::parse(signed) else { return Ok(()) };
+    let own = key.public_key();
+    if line.signed.is_some_and(|(body, signature)| own.proves(body, signature)) {
+        return Ok(());
+    }
+    let by = match &line.event {
+        Event::Begin { key, .. } | Event::Checkpoint { key, .. } | Event::Expired { key, .. } => key.as_ref(),
+        _ => "",
+    };
+    let error = match by == own.id() {
+        true => Error::new(ErrorKind::Corrupt, "the last signature of the audit log is not right")
+            .with_hint("`keyfob audit verify` shows what is wrong; keep the log as evidence and begin another one"),
+        false => Error::new(
+            ErrorKind::InvalidConfig,
+            "the audit log is signed with another key than the one that is set",
+        )
+        .with("signed_by", by.to_owned())
+        .with("set", own.id())
+        .with_hint("set the key that has signed it (`audit.key_file`), or begin a log of its own for this key"),
+    };
+    let error = error.with("log", place.to_owned());
+    if is_durable {
+        return Err(error);
+    }
+    tracing::warn!(target: "keyfob", %error, "the audit log is written on all the same, and `keyfob audit verify` needs the public keys of both from now on");
+    Ok(())
 }
 
 /// The key with which everybody can prove a log's checkpoints. Not secret, but it must be the right one: auditors keep it

@@ -76,6 +76,13 @@ pub(crate) enum Event<'a> {
     Gap { dropped: u64 },
     /// The bytes of an unfinished line were cut off here: whoever wrote them was killed.
     Repair { bytes: u64, sha256: Cow<'a, str> },
+    /// On the machine of the writer it is remembered that the log `of` was here, with a signed line of this number and hash, and it
+    /// was not there any more.
+    Missing {
+        of: Cow<'a, str>,
+        last: u64,
+        last_hash: Cow<'a, str>,
+    },
     /// All files up to this one are old enough and are being deleted; it ended with this line and this hash. Signed: what is
     /// missing is only lawfully so if the log's writer says it.
     Expired {

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -12,12 +13,15 @@ use data_encoding::HEXLOWER;
 use keyfob_core::{AuditRecord, Result};
 
 use crate::chain::{Batch, Chain};
-use crate::keys::{SigningKey, log_id};
+use crate::keys::{SigningKey, check_key, log_id};
 use crate::line::{Access, Event, Hash, Line};
 use crate::permissions::{failed, prepare_directory};
+use crate::remembered::{Memory, Place, tell_missing};
 use crate::segment::{
-    Found, Lock, beginning, damaged, ending, next_line, numbers, open_to_append, open_to_read, path_of, predecessor,
+    Ending, Found, Lock, beginning, damaged, ending, hash_of, next_line, numbers, open_to_append, open_to_read, path_of,
+    predecessor,
 };
+use crate::verify::Checkpoint;
 use crate::writer::Kept;
 
 /// How a log is kept.
@@ -28,13 +32,22 @@ pub(crate) struct Rules {
     pub(crate) max_age: Duration,
     pub(crate) keep: Option<Duration>,
     pub(crate) checkpoint_lines: u64,
+    /// Whether a log that is not the one that was here is refused, or told and written on.
+    pub(crate) is_durable: bool,
+    /// Where it is remembered what was signed.
+    pub(crate) state_directory: Option<PathBuf>,
 }
 
 /// A log to add to. Any number of processes may have one of the same directory: each takes the lock for each batch, and
 /// looks at what the others added before it adds its own.
 pub(crate) struct Log {
     rules: Rules,
-    lock: File,
+    /// `None` before it could be opened.
+    lock: Option<File>,
+    is_held: Arc<AtomicBool>,
+    memory: Option<Memory>,
+    /// A signed line that should be there and is not, of which the log does not tell yet.
+    lacking: Option<Checkpoint>,
     /// `None` when it has to be found out anew where the log ends.
     tail: Option<Tail>,
     /// The number and hash of the last line that is known to have been there: it has to stay.
@@ -53,32 +66,44 @@ struct Tail {
 }
 
 impl Log {
-    /// Opens the log in a directory or begins one, and mends its end if a writer was killed.
-    pub(crate) fn open(rules: Rules, now: SystemTime) -> Result<Self> {
-        prepare_directory(&rules.directory)?;
-        let lock = Lock::open(&rules.directory)?;
-        let mut log = Self {
+    /// Opens nothing yet. Says in `is_held` when another process is at the log.
+    pub(crate) fn new(rules: Rules, is_held: Arc<AtomicBool>) -> Self {
+        Self {
             rules,
-            lock,
+            lock: None,
+            is_held,
+            memory: None,
+            lacking: None,
             tail: None,
             known: (0, Hash::NONE),
-        };
-        log.locked(|log| {
-            let tail = log.tail_now(now)?;
-            let tail = log.rotate_if_due(tail, now)?;
-            log.tail = Some(tail);
-            Ok(())
-        })?;
-        Ok(log)
+        }
+    }
+
+    /// Makes sure of all that waiting does not mend: where the log is, and whose it is. Waits for nobody.
+    pub(crate) fn prepare(&mut self) -> Result<()> {
+        let directory = &self.rules.directory;
+        prepare_directory(directory)?;
+        let lock = Lock::open(directory)?;
+        if let Some(&last) = numbers(directory)?.last() {
+            open_to_append(&path_of(directory, last))?;
+        }
+        if let Some(state) = &self.rules.state_directory {
+            self.memory = Some(Memory::open(state, &Place::of_directory(directory))?);
+        }
+        self.lock = Some(lock);
+        Ok(())
     }
 
     /// Does something while no other process touches the log. After a failure the end is looked for anew.
     fn locked(&mut self, act: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let lock = self
-            .lock
-            .try_clone()
-            .map_err(|source| failed("lock the audit log", &self.rules.directory, source))?;
-        let _lock = Lock::take(&lock, false)?;
+        if self.lock.is_none() {
+            self.prepare()?;
+        }
+        let directory = &self.rules.directory;
+        let lock = self.lock.as_ref().map(File::try_clone).transpose();
+        let lock = lock.map_err(|source| failed("lock the audit log", directory, source))?;
+        let take = |file| Lock::take(file, directory, false, &self.is_held);
+        let _lock = lock.as_ref().map(take).transpose()?;
         let done = act(self);
         match &self.tail {
             Some(tail) if done.is_ok() => self.known = (tail.chain.seq, tail.chain.hash),
@@ -88,12 +113,7 @@ impl Log {
     }
 
     fn batch(&self, tail: &Tail, now: SystemTime) -> Batch<'_> {
-        Batch {
-            key: &self.rules.key,
-            now,
-            chain: tail.chain.clone(),
-            text: Vec::new(),
-        }
+        Batch::new(&self.rules.key, now, tail.chain.clone())
     }
 
     /// Adds lines to the last file. `tail` is the state before.
@@ -116,28 +136,70 @@ impl Log {
         }
         tail.length += batch.text.len() as u64;
         tail.chain = batch.chain;
+        // What the disk may still lose must not be missed.
+        if let (true, Some(memory), Some(signed)) = (sync, &self.memory, &batch.signed) {
+            memory.remember(signed);
+        }
         Ok(tail)
     }
 
     /// Where the log ends now.
     fn tail_now(&mut self, now: SystemTime) -> Result<Tail> {
-        let tail = match self.tail.take() {
+        let mut tail = match self.tail.take() {
             Some(tail) => self.follow(tail, now)?,
             None => self.find(now)?,
         };
         if tail.is_end {
             // Whoever ended the file was killed before the next one began.
-            return self.begin_file(tail.chain, tail.number + 1, now);
+            tail = self.begin_file(tail.chain, tail.number + 1, now)?;
+        }
+        match self.lacking.take() {
+            Some(lacking) => self.mark(tail, &lacking, now),
+            None => Ok(tail),
+        }
+    }
+
+    /// Says in the log that it is not the one that was here. From now on it is.
+    fn mark(&self, tail: Tail, lacking: &Checkpoint, now: SystemTime) -> Result<Tail> {
+        let mut batch = self.batch(&tail, now);
+        batch.missing(lacking);
+        batch.checkpoint();
+        let signed = batch.signed.clone();
+        let tail = self.write(tail, batch, true)?;
+        if let (Some(memory), Some(signed)) = (&self.memory, &signed) {
+            memory.replace(signed);
         }
         Ok(tail)
     }
 
+    /// The log lacks what is remembered of it: that is refused, or told and marked.
+    fn lacks(&mut self, lacking: Checkpoint, problem: &str) -> Result<()> {
+        let Some(memory) = &self.memory else { return Ok(()) };
+        let error = memory.contradicts(&self.rules.directory.display().to_string(), problem);
+        if self.rules.is_durable {
+            return Err(error);
+        }
+        tell_missing(&error);
+        self.lacking = Some(lacking);
+        Ok(())
+    }
+
     /// Finds the end of the log in its directory.
-    fn find(&self, now: SystemTime) -> Result<Tail> {
-        let directory = &self.rules.directory;
+    fn find(&mut self, now: SystemTime) -> Result<Tail> {
+        let directory = self.rules.directory.clone();
+        let directory = directory.as_path();
+        let remembered = match &self.memory {
+            Some(memory) => memory.read_or_tell(self.rules.is_durable)?,
+            None => None,
+        };
+        self.lacking = None;
         let Some(&number) = numbers(directory)?.last() else {
             if self.known.0 > 0 {
                 return Err(damaged(directory, "all its files are gone"));
+            }
+            if let Some(remembered) = remembered {
+                let problem = format!("it had {} records, and there is none", remembered.seq());
+                self.lacks(remembered, &problem)?;
             }
             let chain = Chain {
                 log: log_id()?.into(),
@@ -151,12 +213,19 @@ impl Log {
         let path = path_of(directory, number);
         let file = open_to_append(&path)?;
         let first = beginning(&file, &path)?;
-        let end = ending(&file, &path)?;
+        let end = ending(&file, &path, remembered.as_ref().map(Checkpoint::seq))?;
         // What is here is the end only if it is not before what was seen already.
         let (seq, hash) = self.known;
         if end.seq < seq || (end.seq == seq && end.hash != hash) {
             return Err(damaged(&path, "records are gone that were there"));
         }
+        if let Some(remembered) = remembered
+            && let Some(problem) = lack(&remembered, &first.log, &end, directory)?
+        {
+            self.lacks(remembered, &problem)?;
+        }
+        let signed = end.signed.as_ref().unwrap_or(&first.line);
+        check_key(signed, &self.rules.key, &path.display().to_string(), self.rules.is_durable)?;
         let tail = Tail {
             number,
             file: Arc::new(file),
@@ -175,7 +244,7 @@ impl Log {
     }
 
     /// Reads what other processes added since.
-    fn follow(&self, mut tail: Tail, now: SystemTime) -> Result<Tail> {
+    fn follow(&mut self, mut tail: Tail, now: SystemTime) -> Result<Tail> {
         let path = path_of(&self.rules.directory, tail.number);
         let read = |source| failed("read the audit log", &path, source);
         let facts = tail.file.metadata().map_err(read)?;
@@ -253,15 +322,11 @@ impl Log {
     /// Makes a file that appears with its first line or not at all.
     fn begin_file(&self, chain: Chain, number: u64, now: SystemTime) -> Result<Tail> {
         let path = path_of(&self.rules.directory, number);
-        let mut batch = Batch {
-            key: &self.rules.key,
-            now,
-            chain: Chain {
-                every: self.rules.checkpoint_lines,
-                ..chain
-            },
-            text: Vec::new(),
+        let chain = Chain {
+            every: self.rules.checkpoint_lines,
+            ..chain
         };
+        let mut batch = Batch::new(&self.rules.key, now, chain);
         batch.begin(number);
         let make = || -> io::Result<File> {
             let unborn = self.rules.directory.join(".audit-next");
@@ -283,6 +348,9 @@ impl Log {
             Ok(file)
         };
         let file = make().map_err(|source| failed("begin a file of the audit log", &path, source))?;
+        if let (Some(memory), Some(signed)) = (&self.memory, &batch.signed) {
+            memory.remember(signed);
+        }
         Ok(Tail {
             number,
             file: Arc::new(file),
@@ -330,6 +398,15 @@ impl Log {
 }
 
 impl Kept for Log {
+    fn open(&mut self, now: SystemTime) -> Result<()> {
+        self.locked(|log| {
+            let tail = log.tail_now(now)?;
+            let tail = log.rotate_if_due(tail, now)?;
+            log.tail = Some(tail);
+            Ok(())
+        })
+    }
+
     fn append(&mut self, records: &[AuditRecord], lost: u64, now: SystemTime, sync: bool) -> Result<()> {
         self.locked(|log| {
             let tail = log.tail_now(now)?;
@@ -361,6 +438,24 @@ impl Kept for Log {
     fn unsigned(&self) -> u64 {
         self.tail.as_ref().map_or(0, |tail| tail.chain.unsigned)
     }
+}
+
+/// What a log with this end lacks of what is remembered of it. Files that are not there any more were old enough, as far as a writer can say
+/// in passing: a proof finds out.
+fn lack(remembered: &Checkpoint, log: &str, end: &Ending, directory: &Path) -> Result<Option<String>> {
+    let seq = remembered.seq();
+    if log != remembered.log() {
+        return Ok(Some(format!("another log is in the place of the one with {seq} records")));
+    }
+    if end.seq < seq {
+        return Ok(Some(format!("it had {seq} records, and ends after {}", end.seq)));
+    }
+    let found = match end.sought {
+        Some(hash) => Some(hash),
+        None => hash_of(directory, seq)?,
+    };
+    let is_another = found.is_some_and(|hash| hash != remembered.hash());
+    Ok(is_another.then(|| format!("record {seq} is another than the one that was signed")))
 }
 
 fn sync_directory(directory: &Path) -> io::Result<()> {

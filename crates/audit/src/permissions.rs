@@ -72,6 +72,11 @@ pub(crate) fn failed(what: &str, path: &Path, source: io::Error) -> Error {
     let kind = match source.kind() {
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
+        // No waiting mends these.
+        io::ErrorKind::AlreadyExists
+        | io::ErrorKind::IsADirectory
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::InvalidConfig,
         _ => ErrorKind::Unavailable,
     };
     Error::new(kind, format!("can't {what}"))

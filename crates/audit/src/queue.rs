@@ -1,16 +1,22 @@
 //! The thread between accesses, which must not wait, and what keeps their records.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use keyfob_core::adapter::SinkMeter;
-use keyfob_core::{AuditReceipt, AuditRecord, Error, ErrorKind, Result};
+use keyfob_core::{AuditReceipt, AuditRecord, BoxFuture, Error, ErrorKind, Result};
 use tokio::sync::oneshot;
+
+use crate::writer::unavailable;
 
 /// What keeps records, on a thread of its own.
 pub(crate) trait Keeper: Send + 'static {
+    /// Opens what they are kept in. If it fails, `keep` tries it anew.
+    fn open(&mut self) -> Result<()>;
+
     /// Keeps records, after a mark that `lost` were lost before. If it fails, all of these count as lost.
     fn keep(&mut self, records: &[AuditRecord], lost: u64) -> Result<()>;
 
@@ -30,15 +36,27 @@ pub(crate) struct Promise {
     pub(crate) most: usize,
 }
 
+/// What records are kept in, for those who wait for it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Place {
+    /// Where it is, safe to show.
+    pub(crate) name: String,
+    /// Whether it can't be written because another process is at it.
+    pub(crate) is_held: Arc<AtomicBool>,
+}
+
 pub(crate) struct Queue {
     shared: Arc<Shared>,
     promise: Promise,
-    thread: Mutex<Option<JoinHandle<Result<()>>>>,
+    place: Place,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 struct Shared {
     state: Mutex<State>,
     wake: Condvar,
+    /// The log was opened, or the thread has ended.
+    turned: Condvar,
     meter: SinkMeter,
 }
 
@@ -51,7 +69,24 @@ struct State {
     lost: u64,
     lost_ever: u64,
     failure: Option<Error>,
+    /// What the thread keeps at the moment.
+    keeping: u64,
+    /// What came of the first attempt to open the log, and who waits for that.
+    opened: Option<Result<()>>,
+    until_opened: Vec<oneshot::Sender<Result<()>>>,
     is_closing: bool,
+    ended: Option<Result<()>>,
+}
+
+impl State {
+    /// Whether the log is open, as far as is known; `None` before the first attempt.
+    fn opened(&self) -> Option<Result<()>> {
+        let first = self.opened.as_ref()?;
+        Some(match &self.failure {
+            None => Ok(()),
+            Some(failure) => first.clone().and(Err(failure.clone())),
+        })
+    }
 }
 
 /// How often the thread looks after records that nobody waits for: not for each, which would cost the access a system call.
@@ -60,8 +95,8 @@ const NAP: Duration = Duration::from_millis(25);
 const TICK: Duration = Duration::from_secs(1);
 
 impl Queue {
-    /// `sink` is what metrics call it.
-    pub(crate) fn start(keeper: impl Keeper, promise: Promise, sink: &'static str) -> Result<Self> {
+    /// Lets a thread open the log. `sink` is what metrics call it.
+    pub(crate) fn start(keeper: impl Keeper, promise: Promise, sink: &'static str, place: Place) -> Result<Self> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 records: Vec::new(),
@@ -70,19 +105,29 @@ impl Queue {
                 lost: 0,
                 lost_ever: 0,
                 failure: None,
+                keeping: 0,
+                opened: None,
+                until_opened: Vec::new(),
                 is_closing: false,
+                ended: None,
             }),
             wake: Condvar::new(),
+            turned: Condvar::new(),
             meter: SinkMeter::new(sink),
         });
         let for_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("keyfob-audit".to_owned())
-            .spawn(move || for_thread.run(keeper, promise))
+            .spawn(move || {
+                let ended = for_thread.run(keeper, promise);
+                for_thread.state().ended = Some(ended);
+                for_thread.turned.notify_all();
+            })
             .map_err(|source| Error::new(ErrorKind::Other, "can't start a thread for the audit log").with_source(source))?;
         Ok(Self {
             shared,
             promise,
+            place,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -122,11 +167,7 @@ impl Queue {
         }
         match receipt {
             None => AuditReceipt::Taken,
-            Some(receipt) => AuditReceipt::Pending(Box::pin(async move {
-                receipt
-                    .await
-                    .unwrap_or_else(|_| Err(Error::new(ErrorKind::Unavailable, "the thread of the audit log has ended")))
-            })),
+            Some(receipt) => AuditReceipt::Pending(Box::pin(async move { receipt.await.unwrap_or_else(|_| Err(has_ended())) })),
         }
     }
 
@@ -146,22 +187,129 @@ impl Queue {
         self.shared.state().lost_ever
     }
 
-    pub(crate) fn close(&self) -> Result<()> {
-        self.shared.state().is_closing = true;
-        self.shared.wake.notify_one();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match thread.map(JoinHandle::join) {
-            None => Ok(()),
-            Some(Ok(ended)) => ended,
-            Some(Err(_)) => Err(Error::new(ErrorKind::Other, "the thread of the audit log panicked")),
+    /// Waits until the log is open.
+    ///
+    /// # Errors
+    /// Those of the keeper, of the first attempt. The error of a later one is `Unavailable`.
+    pub(crate) fn opened(&self) -> BoxFuture<'static, Result<()>> {
+        let mut state = self.shared.state();
+        if let Some(opened) = state.opened() {
+            return Box::pin(std::future::ready(opened));
+        }
+        let (done, opened) = oneshot::channel();
+        state.until_opened.push(done);
+        Box::pin(async move { opened.await.unwrap_or_else(|_| Err(has_ended())) })
+    }
+
+    /// The same, and blocks.
+    pub(crate) fn wait_until_opened(&self) -> Result<()> {
+        let mut state = self.shared.state();
+        loop {
+            if let Some(opened) = state.opened() {
+                return opened;
+            }
+            if self.has_thread_ended() {
+                return Err(has_ended());
+            }
+            state = self.turn(state, LOOK);
         }
     }
+
+    /// What keeps records waiting, as far as it is known here.
+    pub(crate) fn delay(&self) -> Option<Error> {
+        if !self.promise.is_durable {
+            return None;
+        }
+        let (problem, hint) = if self.place.is_held.load(Ordering::Relaxed) {
+            (HELD, HELD_HINT)
+        } else if self.shared.state().opened.is_none() {
+            ("the audit log is not open yet", SLOW_HINT)
+        } else {
+            ("the audit log has not taken the record yet", SLOW_HINT)
+        };
+        Some(self.located(Error::new(ErrorKind::Unavailable, problem)).with_hint(hint))
+    }
+
+    /// Lets the thread keep what there is, and ends it. Waits no longer than `patience`, if there is one.
+    pub(crate) fn close(&self, patience: Option<Duration>) -> Result<()> {
+        self.shared.state().is_closing = true;
+        self.shared.wake.notify_one();
+        if self.thread().is_none() {
+            return Ok(());
+        }
+        let give_up = patience.and_then(|patience| Instant::now().checked_add(patience));
+        let mut state = self.shared.state();
+        loop {
+            if let Some(ended) = state.ended.take() {
+                self.thread().take();
+                return ended;
+            }
+            if self.has_thread_ended() {
+                self.thread().take();
+                return Err(Error::new(ErrorKind::Other, "the thread of the audit log panicked"));
+            }
+            let left = give_up.map_or(LOOK, |give_up| give_up.saturating_duration_since(Instant::now()).min(LOOK));
+            if left.is_zero() {
+                // It goes on alone, for as long as the process lives.
+                self.thread().take();
+                let waiting = state.keeping + state.records.len() as u64;
+                drop(state);
+                return Err(self.given_up(waiting, patience.unwrap_or_default()));
+            }
+            state = self.turn(state, left);
+        }
+    }
+
+    fn given_up(&self, waiting: u64, patience: Duration) -> Error {
+        let is_held = self.place.is_held.load(Ordering::Relaxed);
+        let because = if is_held {
+            "another process holds it"
+        } else {
+            "it does not answer"
+        };
+        let problem = match waiting {
+            0 => format!("the audit log could not be signed within {patience:?}, because {because}"),
+            1 => format!("1 audit record is lost: the log did not take it within {patience:?}, because {because}"),
+            _ => format!("{waiting} audit records are lost: the log did not take them within {patience:?}, because {because}"),
+        };
+        let error = self.located(Error::new(ErrorKind::Unavailable, problem));
+        error.with_hint(if is_held { HELD_HINT } else { SLOW_HINT })
+    }
+
+    fn located(&self, error: Error) -> Error {
+        error.with("log", self.place.name.clone())
+    }
+
+    /// Waits until something has turned, or for a time.
+    fn turn<'s>(&self, state: MutexGuard<'s, State>, time: Duration) -> MutexGuard<'s, State> {
+        let turned = self.shared.turned.wait_timeout(state, time);
+        turned.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_thread_ended(&self) -> bool {
+        self.thread().as_ref().is_none_or(JoinHandle::is_finished)
+    }
+}
+
+/// How often it is looked whether the thread is still there: it may have panicked.
+const LOOK: Duration = Duration::from_millis(50);
+
+pub(crate) const HELD: &str = "another process holds the audit log";
+pub(crate) const HELD_HINT: &str = "`fuser` tells which process has the file `lock` of the log open: wait for it or end it, or give each process a log of its own";
+const SLOW_HINT: &str = "see to where the audit log is kept: its disk or its database does not answer";
+
+fn has_ended() -> Error {
+    Error::new(ErrorKind::Unavailable, "the thread of the audit log has ended")
 }
 
 impl Drop for Queue {
     fn drop(&mut self) {
         // Who wants to know calls `close`.
-        let _ = self.close();
+        let _ = self.close(None);
     }
 }
 
@@ -185,6 +333,7 @@ impl Shared {
         let (mut size, mut took) = (0, Duration::ZERO);
         // Records are kept where others were before, so that accesses need no memory for theirs.
         let mut records = Vec::new();
+        self.settle_opening(keeper.open(), promise.is_durable);
         loop {
             let is_closing = if promise.is_durable {
                 self.wait(1, TICK);
@@ -201,6 +350,7 @@ impl Shared {
             let (waiting, lost) = {
                 let mut state = self.state();
                 std::mem::swap(&mut state.records, &mut records);
+                state.keeping = records.len() as u64;
                 (std::mem::take(&mut state.waiting), std::mem::take(&mut state.lost))
             };
             size = records.len();
@@ -226,6 +376,25 @@ impl Shared {
         }
     }
 
+    /// Remembers whether the log is open, and tells those who wait for that.
+    fn settle_opening(&self, opened: Result<()>, is_durable: bool) {
+        let mut state = self.state();
+        if let Err(error) = &opened {
+            // Else accesses fail with it.
+            if !is_durable {
+                tracing::warn!(target: "keyfob", %error, "the audit log can't be opened, and accesses go on");
+            }
+            state.failure = Some(unavailable(error.clone()));
+        }
+        for waiter in state.until_opened.drain(..) {
+            // Who has gone needs no answer.
+            let _ = waiter.send(opened.clone());
+        }
+        state.opened = Some(opened);
+        drop(state);
+        self.turned.notify_all();
+    }
+
     /// Remembers whether records can be kept.
     fn settle(&self, kept: &Result<()>, count: u64, lost: u64) {
         match kept {
@@ -233,6 +402,7 @@ impl Shared {
             Err(_) => self.meter.lost(count),
         }
         let mut state = self.state();
+        state.keeping = 0;
         match kept {
             Ok(()) if count + lost > 0 => state.failure = None,
             Ok(()) => {}

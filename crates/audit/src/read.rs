@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-use keyfob_core::{AuditFilter, AuditRecord, Error, ErrorKind, Result};
+use keyfob_core::{AuditFilter, AuditRecord, Result};
 
 use crate::line::{Event, Line};
 use crate::permissions::failed;
-use crate::segment::{Found, damaged, next_line, numbers, open_to_read, path_of};
+use crate::segment::{Found, damaged, existing_numbers, next_line, numbers, open_to_read, path_of};
 use crate::table::{LineTable, no_log_in};
 
 /// Reads the accesses of a log one after the other, without proving anything: that is up to [`verify`](crate::verify).
@@ -66,10 +66,7 @@ impl AuditReader {
     /// `NotFound` when there is no log in `directory`, and what the file system says.
     pub fn open(directory: impl Into<PathBuf>, filter: AuditFilter) -> Result<Self> {
         let directory = directory.into();
-        if numbers(&directory)?.is_empty() {
-            return Err(Error::new(ErrorKind::NotFound, "there is no audit log in the directory")
-                .with("path", directory.display().to_string()));
-        }
+        existing_numbers(&directory)?;
         Ok(Self {
             source: Source::Files(Files {
                 directory,

@@ -4,16 +4,19 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use keyfob_core::{Error, ErrorKind, Result};
 use memchr::memmem;
 use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::io::Errno;
 
 use crate::keys::PublicKey;
 use crate::line::{Event, Hash, Line, MAX_LINE};
 use crate::permissions::{check_file, failed};
+use crate::queue::{HELD, HELD_HINT};
 
 /// A file of a log by its number, the first is 1.
 pub(crate) fn path_of(directory: &Path, number: u64) -> PathBuf {
@@ -43,18 +46,32 @@ pub(crate) fn numbers(directory: &Path) -> Result<Vec<u64>> {
 pub(crate) fn snapshot(directory: &Path) -> Result<Vec<(u64, u64)>> {
     // A copy of a log may have no lock, and nobody writes to it.
     let lock = File::open(directory.join("lock")).ok();
-    let _lock = lock.as_ref().map(|file| Lock::take(file, true)).transpose()?;
+    let unseen = AtomicBool::new(false);
+    let take = |file| Lock::take(file, directory, true, &unseen);
+    let _lock = lock.as_ref().map(take).transpose()?;
     let mut files = Vec::new();
-    for number in numbers(directory)? {
+    for number in existing_numbers(directory)? {
         let path = path_of(directory, number);
         let facts = fs::metadata(&path).map_err(|source| failed("look at the audit log", &path, source))?;
         files.push((number, facts.len()));
     }
-    if files.is_empty() {
-        return Err(Error::new(ErrorKind::NotFound, "there is no audit log in the directory")
-            .with("path", directory.display().to_string()));
-    }
     Ok(files)
+}
+
+/// The numbers of a log's files, at least one.
+///
+/// # Errors
+/// `NotFound` when there is no log.
+pub(crate) fn existing_numbers(directory: &Path) -> Result<Vec<u64>> {
+    let problem = match directory.exists() {
+        true => "there is no audit log in the directory",
+        false => "there is no audit log: the directory does not exist",
+    };
+    match numbers(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+        Ok(numbers) if !numbers.is_empty() => Ok(numbers),
+        _ => Err(Error::new(ErrorKind::NotFound, problem).with("path", directory.display().to_string())),
+    }
 }
 
 /// Opens a file of the log to add to it.
@@ -103,9 +120,11 @@ impl<'f> Lock<'f> {
         Ok(file)
     }
 
+    /// Says in `is_held` whether another process holds it, while it waits for that.
+    ///
     /// # Errors
     /// `Unavailable` when another process keeps the lock for more than ten seconds.
-    pub(crate) fn take(file: &'f File, is_shared: bool) -> Result<Self> {
+    pub(crate) fn take(file: &'f File, path: &Path, is_shared: bool, is_held: &AtomicBool) -> Result<Self> {
         let operation = if is_shared {
             FlockOperation::NonBlockingLockShared
         } else {
@@ -115,18 +134,21 @@ impl<'f> Lock<'f> {
         let mut pause = Duration::from_micros(50);
         loop {
             match flock(file, operation) {
-                Ok(()) => return Ok(Self(file)),
-                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) if Instant::now() < give_up => {
+                Ok(()) => {
+                    is_held.store(false, Ordering::Relaxed);
+                    return Ok(Self(file));
+                }
+                Err(Errno::WOULDBLOCK | Errno::INTR) if Instant::now() < give_up => {
+                    is_held.store(true, Ordering::Relaxed);
                     thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(5));
                 }
-                Err(source) => {
-                    return Err(Error::new(ErrorKind::Unavailable, "can't lock the audit log")
-                        .with_hint(
-                            "another process that writes to it may hang: look for it, or give each process a log of its own",
-                        )
-                        .with_source(io::Error::from(source)));
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {
+                    return Err(Error::new(ErrorKind::Unavailable, HELD)
+                        .with("log", path.display().to_string())
+                        .with_hint(HELD_HINT));
                 }
+                Err(source) => return Err(failed("lock the audit log", path, source.into())),
             }
         }
     }
@@ -144,6 +166,7 @@ pub(crate) struct Beginning {
     pub(crate) log: String,
     pub(crate) every: u64,
     pub(crate) time: SystemTime,
+    pub(crate) line: Vec<u8>,
 }
 
 fn first_line(file: &File, path: &Path) -> Result<Vec<u8>> {
@@ -190,6 +213,7 @@ pub(crate) fn beginning(file: &File, path: &Path) -> Result<Beginning> {
             log: log.into_owned(),
             every,
             time: parsed.time,
+            line: line.clone(),
         }),
         Event::Begin { format, .. } => Err(Error::new(
             ErrorKind::Unsupported,
@@ -215,13 +239,17 @@ pub(crate) struct Ending {
     pub(crate) unfinished: Vec<u8>,
     /// How many lines there are after the last signature; `None` when it is farther away than was looked.
     pub(crate) unsigned: Option<u64>,
+    /// The last line that is signed, under the same condition.
+    pub(crate) signed: Option<Vec<u8>>,
+    /// The hash of the line that was asked for, under the same condition.
+    pub(crate) sought: Option<Hash>,
 }
 
 /// How far back a signature is looked for.
 const WINDOW: usize = 16 * MAX_LINE;
 
-/// Reads the end of a file.
-pub(crate) fn ending(file: &File, path: &Path) -> Result<Ending> {
+/// Reads the end of a file, and looks for the line with the number `sought` there.
+pub(crate) fn ending(file: &File, path: &Path, sought: Option<u64>) -> Result<Ending> {
     let read = |error| failed("read the audit log", path, error);
     let length = file.metadata().map_err(read)?.len();
     let start = length.saturating_sub(WINDOW as u64);
@@ -241,10 +269,14 @@ pub(crate) fn ending(file: &File, path: &Path) -> Result<Ending> {
             return Err(damaged(path, "its last line does not have the hash that it should"));
         }
     }
-    let unsigned = std::iter::once(last)
-        .chain(lines)
-        .position(is_signed)
-        .and_then(|lines| u64::try_from(lines).ok());
+    let mut back = std::iter::once(last).chain(lines.clone());
+    let unsigned = back.clone().position(is_signed).and_then(|lines| u64::try_from(lines).ok());
+    let signed = back.clone().find(|line| is_signed(line)).map(<[u8]>::to_vec);
+    let start_of = |number: u64| format!("{{\"seq\":{number},").into_bytes();
+    let sought = sought
+        .map(start_of)
+        .and_then(|start| back.find(|line| line.starts_with(&start)));
+    let sought = sought.and_then(|line| Line::parse(line).ok()).map(|line| line.hash);
     Ok(Ending {
         seq: parsed.seq,
         hash: parsed.hash,
@@ -252,7 +284,32 @@ pub(crate) fn ending(file: &File, path: &Path) -> Result<Ending> {
         whole: start + whole as u64,
         unfinished,
         unsigned,
+        signed,
+        sought,
     })
+}
+
+/// The hash of the line with a number, wherever it is in the log; `None` when its file is not there any more.
+pub(crate) fn hash_of(directory: &Path, number: u64) -> Result<Option<Hash>> {
+    for file in numbers(directory)?.into_iter().rev() {
+        let path = path_of(directory, file);
+        let read = |source| failed("read the audit log", &path, source);
+        let opened = open_to_read(&path)?;
+        let first = first_line(&opened, &path)?;
+        let is_later = Line::parse(&first).is_ok_and(|first| first.seq > number);
+        if is_later {
+            continue;
+        }
+        let start = format!("{{\"seq\":{number},").into_bytes();
+        let (mut reader, mut left, mut line) = (BufReader::with_capacity(1 << 18, opened), u64::MAX, Vec::new());
+        while let Found::Line(_) = next_line(&mut reader, &mut left, &mut line).map_err(read)? {
+            if line.starts_with(&start) {
+                return Ok(Line::parse(&line).ok().map(|line| line.hash));
+            }
+        }
+        return Ok(None);
+    }
+    Ok(None)
 }
 
 /// Whether a line is a signed one. Inside of a JSON text every `"` has a `\` in front, so nothing else looks like this.

@@ -1,13 +1,13 @@
 //! The sink that writes records to a stream.
 
 use std::io::Write;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use keyfob_core::{AuditReceipt, AuditRecord, AuditSink, Error, ErrorKind, Result};
 use serde::Serialize;
 
 use crate::line::{Access, Event, rfc3339};
-use crate::queue::{Keeper, Promise, Queue};
+use crate::queue::{Keeper, Place, Promise, Queue};
 
 /// Writes records as JSON lines to standard error or another stream, for whatever collects it: the lines of a log
 /// without number, hash and signature.
@@ -37,7 +37,11 @@ impl StreamAudit {
             is_durable: false,
             most: 16_384,
         };
-        let queue = Queue::start(Stream(stream), promise, "stream")?;
+        let place = Place {
+            name: "a stream".to_owned(),
+            ..Place::default()
+        };
+        let queue = Queue::start(Stream(stream), promise, "stream", place)?;
         Ok(Self { queue })
     }
 
@@ -52,7 +56,15 @@ impl StreamAudit {
     /// # Errors
     /// `Unavailable` when the stream does not take what there is.
     pub fn close(&self) -> Result<()> {
-        self.queue.close()
+        self.queue.close(None)
+    }
+
+    /// The same, but waits no longer than `patience`.
+    ///
+    /// # Errors
+    /// Those of [`close`](Self::close); `Unavailable` when the stream has not taken all by then.
+    pub fn close_within(&self, patience: Duration) -> Result<()> {
+        self.queue.close(Some(patience))
     }
 }
 
@@ -76,6 +88,10 @@ struct Plain<'a> {
 }
 
 impl<W: Write + Send + 'static> Keeper for Stream<W> {
+    fn open(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     fn keep(&mut self, records: &[AuditRecord], lost: u64) -> Result<()> {
         let gap = (lost > 0).then(|| Plain {
             time: rfc3339(SystemTime::now()),

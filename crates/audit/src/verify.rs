@@ -10,8 +10,9 @@ use std::str::FromStr;
 use keyfob_core::{Error, ErrorKind, Result};
 
 use crate::keys::PublicKey;
-use crate::line::Line;
+use crate::line::{Event, Hash, Line};
 use crate::permissions::failed;
+use crate::remembered::Place;
 use crate::segment::{Found, is_signed, next_line, open_to_read, path_of, snapshot};
 use crate::table::LineTable;
 use prover::Prover;
@@ -24,9 +25,53 @@ use prover::Prover;
 pub struct Checkpoint {
     seq: u64,
     line: String,
+    log: String,
+    hash: Hash,
 }
 
 impl Checkpoint {
+    /// A signed line.
+    pub(crate) fn of(line: &[u8]) -> Option<Self> {
+        let parsed = Line::parse(line).ok()?;
+        parsed.signed?;
+        let log = match &parsed.event {
+            Event::Begin { log, .. } | Event::Checkpoint { log, .. } | Event::Expired { log, .. } => log.clone().into_owned(),
+            _ => return None,
+        };
+        Some(Self {
+            seq: parsed.seq,
+            line: std::str::from_utf8(line).ok()?.to_owned(),
+            log,
+            hash: parsed.hash,
+        })
+    }
+
+    /// What keyfob remembers in `state_directory` of the log in `directory`: the last signed line that it has written there. `None` where
+    /// it never has, or not on this machine and not for this user.
+    ///
+    /// # Errors
+    /// `Corrupt` when the record is damaged, `PermissionDenied` or `InvalidConfig` when it can't be read.
+    pub fn remembered(state_directory: &Path, directory: &Path) -> Result<Option<Self>> {
+        Place::of_directory(directory).remembered(state_directory)
+    }
+
+    /// The same of the log in a table.
+    ///
+    /// # Errors
+    /// Those of [`remembered`](Self::remembered).
+    pub fn remembered_of_table(state_directory: &Path, table: &dyn LineTable) -> Result<Option<Self>> {
+        Place::of_table(table).remembered(state_directory)
+    }
+
+    /// The random number of its log.
+    pub(crate) fn log(&self) -> &str {
+        &self.log
+    }
+
+    pub(crate) fn hash(&self) -> Hash {
+        self.hash
+    }
+
     /// The number of the line.
     #[must_use]
     pub fn seq(&self) -> u64 {
@@ -44,17 +89,10 @@ impl FromStr for Checkpoint {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let text = text.trim();
-        match Line::parse(text.as_bytes()) {
-            Ok(line) if line.signed.is_some() => Ok(Self {
-                seq: line.seq,
-                line: text.to_owned(),
-            }),
-            _ => Err(
-                Error::new(ErrorKind::InvalidInput, "this is not a checkpoint of an audit log")
-                    .with_hint("it is one line of JSON with a signature and a hash"),
-            ),
-        }
+        Self::of(text.trim().as_bytes()).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, "this is not a checkpoint of an audit log")
+                .with_hint("it is one line of JSON with a signature and a hash")
+        })
     }
 }
 

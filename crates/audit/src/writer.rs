@@ -9,6 +9,9 @@ use crate::queue::Keeper;
 
 /// A log that lines can be added to.
 pub(crate) trait Kept: Send + 'static {
+    /// Finds its end, or begins it. Adding tries it anew if it failed.
+    fn open(&mut self, now: SystemTime) -> Result<()>;
+
     /// Adds a gap if records were lost, then the records, and with `sync` waits until nothing but the loss of the disk can take
     /// them away. If it fails, nothing was added.
     fn append(&mut self, records: &[AuditRecord], lost: u64, now: SystemTime, sync: bool) -> Result<()>;
@@ -43,6 +46,10 @@ impl<L: Kept> Writer<L> {
 }
 
 impl<L: Kept> Keeper for Writer<L> {
+    fn open(&mut self) -> Result<()> {
+        self.log.open(self.clock.system_now())
+    }
+
     fn keep(&mut self, records: &[AuditRecord], lost: u64) -> Result<()> {
         let now = self.clock.system_now();
         self.log.append(records, lost, now, self.is_durable).map_err(unavailable)
@@ -66,7 +73,7 @@ impl<L: Kept> Keeper for Writer<L> {
 }
 
 /// Whatever is wrong with the log: to accesses it is not there.
-fn unavailable(error: Error) -> Error {
+pub(crate) fn unavailable(error: Error) -> Error {
     if error.kind() == ErrorKind::Unavailable {
         return error;
     }

@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use common::record;
 use keyfob_audit::{
-    AuditReader, Checkpoint, Durability, LineTable, SigningKey, TableAudit, Verification, checkpoint_of_table, verify_table,
+    AuditReader, Checkpoint, Durability, LineTable, SigningKey, TableAudit, TableAuditOptions, Verification, checkpoint_of_table,
+    verify_table,
 };
 use keyfob_core::{AuditFilter, AuditReceipt, AuditSink, Error, ErrorKind, Result};
 
@@ -64,8 +65,12 @@ impl Bed {
         SigningKey::from_file(self.place.path().join("key")).unwrap()
     }
 
+    fn options(&self) -> TableAuditOptions {
+        TableAuditOptions::new(Box::new(self.table.clone()), self.key())
+    }
+
     fn open(&self, durability: Durability) -> TableAudit {
-        TableAudit::open(Box::new(self.table.clone()), self.key(), durability).unwrap()
+        TableAudit::open(self.options().durability(durability)).unwrap()
     }
 
     fn with(&self, count: u64) -> &Self {

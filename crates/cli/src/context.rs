@@ -28,6 +28,15 @@ pub(crate) struct Context {
     managers: RefCell<Vec<SecretManager>>,
 }
 
+/// How long a command that ends waits for its audit log.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// An error and what lies below it, in one line.
+fn with_causes(error: &Error) -> String {
+    let below = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    below.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
 impl Context {
     pub(crate) fn new(options: GlobalArgs) -> Self {
         let printer = Printer::new(options.color, options.quiet);
@@ -128,11 +137,12 @@ impl Context {
         Reason::new(text).map(Some).map_err(|error| error.with("variable", name))
     }
 
-    /// Writes down what is still to be recorded of this command's accesses. Before the process ends or becomes another.
+    /// Writes down what is still to be recorded of this command's accesses, for which nobody waits longer than a moment. Before the process ends
+    /// or becomes another.
     pub(crate) fn close_audit(&self) {
         for manager in self.managers.take() {
-            if let Err(error) = manager.close_audit() {
-                self.printer.warning(&error.to_string());
+            if let Err(error) = manager.close_audit_within(AUDIT_PATIENCE) {
+                self.printer.warning(&with_causes(&error));
             }
         }
     }

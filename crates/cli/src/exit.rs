@@ -15,7 +15,7 @@ pub(crate) enum Exit {
     Failure,
     /// The command line is wrong.
     Usage,
-    /// `audit verify`: nothing was proven, neither that the log is intact nor that it was changed.
+    /// `audit`: there is no log, or `verify` proved nothing, neither that the log is intact nor that it was changed.
     NotProven,
     /// `run`: something failed before the command started.
     BeforeCommand,
@@ -53,6 +53,8 @@ pub(crate) enum Failure {
     Error(Error),
     /// What was asked for makes no sense: exit status 2, like a wrong option.
     Usage(Error),
+    /// There is no audit log where one was named.
+    NoLog(Error),
     /// References could not be resolved.
     Report(Box<Report>),
     /// Standard output could not be written.
@@ -82,6 +84,10 @@ impl Failure {
             Self::Usage(error) => {
                 printer.error(error);
                 Exit::Usage
+            }
+            Self::NoLog(error) => {
+                printer.error(error);
+                Exit::NotProven
             }
             Self::Report(report) => {
                 printer.report(report);

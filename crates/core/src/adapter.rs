@@ -2,10 +2,12 @@
 
 mod locks;
 mod ramp;
+mod remembering;
 mod sink_meter;
 mod wiped_buffer;
 
 pub use locks::NameLocks;
 pub use ramp::Ramp;
+pub use remembering::{OpenedRecord, RecordLock, Remembering};
 pub use sink_meter::SinkMeter;
 pub use wiped_buffer::WipedBuffer;

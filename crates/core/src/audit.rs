@@ -71,7 +71,7 @@ pub struct AuditLayer {
     reason_required: bool,
     mask: Option<Arc<MaskName>>,
     clock: Arc<dyn Clock>,
-    /// That of the store below.
+    /// That of the store below, once it is open.
     deadline: Option<Duration>,
     withheld: Counter,
 }
@@ -134,6 +134,14 @@ impl AuditLayer {
     #[must_use]
     pub fn workload(mut self, identity: impl Into<String>) -> Self {
         self.actor = Arc::new(Actor::clone(&self.actor).workload(identity));
+        self
+    }
+
+    /// How long an access may wait for its record when its store [can't be opened](Self::opening). One to an open store has the
+    /// [deadline](crate::StoreInfo::deadline) of that. Default: without an end.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = Some(deadline);
         self
     }
 

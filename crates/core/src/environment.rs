@@ -146,6 +146,28 @@ impl Environment {
         self.0.home.as_deref()
     }
 
+    /// Where keyfob remembers what it saw elsewhere: `$KEYFOB_STATE_DIR`, else `keyfob` below `$XDG_STATE_HOME`, by default below
+    /// `~/.local/state`. `None` without a home.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] when a variable is not UTF-8.
+    pub fn state_directory(&self) -> Result<Option<PathBuf>> {
+        if let Some(directory) = self.var("KEYFOB_STATE_DIR")? {
+            return Ok(Some(self.absolute(directory)));
+        }
+        let directory = self.base_directory("XDG_STATE_HOME", ".local/state")?;
+        Ok(directory.map(|directory| directory.join("keyfob")))
+    }
+
+    /// A directory of the XDG base directory specification, by which a relative path in the variable is ignored.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] when the variable is not UTF-8.
+    pub fn base_directory(&self, variable: &str, below_home: &str) -> Result<Option<PathBuf>> {
+        let from_variable = self.var(variable)?.map(PathBuf::from).filter(|path| path.is_absolute());
+        Ok(from_variable.or_else(|| self.home().map(|home| home.join(below_home))))
+    }
+
     /// The current directory; `None` when it has been deleted.
     #[must_use]
     pub fn current_dir(&self) -> Option<&Path> {

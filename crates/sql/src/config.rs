@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, StoreUrl};
 
-use crate::key_config::{KEY_FILE, KEY_SOURCE, KeyConfig, base_directory, default_state_dir};
+use crate::key_config::{KEY_FILE, KEY_SOURCE, KeyConfig};
 use crate::limits::{self, DAY, MAX_VERSIONS, RECOVERY_DAYS, VERSIONS};
 
 /// How to open a store.
@@ -94,7 +94,7 @@ impl SqlConfig {
     /// # Errors
     /// `InvalidConfig` when there is no home directory either, or the variable is not text.
     pub fn default_path(environment: &Environment) -> Result<PathBuf> {
-        let directory = base_directory(environment, "XDG_DATA_HOME", ".local/share")?;
+        let directory = environment.base_directory("XDG_DATA_HOME", ".local/share")?;
         directory
             .map(|directory| directory.join("keyfob/secrets.db"))
             .ok_or_else(|| invalid("there is no home directory for the store's file").with_hint("name a file: `sqlite:FILE`"))
@@ -105,7 +105,7 @@ impl SqlConfig {
     /// # Errors
     /// `InvalidConfig` when a variable is not text.
     pub fn default_state_dir(environment: &Environment) -> Result<Option<PathBuf>> {
-        default_state_dir(environment)
+        environment.state_directory()
     }
 
     pub(crate) fn check(&self) -> Result<()> {

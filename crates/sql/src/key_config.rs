@@ -92,7 +92,7 @@ impl KeyConfig {
     /// # Errors
     /// `InvalidConfig` when there is no home directory either, or the variable is not text.
     pub fn default_file(environment: &Environment) -> Result<PathBuf> {
-        let directory = base_directory(environment, "XDG_CONFIG_HOME", ".config")?;
+        let directory = environment.base_directory("XDG_CONFIG_HOME", ".config")?;
         directory
             .map(|directory| directory.join("keyfob/key"))
             .ok_or_else(|| invalid("no key for the store is given").with_hint("set `KEYFOB_KEY_FILE` or `KEYFOB_KEY`"))
@@ -147,24 +147,6 @@ fn passphrase_file(environment: &Environment, path: &Path) -> Result<KeyConfig> 
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     Ok(KeyConfig::Passphrase(SecretValue::from(line)))
-}
-
-/// A directory of the XDG base directory specification, by which a relative path in the variable is ignored.
-pub(crate) fn base_directory(environment: &Environment, variable: &str, below_home: &str) -> Result<Option<PathBuf>> {
-    let from_variable = environment
-        .var(variable)?
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
-    Ok(from_variable.or_else(|| environment.home().map(|home| home.join(below_home))))
-}
-
-/// `$KEYFOB_STATE_DIR`, else `$XDG_STATE_HOME/keyfob`, by default below `~/.local/state`. `None` without a home.
-pub(crate) fn default_state_dir(environment: &Environment) -> Result<Option<PathBuf>> {
-    if let Some(directory) = environment.var("KEYFOB_STATE_DIR")? {
-        return Ok(Some(environment.absolute(directory)));
-    }
-    let directory = base_directory(environment, "XDG_STATE_HOME", ".local/state")?;
-    Ok(directory.map(|directory| directory.join("keyfob")))
 }
 
 fn invalid(message: &'static str) -> Error {

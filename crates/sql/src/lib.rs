@@ -51,7 +51,7 @@ mod writing;
 use keyfob_core::{Backend, Connected};
 
 #[cfg(all(feature = "audit", any(feature = "sqlite", feature = "postgres")))]
-pub use audit_table::audit_table;
+pub use audit_table::{audit_table, audit_table_to_read};
 #[cfg(feature = "sqlite")]
 pub use backup::BackupReport;
 #[cfg(feature = "sqlite")]

@@ -21,13 +21,14 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hmac::Mac;
+use keyfob_core::adapter::OpenedRecord;
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KekId, StoreId};
 use sha2::{Digest as _, Sha256};
 
 use crate::integrity::keyed;
 use crate::keyring::Keyring;
-use crate::record_file::{Lock, Opened, open_record, reading_options, unusable};
+use crate::record_file::RECORD;
 use crate::rows::{Digest, Head};
 
 const MAGIC: &[u8; 8] = b"KEYFOBG1";
@@ -63,18 +64,18 @@ impl Remembered {
     pub(crate) fn open(directory: Option<&Path>, store: StoreId, path: &Path) -> Result<Self> {
         let record = directory.map(|directory| directory.join(file_name(store, path)));
         let opened = match &record {
-            None => Opened::Unmade("there is no state directory".to_owned()),
-            Some(record) => open_record(record)?,
+            None => OpenedRecord::Unmade("there is no state directory".to_owned()),
+            Some(record) => RECORD.open(record)?,
         };
         let (file, warning) = match opened {
-            Opened::Writable(file) => (Some(file), None),
-            Opened::ReadOnly(file, why) => (
+            OpenedRecord::Writable(file) => (Some(file), None),
+            OpenedRecord::ReadOnly(file, why) => (
                 Some(file),
                 Some(format!(
                     "{why}: after the next write an older copy of the whole store file may not be noticed"
                 )),
             ),
-            Opened::Unmade(why) => (
+            OpenedRecord::Unmade(why) => (
                 None,
                 Some(format!("{why}: an older copy of the whole store file would not be noticed")),
             ),
@@ -103,7 +104,9 @@ impl Remembered {
             let entry = entry.ok()?;
             let is_another = entry.path() != own && entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes());
             // A record that says nothing is no evidence.
-            let file = is_another.then(|| reading_options().open(entry.path()).ok()).flatten()?;
+            let file = is_another
+                .then(|| RECORD.open_existing(&entry.path()).ok().flatten())
+                .flatten()?;
             let bytes = read_record(&file).ok()?;
             let record = self.check(bytes.as_ref(), &mut None, ring).ok()??;
             Some(record.generation)
@@ -119,7 +122,7 @@ impl Remembered {
         match self.check(bytes.as_ref(), &mut authentic, ring) {
             // A write by another process may have been seen in half.
             Err(_) => {
-                let _lock = Lock::shared(file)?;
+                let _lock = RECORD.lock_shared(file)?;
                 let bytes = read_record(file)?;
                 self.check(bytes.as_ref(), &mut authentic, ring)
             }
@@ -140,7 +143,7 @@ impl Remembered {
     fn write(&self, file: &File, head: &Head, ring: &Keyring) -> Result<()> {
         let key = &ring.key(head.kek)?.memory;
         let mut authentic = self.authentic();
-        let _lock = Lock::exclusive(file)?;
+        let _lock = RECORD.lock_exclusive(file)?;
         let present = read_record(file)?;
         let (present_kek, present_generation) = match &present {
             Some(present) if self.check(Some(present), &mut authentic, ring).is_ok() => (kek(present), generation(present)),
@@ -152,7 +155,8 @@ impl Remembered {
             return Ok(());
         }
         let bytes = encode(self.store, head, key);
-        file.write_all_at(&bytes, 0).map_err(|error| unusable(error, "written"))?;
+        file.write_all_at(&bytes, 0)
+            .map_err(|error| RECORD.unusable(error, "written"))?;
         *authentic = Some(bytes);
         Ok(())
     }
@@ -206,7 +210,7 @@ fn read_record(file: &File) -> Result<Option<[u8; LEN]>> {
             Ok(0) => break,
             Ok(more) => filled += more,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(unusable(error, "read")),
+            Err(error) => return Err(RECORD.unusable(error, "read")),
         }
     }
     match filled {

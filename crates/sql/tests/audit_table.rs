@@ -5,7 +5,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use keyfob_audit::{AuditReader, Durability, SigningKey, TableAudit, checkpoint_of_table, verify_table};
+use keyfob_audit::{AuditReader, Durability, SigningKey, TableAudit, TableAuditOptions, checkpoint_of_table, verify_table};
 use keyfob_core::{
     Actor, AuditFilter, AuditReceipt, AuditRecord, AuditSink, AuditedStore, Environment, ErrorKind, StoreUrl, Verb,
 };
@@ -43,7 +43,7 @@ impl Bed {
     }
 
     fn log(&self, durability: Durability) -> TableAudit {
-        TableAudit::open(self.table(), self.key(), durability).unwrap()
+        TableAudit::open(TableAuditOptions::new(self.table(), self.key()).durability(durability)).unwrap()
     }
 
     fn accesses(&self) -> u64 {

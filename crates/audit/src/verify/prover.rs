@@ -196,10 +196,7 @@ impl<'k> Prover<'k> {
         }
         if line.signed.is_some() {
             self.seen.unsigned = 0;
-            self.seen.checkpoint = std::str::from_utf8(text).ok().map(|text| Checkpoint {
-                seq: line.seq,
-                line: text.to_owned(),
-            });
+            self.seen.checkpoint = Checkpoint::of(text);
         } else {
             self.seen.unsigned += 1;
             if self.seen.unsigned > self.every {
@@ -292,6 +289,9 @@ impl<'k> Prover<'k> {
                 self.seen.repairs += 1;
                 Ok(())
             }
+            Event::Missing { last, .. } => Err(format!(
+                "here the writer missed record {last}, which it had signed: the log that was there before was taken away, cut off or replaced"
+            )),
             Event::End { next } => {
                 if *next != number + 1 {
                     return Err(format!("it says that file {next} comes next"));
@@ -324,6 +324,13 @@ impl<'k> Prover<'k> {
             |&(file, last, last_hash): &(u64, u64, Hash)| file >= first || (file, last, last_hash) == (first - 1, seq, hash);
         if !self.expired.iter().any(is_lawful) {
             return Err("the files before this one are missing, and the log does not say that they were old enough".to_owned());
+        }
+        if self
+            .kept
+            .iter()
+            .any(|kept| kept.seq <= seq && self.log.as_deref() != Some(kept.log()))
+        {
+            return Err("a kept checkpoint is of another log: this one was begun anew".to_owned());
         }
         self.seen.expired = first - 1;
         self.seen.kept_expired = self.kept.iter().filter(|kept| kept.seq <= seq).count() as u64;

@@ -88,6 +88,14 @@ fn withheld_for_now<T>(layer: &AuditLayer, answer: Result<T>, is_write: bool) ->
     if answer.is_ok() {
         layer.withheld.increment(1);
     }
-    let hint = "the audit log is slow, or another process holds it: see to it, then try again";
-    Err(Error::new(ErrorKind::Timeout, message).with_hint(hint))
+    let error = Error::new(ErrorKind::Timeout, message);
+    Err(match layer.sinks.iter().find_map(|sink| sink.delay()) {
+        Some(delay) => {
+            let hint = delay.hint().unwrap_or(SEE_TO_IT).to_owned();
+            error.with_hint(hint).with_source(delay)
+        }
+        None => error.with_hint(SEE_TO_IT),
+    })
 }
+
+const SEE_TO_IT: &str = "the audit log is slow, or another process holds it: see to it, then try again";

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::record::AuditRecord;
 use crate::backend::BoxFuture;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Keeps audit records.
 pub trait AuditSink: Send + Sync + fmt::Debug {
@@ -20,6 +20,12 @@ pub trait AuditSink: Send + Sync + fmt::Debug {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) from a sink without which nothing may be accessed.
     fn ready(&self) -> Result<()>;
+
+    /// What keeps it from keeping what it was given, as far as it knows: which log it is and what is wrong there. An access that can't wait
+    /// any longer for a [`Pending`](AuditReceipt::Pending) receipt tells it. A sink that is never waited for has nothing to say.
+    fn delay(&self) -> Option<Error> {
+        None
+    }
 }
 
 /// What a sink says of a record that it was given.

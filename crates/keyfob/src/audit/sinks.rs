@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyfob_core::{
-    Actor, AuditFilter, AuditLayer, AuditRecord, AuditSink, Environment, Error, ErrorKind, MemoryAudit, Reason, Result,
+    Actor, AuditFilter, AuditLayer, AuditRecord, AuditSink, BoxFuture, Environment, Error, ErrorKind, MemoryAudit, Reason, Result,
 };
 
 use super::AuditSettings;
@@ -15,17 +16,26 @@ use super::AuditStore;
 pub(crate) struct Audit {
     layer: AuditLayer,
     memory: Option<Arc<MemoryAudit>>,
-    closers: Vec<Closer>,
+    threads: Vec<Thread>,
 }
 
-/// Ends a sink that has a thread, and says how many records it lost.
-type Closer = Box<dyn Fn() -> (Result<()>, u64) + Send + Sync>;
+/// A sink that has a thread.
+struct Thread {
+    sink: Arc<dyn AuditSink>,
+    /// Whether nothing may be accessed before it is open.
+    is_durable: bool,
+    /// Waits until it is.
+    opened: Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>,
+    /// Ends it after a time at the latest, and says how many records it lost.
+    close: Box<dyn Fn(Duration) -> (Result<()>, u64) + Send + Sync>,
+}
 
 impl Audit {
-    /// Opens what `settings` say; `None` when nothing is recorded and nothing refused. Blocks for as long as the disk takes.
+    /// Begins to open what `settings` say; `None` when nothing is recorded and nothing refused. Blocks, but waits for no other process and no
+    /// database.
     ///
     /// # Errors
-    /// `InvalidConfig` with the setting that can't be followed, and what opening the log fails with.
+    /// `InvalidConfig` with the setting that can't be followed, and what can't be mended by waiting of where the log is.
     pub(crate) fn open(
         settings: &AuditSettings,
         environment: &Environment,
@@ -51,9 +61,32 @@ impl Audit {
         for sink in own {
             layer = layer.sink(sink.clone());
         }
-        let mut closers = Vec::new();
-        let layer = with_log(layer, &mut closers, settings, environment)?;
-        Ok(Some(Self { layer, memory, closers }))
+        let mut threads = Vec::new();
+        let layer = with_log(layer, &mut threads, settings, environment)?;
+        Ok(Some(Self { layer, memory, threads }))
+    }
+
+    /// Waits until all logs are open, or those without which nothing may be accessed.
+    ///
+    /// # Errors
+    /// What opening the first that can't be opened fails with.
+    pub(crate) async fn opened(&self, only_durable: bool) -> Result<()> {
+        for thread in self.threads.iter().filter(|thread| thread.is_durable || !only_durable) {
+            (thread.opened)().await?;
+        }
+        Ok(())
+    }
+
+    /// What keeps a log without which nothing may be accessed from being opened, after the time that there was for that.
+    pub(crate) fn not_opened(&self) -> Error {
+        let error = Error::new(ErrorKind::Timeout, "the audit log could not be opened within the deadline");
+        match self.threads.iter().find_map(|thread| thread.sink.delay()) {
+            Some(delay) => {
+                let hint = delay.hint().unwrap_or_default().to_owned();
+                error.with_hint(hint).with_source(delay)
+            }
+            None => error,
+        }
     }
 
     /// The layer for a store at which the process acts as `identity`.
@@ -73,31 +106,42 @@ impl Audit {
     ///
     /// # Errors
     /// `Unavailable` when records were lost, and what the file system says.
-    pub(crate) fn close(&self) -> Result<()> {
+    pub(crate) fn close(&self, patience: Duration) -> Result<()> {
         let (mut failure, mut lost) = (None, 0);
-        for close in &self.closers {
-            let (closed, lost_there) = close();
+        for thread in &self.threads {
+            let (closed, lost_there) = (thread.close)(patience);
             failure = failure.or(closed.err());
             lost += lost_there;
         }
-        match failure {
-            Some(error) => Err(error),
-            None if lost > 0 => Err(Error::new(ErrorKind::Unavailable, format!("{lost} audit records were lost"))
-                .with_hint("in durable mode (`audit.durable`) none is lost")),
-            None => Ok(()),
-        }
+        let told = match lost {
+            0 => return failure.map_or(Ok(()), Err),
+            1 => "1 audit record was lost".to_owned(),
+            _ => format!("{lost} audit records were lost"),
+        };
+        let error = Error::new(ErrorKind::Unavailable, told);
+        Err(match failure {
+            Some(failure) => {
+                let hint = failure.hint().unwrap_or(NONE_IS_LOST).to_owned();
+                error.with_hint(hint).with_source(failure)
+            }
+            None => error.with_hint(NONE_IS_LOST),
+        })
     }
 }
+
+const NONE_IS_LOST: &str = "in durable mode (`audit.durable`) none is lost";
 
 /// Adds what the crate of the log has: the log, records on standard error, masks of names.
 #[cfg(feature = "audit")]
 fn with_log(
     mut layer: AuditLayer,
-    closers: &mut Vec<Closer>,
+    threads: &mut Vec<Thread>,
     settings: &AuditSettings,
     environment: &Environment,
 ) -> Result<AuditLayer> {
-    use keyfob_audit::{Durability, FileAudit, FileAuditOptions, NameKey, SigningKey, StreamAudit};
+    use keyfob_audit::{
+        Durability, FileAudit, FileAuditOptions, NameKey, SigningKey, StreamAudit, TableAudit, TableAuditOptions,
+    };
 
     let durability = match settings.durable {
         true => Durability::Durable,
@@ -109,6 +153,7 @@ fn with_log(
         key.map_err(|error| unusable("audit.key_file", "keyfob audit init", &path, error))
     };
 
+    let state = environment.state_directory()?;
     if let Some(path) = &settings.name_key_file {
         let key = NameKey::from_file(environment.absolute(path));
         let key = key.map_err(|error| unusable("audit.name_key_file", "keyfob audit init --mask-names", path, error))?;
@@ -122,43 +167,69 @@ fn with_log(
         if let Some(years) = settings.keep_years {
             options = options.keep_years(years);
         }
-        let opened = FileAudit::open(options).map_err(|error| error.with("setting", "audit.directory"))?;
-        let log = Arc::new(opened);
+        if let Some(state) = &state {
+            options = options.remember_in(state);
+        }
+        let log = Arc::new(FileAudit::start(options).map_err(|error| error.with("setting", "audit.directory"))?);
         layer = layer.sink(log.clone());
-        closers.push(Box::new(move || (log.close(), log.lost())));
+        threads.push(Thread {
+            sink: log.clone(),
+            is_durable: settings.durable,
+            opened: opening("audit.directory", log.clone(), FileAudit::opened),
+            close: Box::new(move |patience| (log.close_within(patience), log.lost())),
+        });
     }
     if let Some(store) = &settings.store {
         let key = signing_key()?;
-        let log = Arc::new(table_log(store, environment, key, durability).map_err(|error| error.with("setting", "audit.store"))?);
+        let start = || {
+            let mut options = TableAuditOptions::new(table(store, environment)?, key).durability(durability);
+            if let Some(state) = &state {
+                options = options.remember_in(state);
+            }
+            TableAudit::start(options)
+        };
+        let log = Arc::new(start().map_err(|error| error.with("setting", "audit.store"))?);
         layer = layer.sink(log.clone());
-        closers.push(Box::new(move || (log.close(), log.lost())));
+        threads.push(Thread {
+            sink: log.clone(),
+            is_durable: settings.durable,
+            opened: opening("audit.store", log.clone(), TableAudit::opened),
+            close: Box::new(move |patience| (log.close_within(patience), log.lost())),
+        });
     }
     if settings.standard_error {
         let stream = Arc::new(StreamAudit::stderr()?);
         layer = layer.sink(stream.clone());
-        closers.push(Box::new(move || (stream.close(), stream.lost())));
+        threads.push(Thread {
+            sink: stream.clone(),
+            is_durable: false,
+            opened: Box::new(|| Box::pin(std::future::ready(Ok(())))),
+            close: Box::new(move |patience| (stream.close_within(patience), stream.lost())),
+        });
     }
     Ok(layer)
 }
 
+/// Waits until a log is open; an error names the setting.
+#[cfg(feature = "audit")]
+fn opening<L: Send + Sync + 'static>(
+    setting: &'static str,
+    log: Arc<L>,
+    opened: fn(&L) -> BoxFuture<'static, Result<()>>,
+) -> Box<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync> {
+    Box::new(move || {
+        let opened = opened(&log);
+        Box::pin(async move { opened.await.map_err(|error| error.with("setting", setting)) })
+    })
+}
+
 #[cfg(all(feature = "audit", any(feature = "sqlite", feature = "postgres")))]
-fn table_log(
-    store: &AuditStore,
-    environment: &Environment,
-    key: keyfob_audit::SigningKey,
-    durability: keyfob_audit::Durability,
-) -> Result<keyfob_audit::TableAudit> {
-    let table = keyfob_sql::audit_table(store.url(), environment)?;
-    keyfob_audit::TableAudit::open(table, key, durability)
+fn table(store: &AuditStore, environment: &Environment) -> Result<Box<dyn keyfob_audit::LineTable>> {
+    keyfob_sql::audit_table(store.url(), environment)
 }
 
 #[cfg(all(feature = "audit", not(any(feature = "sqlite", feature = "postgres"))))]
-fn table_log(
-    _: &AuditStore,
-    _: &Environment,
-    _: keyfob_audit::SigningKey,
-    _: keyfob_audit::Durability,
-) -> Result<keyfob_audit::TableAudit> {
+fn table(_: &AuditStore, _: &Environment) -> Result<Box<dyn keyfob_audit::LineTable>> {
     Err(Error::new(
         ErrorKind::Unsupported,
         "this build has no database that could keep an audit log",
@@ -168,7 +239,7 @@ fn table_log(
 
 /// What this build can't do is an error, never left out.
 #[cfg(not(feature = "audit"))]
-fn with_log(layer: AuditLayer, _: &mut Vec<Closer>, settings: &AuditSettings, _: &Environment) -> Result<AuditLayer> {
+fn with_log(layer: AuditLayer, _: &mut Vec<Thread>, settings: &AuditSettings, _: &Environment) -> Result<AuditLayer> {
     let wanted = [
         ("audit.directory", settings.directory.is_some()),
         ("audit.store", settings.store.is_some()),

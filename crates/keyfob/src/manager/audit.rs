@@ -1,6 +1,7 @@
 //! Recording what a manager's stores are asked, from before they are open.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyfob_core::{AuditFilter, AuditRecord, AuditedStore, DEFAULT_SCHEME, Error, ErrorKind, Intent, Layer as _, Result};
 
@@ -9,12 +10,23 @@ use crate::audit::Audit;
 use crate::backends;
 
 impl SecretManager {
-    /// Opens what accesses are recorded in, which else the first access does, to hear early when it can't be.
+    /// Opens what accesses are recorded in, which else the first access does, to hear early when it can't be. Waits no longer than an access may
+    /// take (`retry.deadline`).
     ///
     /// # Errors
-    /// `InvalidConfig` when a setting can't be followed, and what opening the log fails with. The next call tries again.
+    /// `InvalidConfig` when a setting can't be followed, and what opening a log fails with, durable or not. The next call tries again.
     pub async fn open_audit(&self) -> Result<()> {
-        self.audit().await.map(drop)
+        match self.audit().await? {
+            Some(audit) => self.opened_audit(audit, false).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Waits, within the deadline of an access, until the logs are open, or those without which nothing may be accessed.
+    async fn opened_audit(&self, audit: &Audit, only_durable: bool) -> Result<()> {
+        let deadline = self.0.selection.layers.retry.deadline;
+        let opened = tokio::time::timeout(deadline, audit.opened(only_durable)).await;
+        opened.unwrap_or_else(|_| Err(audit.not_opened()))
     }
 
     /// The records of accesses that are kept in memory ([`AuditSettings::memory`](crate::AuditSettings::memory)) and that
@@ -34,13 +46,22 @@ impl SecretManager {
     /// # Errors
     /// `Unavailable` when records were lost, and what the file system says.
     pub fn close_audit(&self) -> Result<()> {
+        self.close_audit_within(Duration::MAX)
+    }
+
+    /// The same, but waits no longer than `patience` for each log: for a process that is to end. What a log has not taken by then is lost if the
+    /// process ends then.
+    ///
+    /// # Errors
+    /// Those of [`close_audit`](Self::close_audit); `Unavailable` when a log has not taken all by then, with how many records that are.
+    pub fn close_audit_within(&self, patience: Duration) -> Result<()> {
         match self.0.audit.get() {
-            Some(Some(audit)) => audit.close(),
+            Some(Some(audit)) => audit.close(patience),
             _ => Ok(()),
         }
     }
 
-    /// What records accesses, opened if it isn't yet.
+    /// What records accesses. Its logs are being opened, if they aren't yet open.
     async fn audit(&self) -> Result<Option<&Audit>> {
         let open = || async {
             let manager = self.clone();
@@ -73,11 +94,16 @@ impl SecretManager {
             return slot.opened.get_or_try_init(|| self.connected(slot)).await;
         };
         let layer = audit.layer_as(self.identity_at(&slot.opening).ok().flatten());
-        let opening = slot.opened.get_or_try_init(async || {
-            let mut opened = self.connected(slot).await?;
-            opened.store = layer.layer(opened.store);
-            Ok(opened)
-        });
+        let layer = layer.deadline(self.0.selection.layers.retry.deadline);
+        let opening = async {
+            self.opened_audit(audit, true).await?;
+            let connect = async || {
+                let mut opened = self.connected(slot).await?;
+                opened.store = layer.layer(opened.store);
+                Ok(opened)
+            };
+            slot.opened.get_or_try_init(connect).await
+        };
         layer.opening(self.unopened(&slot.opening), intent, opening).await
     }
 

@@ -10,7 +10,7 @@ use super::create::layout;
 use super::engine::within;
 use super::error::{is_collision, of_reading};
 use super::fetch::column;
-use crate::audit_table::{negative_number, of_the_log};
+use crate::audit_table::{negative_number, of_the_log, only_read};
 
 /// Where the log is when the URL names no schema.
 const SCHEMA: &str = "keyfob_audit";
@@ -20,11 +20,14 @@ pub(crate) struct PostgresTable {
     connections: Connections,
     /// The log is written on a thread of its own, which has no runtime.
     runtime: Runtime,
+    may_make: bool,
+    /// Whether the table is known to be there.
+    is_made: bool,
 }
 
 impl PostgresTable {
-    /// Connects, and makes the schema and the table if they are missing.
-    pub(crate) fn open(url: &StoreUrl, environment: &Environment) -> Result<Self> {
+    /// Connects to nothing yet.
+    pub(crate) fn open(url: &StoreUrl, environment: &Environment, may_make: bool) -> Result<Self> {
         let mut config = PostgresConfig::from_url(url, environment)?;
         if url.parameters().take("schema").is_none() {
             SCHEMA.clone_into(&mut config.schema);
@@ -33,13 +36,13 @@ impl PostgresTable {
         config.check()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::new(ErrorKind::Other, "can't start a runtime").with_source(error))?;
-        let table = Self {
+        Ok(Self {
             connections: pool(&config)?,
             config,
             runtime,
-        };
-        table.run(table.prepare())?;
-        Ok(table)
+            may_make,
+            is_made: false,
+        })
     }
 
     fn run<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
@@ -47,19 +50,29 @@ impl PostgresTable {
         done.map_err(|error| of_the_log(of_reading(error)).with("store", self.config.location()))
     }
 
-    async fn prepare(&self) -> Result<()> {
-        let schema = &self.config.schema;
+    /// Whether the table is there.
+    fn is_made(&mut self) -> Result<bool> {
+        if !self.is_made {
+            self.is_made = self.run(self.exists())?;
+        }
+        Ok(self.is_made)
+    }
+
+    async fn exists(&self) -> Result<bool> {
         let sql = "SELECT to_regclass($1) IS NOT NULL";
-        let table = format!("\"{schema}\".audit_line");
+        let table = format!("\"{}\".audit_line", self.config.schema);
         let mut connection = Connection::take(&self.connections).await?;
         let rows = connection.read(Some(READ), &[(sql, vec![&table])], Some(COMMIT)).await?;
-        let exists = match rows.first().and_then(|rows| rows.first()) {
-            Some(row) => column(row, 0)?,
-            None => false,
-        };
-        if exists {
-            return Ok(());
+        match rows.first().and_then(|rows| rows.first()) {
+            Some(row) => column(row, 0),
+            None => Ok(false),
         }
+    }
+
+    /// Makes the schema and the table.
+    async fn make(&self) -> Result<()> {
+        let schema = &self.config.schema;
+        let mut connection = Connection::take(&self.connections).await?;
         connection.perform(WRITE).await?;
         if layout(&mut connection, schema, true).await?.is_some() {
             return Err(Error::new(
@@ -111,6 +124,9 @@ impl LineTable for PostgresTable {
     }
 
     fn last(&mut self) -> Result<u64> {
+        if !self.is_made()? {
+            return Ok(0);
+        }
         let sql = format!("SELECT coalesce(max(seq), 0) FROM \"{}\".audit_line", self.config.schema);
         let last: i64 = self.run(async {
             let mut connection = Connection::take(&self.connections).await?;
@@ -124,10 +140,20 @@ impl LineTable for PostgresTable {
     }
 
     fn lines(&mut self, first: u64, most: u64) -> Result<Vec<(u64, String)>> {
+        if !self.is_made()? {
+            return Ok(Vec::new());
+        }
         self.run(self.rows(signed(first), signed(most)))
     }
 
     fn add(&mut self, first: u64, lines: &[&str]) -> Result<()> {
+        if !self.may_make {
+            return Err(only_read());
+        }
+        if !self.is_made()? {
+            self.run(self.make())?;
+            self.is_made = true;
+        }
         self.run(self.insert(first, lines))
     }
 }

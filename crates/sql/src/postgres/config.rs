@@ -7,7 +7,7 @@ use std::time::Duration;
 use keyfob_core::{Environment, Error, ErrorKind, Parameter, Parameters, Result, SecretValue, StoreUrl};
 
 use super::password;
-use crate::key_config::{KEY_FILE, KEY_SOURCE, KeyConfig, default_state_dir};
+use crate::key_config::{KEY_FILE, KEY_SOURCE, KeyConfig};
 use crate::limits::{self, DAY, RECOVERY_DAYS, VERSIONS};
 
 /// How to open a store in PostgreSQL. `Debug` shows no password and no key.
@@ -170,7 +170,7 @@ impl PostgresConfig {
             Some(password) => Some(password.clone()),
             None => password::find(environment, &config.host, config.port, &config.database, &config.user)?,
         };
-        config.state_dir = default_state_dir(environment)?;
+        config.state_dir = environment.state_directory()?;
         limits.apply(&mut config);
         config.check()?;
         Ok(config)

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use hmac::Mac;
+use keyfob_core::adapter::OpenedRecord;
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KekId, StoreId};
 use sha2::{Digest as _, Sha256};
@@ -22,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 use super::record::BucketRow;
 use crate::integrity::{BUCKETS, keyed};
 use crate::keyring::Keyring;
-use crate::record_file::{Lock, Opened, open_record, unusable};
+use crate::record_file::RECORD;
 use crate::rows::{Digest, Head};
 
 /// What was seen at one place.
@@ -103,18 +104,18 @@ impl Remembered {
     /// is another store's.
     pub(super) fn open(directory: Option<&Path>, store: StoreId, location: &str) -> Result<Self> {
         let opened = match directory {
-            None => Opened::Unmade("there is no state directory".to_owned()),
-            Some(directory) => open_record(&directory.join(file_name(store, location)))?,
+            None => OpenedRecord::Unmade("there is no state directory".to_owned()),
+            Some(directory) => RECORD.open(&directory.join(file_name(store, location)))?,
         };
         let (file, warning) = match opened {
-            Opened::Writable(file) => (Some(file), None),
-            Opened::ReadOnly(file, why) => (
+            OpenedRecord::Writable(file) => (Some(file), None),
+            OpenedRecord::ReadOnly(file, why) => (
                 Some(file),
                 Some(format!(
                     "{why}: after the next write older rows may not be noticed by the next process"
                 )),
             ),
-            Opened::Unmade(why) => (
+            OpenedRecord::Unmade(why) => (
                 None,
                 Some(format!(
                     "{why}: older rows would be noticed only by a process that has seen newer ones"
@@ -178,7 +179,7 @@ impl Remembered {
         match self.decode(place, read_place(file, at)?.as_ref(), ring) {
             // A write by another process may have been seen in half.
             Err(_) => {
-                let _lock = Lock::shared(file)?;
+                let _lock = RECORD.lock_shared(file)?;
                 self.decode(place, read_place(file, at)?.as_ref(), ring)
             }
             mark => mark,
@@ -188,7 +189,7 @@ impl Remembered {
     fn write(&self, place: Place, mark: Mark, kek: KekId, ring: &Keyring) -> Result<()> {
         let Some(file) = &self.file else { return Ok(()) };
         let key = &ring.key(kek)?.memory;
-        let _lock = Lock::exclusive(file)?;
+        let _lock = RECORD.lock_exclusive(file)?;
         let present = read_place(file, offset(place))?;
         // What is damaged is replaced by this.
         let present = self.decode(place, present.as_ref(), ring).ok().flatten();
@@ -202,7 +203,7 @@ impl Remembered {
         let mac = self.authenticate(place, &bytes, key).finalize().into_bytes();
         bytes[BODY..].copy_from_slice(&mac);
         file.write_all_at(&bytes, offset(place))
-            .map_err(|error| unusable(error, "written"))
+            .map_err(|error| RECORD.unusable(error, "written"))
     }
 
     fn decode(&self, place: Place, bytes: Option<&[u8; PLACE]>, ring: &Keyring) -> Result<Option<Mark>> {
@@ -244,7 +245,9 @@ impl Remembered {
             Some(_) => Err(damaged()),
             // A file that may only be read and is empty remembers nothing.
             None if self.warning.is_some() => Ok(()),
-            None => file.write_all_at(&expected, 0).map_err(|error| unusable(error, "written")),
+            None => file
+                .write_all_at(&expected, 0)
+                .map_err(|error| RECORD.unusable(error, "written")),
         }
     }
 
@@ -263,7 +266,7 @@ fn read_place(file: &File, offset: u64) -> Result<Option<[u8; PLACE]>> {
     match file.read_exact_at(&mut bytes, offset) {
         Ok(()) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(error) => Err(unusable(error, "read")),
+        Err(error) => Err(RECORD.unusable(error, "read")),
     }
 }
 

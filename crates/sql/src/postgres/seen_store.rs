@@ -11,11 +11,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
+use keyfob_core::adapter::OpenedRecord;
 use keyfob_core::{Error, ErrorKind, Result};
 use keyfob_envelope::{KeySourceId, StoreId};
 use sha2::{Digest as _, Sha256};
 
-use crate::record_file::{Lock, Opened, open_record, unusable};
+use crate::record_file::RECORD;
 use crate::rows::Digest;
 
 /// What was seen at an address.
@@ -28,18 +29,18 @@ impl SeenStore {
     /// `Corrupt` for another store; `PermissionDenied` or `InvalidConfig` when there is a file that can't be read.
     pub(super) fn check(directory: &Path, location: &str, key: &KeySourceId, store: StoreId) -> Result<()> {
         let path = path(directory, location, key);
-        let found = match open_record(&path)? {
-            Opened::Writable(file) => {
-                let _lock = Lock::exclusive(&file)?;
+        let found = match RECORD.open(&path)? {
+            OpenedRecord::Writable(file) => {
+                let _lock = RECORD.lock_exclusive(&file)?;
                 let found = read(&file)?;
                 if found.is_empty() {
                     return write(&file, store);
                 }
                 found
             }
-            Opened::ReadOnly(file, _) => read(&file)?,
+            OpenedRecord::ReadOnly(file, _) => read(&file)?,
             // The memory of its rows warns.
-            Opened::Unmade(_) => return Ok(()),
+            OpenedRecord::Unmade(_) => return Ok(()),
         };
         if found.is_empty() || found == line(store) {
             return Ok(());
@@ -60,7 +61,7 @@ impl SeenStore {
     /// # Errors
     /// As [`check`](Self::check).
     pub(super) fn replace(directory: &Path, location: &str, key: &KeySourceId, store: StoreId) -> Result<()> {
-        let Opened::Writable(file) = open_record(&path(directory, location, key))? else {
+        let OpenedRecord::Writable(file) = RECORD.open(&path(directory, location, key))? else {
             return Ok(());
         };
         write(&file, store)
@@ -69,13 +70,13 @@ impl SeenStore {
 
 fn read(file: &File) -> Result<String> {
     let mut bytes = [0; 64];
-    let length = file.read_at(&mut bytes, 0).map_err(|error| unusable(error, "read"))?;
+    let length = file.read_at(&mut bytes, 0).map_err(|error| RECORD.unusable(error, "read"))?;
     Ok(String::from_utf8_lossy(bytes.get(..length).unwrap_or_default()).into_owned())
 }
 
 fn write(file: &File, store: StoreId) -> Result<()> {
     file.write_all_at(line(store).as_bytes(), 0)
-        .map_err(|error| unusable(error, "written"))
+        .map_err(|error| RECORD.unusable(error, "written"))
 }
 
 /// All are of one length: one takes the whole place of another.

@@ -14,7 +14,9 @@ use crate::exit::{Exit, Outcome};
 #[command(after_help = "\
 Examples:
   keyfob audit checkpoint >> /mnt/auditors/kept.jsonl
-  keyfob audit checkpoint | ssh auditor@far.example 'cat >> kept.jsonl'")]
+  keyfob audit checkpoint | ssh auditor@far.example 'cat >> kept.jsonl'
+
+Exit status: 3 when there is no log.")]
 pub(crate) struct Args {
     #[command(flatten)]
     log: LogArgs,
@@ -26,6 +28,7 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let log = self.log.log(context)?;
+        log.exists(context)?;
         let keys = self.keys.keys(&log, context)?;
         // One of our own keys has signed it, and a JSON text has no control characters.
         context.printer().line(log.checkpoint(&keys, context)?)?;

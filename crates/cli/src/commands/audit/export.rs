@@ -22,7 +22,9 @@ use crate::text::{escape_json, escape_untrusted};
 #[command(after_help = "\
 Examples:
   keyfob audit export --since 2030-01-01 --format csv > january.csv
-  keyfob audit export --where user=jo --where outcome=failed | jq -r .name")]
+  keyfob audit export --where user=jo --where outcome=failed | jq -r .name
+
+Exit status: 3 when there is no log.")]
 pub(crate) struct Args {
     #[command(flatten)]
     log: LogArgs,

@@ -1,13 +1,13 @@
 //! `keyfob audit init`
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use keyfob::{AuditSettings, Error, ErrorKind, Project, Result, read_configuration};
-use keyfob_audit::{Durability, FileAudit, FileAuditOptions, NameKey, SigningKey, TableAudit};
+use keyfob_audit::{Durability, FileAudit, FileAuditOptions, NameKey, SigningKey, TableAudit, TableAuditOptions};
 use keyfob_sql::audit_table;
 
 use super::log::{Log, public_key_file, settings};
@@ -70,21 +70,19 @@ impl Args {
                     .with_hint("bring the signing key back, or make another log with another key"),
             ));
         }
-        let key = signing_key(&key_file, printer)?;
-        publish(&key, &public_key_file, printer)?;
+        let has_begun = !has_none(&wanted, context)?;
+        let mut made = Made::default();
+        let key = signing_key(&key_file, &mut made, printer)?;
+        publish(&key, &public_key_file, &mut made, printer)?;
         if let Some(file) = &wanted.name_key_file {
-            name_key(file, printer)?;
+            name_key(file, &mut made, printer)?;
         }
-        // What is wrong with the place is told now.
-        if let Some(store) = &wanted.store {
-            let table = audit_table(store.url(), context.environment())?;
-            TableAudit::open(table, SigningKey::from_file(&key_file)?, Durability::BestEffort)?.close()?;
-            printer.note(format_args!("the audit log is in `{}`", store.url()));
+        let begun = begin(&wanted, &key_file, key, context);
+        if begun.is_err() && (has_begun || has_none(&wanted, context)?) {
+            // Nothing is signed with them.
+            made.take_back(printer);
         }
-        if let Some(directory) = &wanted.directory {
-            FileAudit::open(FileAuditOptions::new(directory, key))?.close()?;
-            printer.note(format_args!("the audit log is in `{}`", directory.display()));
-        }
+        begun?;
         if wanted != set {
             use_here(&wanted, &set, context)?;
         }
@@ -120,9 +118,55 @@ impl Args {
     }
 }
 
-fn signing_key(file: &Path, printer: &Printer) -> Result<SigningKey> {
+/// Begins what is wanted: what is wrong with the place is told now.
+fn begin(wanted: &AuditSettings, key_file: &Path, key: SigningKey, context: &Context) -> Result<()> {
+    let printer = context.printer();
+    let state = context.environment().state_directory()?;
+    if let Some(store) = &wanted.store {
+        let table = audit_table(store.url(), context.environment())?;
+        let mut options = TableAuditOptions::new(table, SigningKey::from_file(key_file)?).durability(Durability::Durable);
+        if let Some(state) = &state {
+            options = options.remember_in(state);
+        }
+        TableAudit::open(options)?.close()?;
+        printer.note(format_args!("the audit log is in `{}`", store.url()));
+    }
+    if let Some(directory) = &wanted.directory {
+        let mut options = FileAuditOptions::new(directory, key).durability(Durability::Durable);
+        if let Some(state) = &state {
+            options = options.remember_in(state);
+        }
+        FileAudit::open(options)?.close()?;
+        printer.note(format_args!("the audit log is in `{}`", directory.display()));
+    }
+    Ok(())
+}
+
+/// Whether no log that is wanted has begun, as far as can be seen.
+fn has_none(wanted: &AuditSettings, context: &Context) -> Result<bool, Failure> {
+    let directory = wanted.directory.clone().map(Log::Directory);
+    let mut logs = directory.into_iter().chain(wanted.store.clone().map(Log::Database));
+    Ok(logs.all(|log| log.exists(context).is_err()))
+}
+
+/// The key files that were made.
+#[derive(Default)]
+struct Made(Vec<PathBuf>);
+
+impl Made {
+    fn take_back(self, printer: &Printer) {
+        for file in self.0 {
+            if fs::remove_file(&file).is_ok() {
+                printer.note(format_args!("removed `{}` again", file.display()));
+            }
+        }
+    }
+}
+
+fn signing_key(file: &Path, made: &mut Made, printer: &Printer) -> Result<SigningKey> {
     match SigningKey::create_file(file) {
         Ok(key) => {
+            made.0.push(file.to_owned());
             printer.note(format_args!("made the signing key `{}`", file.display()));
             Ok(key)
         }
@@ -131,9 +175,10 @@ fn signing_key(file: &Path, printer: &Printer) -> Result<SigningKey> {
     }
 }
 
-fn name_key(file: &Path, printer: &Printer) -> Result<()> {
+fn name_key(file: &Path, made: &mut Made, printer: &Printer) -> Result<()> {
     match NameKey::create_file(file) {
         Ok(_) => {
+            made.0.push(file.to_owned());
             printer.note(format_args!("made the key that masks names `{}`", file.display()));
             Ok(())
         }
@@ -143,7 +188,7 @@ fn name_key(file: &Path, printer: &Printer) -> Result<()> {
 }
 
 /// Writes the public key down where the signing key stands.
-fn publish(key: &SigningKey, file: &Path, printer: &Printer) -> Result<()> {
+fn publish(key: &SigningKey, file: &Path, made: &mut Made, printer: &Printer) -> Result<()> {
     let text = format!("{}\n", key.public_key());
     let failed = |error| {
         Error::new(ErrorKind::Other, "can't write the public key")
@@ -152,6 +197,7 @@ fn publish(key: &SigningKey, file: &Path, printer: &Printer) -> Result<()> {
     };
     match OpenOptions::new().write(true).create_new(true).mode(0o644).open(file) {
         Ok(mut opened) => {
+            made.0.push(file.to_owned());
             opened
                 .write_all(text.as_bytes())
                 .and_then(|()| opened.sync_all())

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use keyfob::{AuditFilter, AuditSettings, AuditStore, Error, ErrorKind, Result, read_configuration};
 use keyfob_audit::{AuditReader, Checkpoint, PublicKey, Verification, checkpoint, checkpoint_of_table, verify, verify_table};
-use keyfob_sql::audit_table;
+use keyfob_sql::audit_table_to_read;
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -97,24 +97,52 @@ impl Log {
         }
     }
 
-    pub(super) fn reader(&self, filter: AuditFilter, context: &Context) -> Result<AuditReader> {
-        match self {
+    /// # Errors
+    /// [`Failure::NoLog`] when there is none, and those of reading it.
+    pub(super) fn reader(&self, filter: AuditFilter, context: &Context) -> Result<AuditReader, Failure> {
+        let reader = match self {
             Self::Directory(directory) => AuditReader::open(directory, filter),
-            Self::Database(store) => AuditReader::of_table(audit_table(store.url(), context.environment())?, filter),
+            Self::Database(store) => {
+                audit_table_to_read(store.url(), context.environment()).and_then(|table| AuditReader::of_table(table, filter))
+            }
+        };
+        reader.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => Failure::NoLog(error),
+            _ => Failure::Error(error),
+        })
+    }
+
+    /// Makes sure that there is one.
+    ///
+    /// # Errors
+    /// Those of [`reader`](Self::reader).
+    pub(super) fn exists(&self, context: &Context) -> Result<(), Failure> {
+        self.reader(AuditFilter::default(), context).map(drop)
+    }
+
+    /// The last signature that keyfob has made here, as this machine and user remember it.
+    pub(super) fn remembered(&self, context: &Context) -> Result<Option<Checkpoint>> {
+        let environment = context.environment();
+        let Some(state) = environment.state_directory()? else {
+            return Ok(None);
+        };
+        match self {
+            Self::Directory(directory) => Checkpoint::remembered(&state, directory),
+            Self::Database(store) => Checkpoint::remembered_of_table(&state, &*audit_table_to_read(store.url(), environment)?),
         }
     }
 
     pub(super) fn verify(&self, keys: &[PublicKey], kept: &[Checkpoint], context: &Context) -> Result<Verification> {
         match self {
             Self::Directory(directory) => verify(directory, keys, kept),
-            Self::Database(store) => verify_table(&mut *audit_table(store.url(), context.environment())?, keys, kept),
+            Self::Database(store) => verify_table(&mut *audit_table_to_read(store.url(), context.environment())?, keys, kept),
         }
     }
 
     pub(super) fn checkpoint(&self, keys: &[PublicKey], context: &Context) -> Result<Checkpoint> {
         match self {
             Self::Directory(directory) => checkpoint(directory, keys),
-            Self::Database(store) => checkpoint_of_table(&mut *audit_table(store.url(), context.environment())?, keys),
+            Self::Database(store) => checkpoint_of_table(&mut *audit_table_to_read(store.url(), context.environment())?, keys),
         }
     }
 }

@@ -24,7 +24,9 @@ Examples:
   keyfob audit tail -n 100 --where prefix=db/
   keyfob audit tail --follow --where outcome=failed
 
-JSON: one access a line, as the log has it.")]
+JSON: one access a line, as the log has it.
+
+Exit status: 3 when there is no log.")]
 pub(crate) struct Args {
     #[command(flatten)]
     log: LogArgs,

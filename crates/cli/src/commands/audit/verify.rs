@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use keyfob::Result;
+use keyfob::{Error, ErrorKind, Result};
 use keyfob_audit::{Checkpoint, Finding, Verification};
 use serde::Serialize;
 
@@ -17,8 +17,9 @@ use crate::text::escape_untrusted;
 ///
 /// Every record is read, and the first that was changed, moved, put in or taken out is named.
 ///
-/// Records that were cut off at the end of the log are only missed with a checkpoint that was kept elsewhere. Those after the last
-/// signature can be changed by whoever can write to the log's files.
+/// Records that were cut off at the end of the log are only missed with a checkpoint that was kept elsewhere, or where keyfob remembers
+/// the last one that it signed: as this user on this machine. Those after the last signature can be changed by whoever can write to the
+/// log's files.
 ///
 /// Where accesses are recorded in a directory and in a database, both logs are proven, one after the other.
 #[derive(Debug, Parser)]
@@ -28,8 +29,9 @@ Examples:
   keyfob audit verify /backup/audit --public-key audit.pub --checkpoint kept.jsonl
 
 JSON, for each log: {log, intact, finding: {file, line, record, problem} | null, files, lines, accesses,
-checkpoint, unsigned, unfinished, repairs, lost, expired, kept_expired, next_missing}; `checkpoint` is the
-number of the last signed record, `kept_expired` how many checkpoints that were kept are of files that
+checkpoint, unsigned, unfinished, repairs, lost, expired, kept_expired, next_missing, remembered};
+`checkpoint` is the number of the last signed record, `remembered` that of the last one that is remembered as
+signed on this machine, or null (if it is not in the log, the log was changed), `kept_expired` how many checkpoints that were kept are of files that
 were old enough and deleted, `next_missing` the number of a file that the log says comes next and that is
 not there, or null.
 
@@ -105,12 +107,26 @@ impl Args {
     /// Tells how a log is, and says whether it is intact.
     fn prove(&self, log: &Log, kept: &[Checkpoint], context: &Context) -> Result<bool, Failure> {
         let printer = context.printer();
+        // Before the log, which is never the older one then.
+        let remembered = match log.remembered(context) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                printer.warning(&error.to_string());
+                None
+            }
+            remembered => remembered?,
+        };
+        log.exists(context).map_err(|failure| match (failure, &remembered) {
+            (Failure::NoLog(_), Some(remembered)) => Failure::NoLog(gone(log, remembered)),
+            (failure, _) => failure,
+        })?;
         let keys = self.keys.keys(log, context)?;
-        let seen = log.verify(&keys, kept, context)?;
+        let kept: Vec<Checkpoint> = kept.iter().chain(&remembered).cloned().collect();
+        let seen = log.verify(&keys, &kept, context)?;
+        let remembered = remembered.as_ref().map(Checkpoint::seq);
         if self.json {
-            printer.json(&VerificationJson::new(log, &seen))?;
+            printer.json(&VerificationJson::new(log, &seen, remembered))?;
         } else {
-            tell(printer, &seen)?;
+            tell(printer, &seen, remembered)?;
         }
         Ok(seen.is_intact())
     }
@@ -127,7 +143,18 @@ impl Args {
     }
 }
 
-fn tell(printer: &Printer, seen: &Verification) -> Result<(), OutputError> {
+/// Where there is no log any more.
+fn gone(log: &Log, remembered: &Checkpoint) -> Error {
+    let problem = format!(
+        "the audit log is gone: up to record {} it was signed on this machine",
+        remembered.seq()
+    );
+    Error::new(ErrorKind::NotFound, problem)
+        .with("log", log.to_string())
+        .with_hint("bring it back, from a backup for example, or find out who took it away")
+}
+
+fn tell(printer: &Printer, seen: &Verification, remembered: Option<u64>) -> Result<(), OutputError> {
     let Verification {
         lines, accesses, files, ..
     } = seen;
@@ -136,6 +163,11 @@ fn tell(printer: &Printer, seen: &Verification) -> Result<(), OutputError> {
             let finding = finding.to_string();
             printer.line(format_args!("{BAD}changed{BAD:#} {}", escape_untrusted(&finding)))?;
             printer.line(format_args!("  {FAINT}right before it: {lines}{FAINT:#}"))?;
+            if let Some(remembered) = remembered {
+                printer.line(format_args!(
+                    "  this machine remembers that record {remembered} was signed here"
+                ))?;
+            }
             return Ok(());
         }
         None => printer.line(format_args!(
@@ -150,6 +182,11 @@ fn tell(printer: &Printer, seen: &Verification) -> Result<(), OutputError> {
             seen.unsigned
         ))?,
         None => printer.line("  nothing is signed")?,
+    }
+    if let Some(remembered) = remembered {
+        printer.line(format_args!(
+            "  up to record {remembered} it is the log that this machine remembers to have signed"
+        ))?;
     }
     let further = [
         (seen.lost, "accesses were not recorded, as the writers say themselves"),
@@ -192,6 +229,7 @@ struct VerificationJson<'a> {
     expired: u64,
     kept_expired: u64,
     next_missing: Option<u64>,
+    remembered: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -203,7 +241,7 @@ struct FindingJson<'a> {
 }
 
 impl<'a> VerificationJson<'a> {
-    fn new(log: &Log, seen: &'a Verification) -> Self {
+    fn new(log: &Log, seen: &'a Verification, remembered: Option<u64>) -> Self {
         let finding = |finding: &'a Finding| FindingJson {
             file: finding.file.display().to_string(),
             line: finding.line,
@@ -225,6 +263,7 @@ impl<'a> VerificationJson<'a> {
             expired: seen.expired,
             kept_expired: seen.kept_expired,
             next_missing: seen.next_missing,
+            remembered,
         }
     }
 }

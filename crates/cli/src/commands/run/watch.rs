@@ -281,7 +281,7 @@ fn what_failed(failure: &Failure) -> Vec<(String, ErrorKind)> {
                 .map(|failure| (failure.reference.clone(), failure.error.kind()))
                 .collect()
         }
-        Failure::Error(error) | Failure::Usage(error) => vec![(String::new(), error.kind())],
+        Failure::Error(error) | Failure::Usage(error) | Failure::NoLog(error) => vec![(String::new(), error.kind())],
         Failure::Output(_) => Vec::new(),
     }
 }
