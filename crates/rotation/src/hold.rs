@@ -65,8 +65,11 @@ struct State {
     seen: Option<Seen>,
 }
 
+/// What a journal says, and what stands there.
+pub(crate) type Known = (Journal, Option<Seen>);
+
 /// Reads the journal; an empty one where there is none.
-pub(crate) async fn read(place: &Place, secret: &SecretName) -> Result<(Journal, Option<Seen>)> {
+pub(crate) async fn read(place: &Place, secret: &SecretName) -> Result<Known> {
     let seen = place.read().await?;
     let journal = match &seen {
         Some(seen) => Journal::parse(&seen.value, secret, &place.name)?,
@@ -76,7 +79,8 @@ pub(crate) async fn read(place: &Place, secret: &SecretName) -> Result<(Journal,
 }
 
 impl Hold {
-    /// Takes the lease, and makes `entry` in the journal in the same write.
+    /// Takes the lease, and makes `entry` in the journal in the same write, if the journal still says what was `known`. So what
+    /// was read elsewhere after the journal was, no other run has changed since.
     ///
     /// # Errors
     /// `Conflict` when somebody else has it: the error says who and until when. What `entry` says.
@@ -85,9 +89,10 @@ impl Hold {
         secret: &SecretName,
         terms: Terms,
         clock: Arc<dyn Clock>,
+        known: Known,
         entry: impl FnOnce(&mut Journal) -> Result<()>,
     ) -> Result<Self> {
-        let (mut journal, seen) = read(&place, secret).await?;
+        let (mut journal, seen) = known;
         free(&journal, secret, &terms, clock.as_ref())?;
         let ends = Ends::after(terms.time, clock.as_ref());
         journal.fence += 1;

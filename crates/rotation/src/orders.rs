@@ -1,8 +1,9 @@
 //! What a run is asked: to rotate, to go on, to take back.
 
+use std::sync::Mutex;
 use std::time::SystemTime;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use keyfob_core::{Error, ErrorKind, Result, SecretName, with_reason};
 
 use crate::hold;
@@ -20,7 +21,13 @@ impl<'a> Run<'a> {
     pub(crate) async fn rotate(rotation: &'a Rotation, name: &'a SecretName, rotator: &'a dyn Rotator) -> Result<Outcome> {
         loop {
             let places = rotation.places(name)?;
-            let current = with_reason(reason(rotation, "begin")?, places.target.read()).await?;
+            let (known, current, slot) = with_reason(reason(rotation, "begin")?, async {
+                // First, so that the lease is taken only if no other run has changed the rest since it was read.
+                let known = hold::read(&places.journal, name).await?;
+                let (current, slot) = join(places.target.read(), places.pending.read()).await;
+                Ok::<_, Error>((known, current?, slot?))
+            })
+            .await?;
             let current = current.ok_or_else(|| absent(name))?;
             let now = rotation.clock.system_now();
             if rotation.options.expires_after.is_none() && current.expires_at.is_some_and(|expiry| expiry <= now) {
@@ -32,8 +39,8 @@ impl<'a> Run<'a> {
                 .with_hint("say how long a new value lives, or take the expiry away"));
             }
             let id = random_id()?;
-            let mut is_earlier = false;
-            let run = Self::take(rotation, name, rotator, places, |journal| {
+            let (mut is_earlier, mut has_begun) = (false, false);
+            let run = Self::take(rotation, name, rotator, places, known, |journal| {
                 if let Some(under_way) = &journal.under_way {
                     is_earlier = matches!(under_way.phase, Phase::Grace | Phase::Revoking | Phase::RollingBack);
                     if under_way.phase == Phase::Grace && !rotation.options.end_grace {
@@ -41,12 +48,14 @@ impl<'a> Run<'a> {
                     }
                 } else {
                     begin(journal, &id, rotator.kind(), now, &current);
+                    has_begun = true;
                 }
                 Ok(())
             })
             .await?;
             let run = Self {
                 ends_grace: is_earlier,
+                looked: Mutex::new(has_begun.then_some((current, slot))),
                 ..run
             };
             let outcome = run.drive().await?;
@@ -59,8 +68,9 @@ impl<'a> Run<'a> {
     pub(crate) async fn resume(rotation: &'a Rotation, name: &'a SecretName, rotator: &'a dyn Rotator) -> Result<Outcome> {
         let places = rotation.places(name)?;
         let reason = reason(rotation, "resume")?;
-        let (journal, _) = with_reason(reason.clone(), hold::read(&places.journal, name)).await?;
-        let Some(under_way) = journal.under_way else {
+        let known = with_reason(reason.clone(), hold::read(&places.journal, name)).await?;
+        let fence = known.0.fence;
+        let Some(under_way) = known.0.under_way.clone() else {
             return Ok(Outcome::Nothing);
         };
         same_kind(name, &under_way, rotator)?;
@@ -69,13 +79,13 @@ impl<'a> Run<'a> {
             && rotation.clock.system_now() < until
         {
             // Nothing is held and nothing written while all that happens is waiting.
-            let asking = is_drained(rotation, name, &places, &under_way, journal.fence);
+            let asking = is_drained(rotation, name, &places, &under_way, fence);
             if !with_reason(reason, asking).await? {
                 return Ok(in_grace_until(&under_way, until));
             }
             ends_grace = true;
         }
-        let run = Self::take(rotation, name, rotator, places, |_| Ok(())).await?;
+        let run = Self::take(rotation, name, rotator, places, known, |_| Ok(())).await?;
         let run = Self { ends_grace, ..run };
         if run.hold.journal().await.under_way.is_none() {
             run.hold.release(|_| ()).await?;
@@ -107,20 +117,21 @@ impl<'a> Run<'a> {
         let places = rotation.places(name)?;
         let why = reason(rotation, "rollback")?;
         // Looked at before the lease is taken, so that none is taken for nothing.
-        let back = with_reason(why.clone(), async {
-            let (journal, _) = hold::read(&places.journal, name).await?;
-            match journal.under_way {
-                Some(_) => Ok(None),
+        let (known, back) = with_reason(why.clone(), async {
+            let known = hold::read(&places.journal, name).await?;
+            let back = match known.0.under_way {
+                Some(_) => None,
                 None => {
                     reversible(name, rotator)?;
-                    places.last_one(journal.last.as_ref(), name).await.map(Some)
+                    Some(places.last_one(known.0.last.as_ref(), name).await?)
                 }
-            }
+            };
+            Ok::<_, Error>((known, back))
         })
         .await?;
         let (id, now) = (random_id()?, rotation.clock.system_now());
         let mut has_begun = false;
-        let run = Self::take(rotation, name, rotator, places, |journal| {
+        let run = Self::take(rotation, name, rotator, places, known, |journal| {
             has_begun = journal.under_way.is_none();
             match (&journal.under_way, &back) {
                 (Some(_), _) => Ok(()),
@@ -167,7 +178,7 @@ impl<'a> Run<'a> {
         reversible(self.name, self.rotator)?;
         let (id, now) = (random_id()?, self.rotation.clock.system_now());
         // What was pending has become current; it must not be taken for what comes back.
-        slot::empty(&self.places.pending, &self.hold).await?;
+        slot::empty(&self.places.pending, &self.hold, None).await?;
         let current = self.places.target.read().await?.ok_or_else(|| absent(self.name))?;
         if self.places.old(source.as_deref()).await?.is_none() {
             return Err(nothing_to_go_back_to(self.name));

@@ -5,9 +5,10 @@ use std::time::{Duration, SystemTime};
 
 use keyfob_core::{Error, ErrorKind, Reason, Result, SecretName, with_reason};
 
-use crate::hold::Hold;
+use crate::hold::{Hold, Known};
 use crate::journal::{Ended, Journal, Last, UnderWay};
 use crate::phase::Phase;
+use crate::place::Seen;
 use crate::rotation::{Places, Rotation};
 use crate::rotator::Rotator;
 use crate::status::Outcome;
@@ -23,9 +24,14 @@ pub(crate) struct Run<'a> {
     pub(crate) hold: Hold,
     /// Whether a grace period that is not over is ended.
     pub(crate) ends_grace: bool,
+    /// What stood there when this run began the rotation, until it is used.
+    pub(crate) looked: Mutex<Option<Looked>>,
     /// The two values before the switch, once this run has read them.
     pub(crate) values: Mutex<Option<Values>>,
 }
+
+/// The current value, and the slot of the pending one.
+pub(crate) type Looked = (Seen, Option<Seen>);
 
 impl<'a> Run<'a> {
     /// Takes the lease, and makes `entry` in the journal in the same write.
@@ -34,6 +40,7 @@ impl<'a> Run<'a> {
         name: &'a SecretName,
         rotator: &'a dyn Rotator,
         places: Places,
+        known: Known,
         entry: impl FnOnce(&mut Journal) -> Result<()>,
     ) -> Result<Self> {
         let taking = Hold::take(
@@ -41,6 +48,7 @@ impl<'a> Run<'a> {
             name,
             rotation.terms(),
             std::sync::Arc::clone(&rotation.clock),
+            known,
             |journal| {
                 if let Some(under_way) = &journal.under_way {
                     same_kind(name, under_way, rotator)?;
@@ -56,6 +64,7 @@ impl<'a> Run<'a> {
             places,
             hold,
             ends_grace: false,
+            looked: Mutex::default(),
             values: Mutex::default(),
         })
     }

@@ -21,9 +21,12 @@ pub(crate) fn is_empty(value: &SecretValue) -> bool {
     value.expose_secret().starts_with(EMPTY.as_bytes())
 }
 
-/// Takes out what is in the slot, so that no write that was begun before can fill it any more.
-pub(crate) async fn empty(slot: &Place, hold: &Hold) -> Result<()> {
-    let mut seen = slot.read().await?;
+/// Takes out what is in the slot, so that no write that was begun before can fill it any more. `known` is what this run has put there.
+pub(crate) async fn empty(slot: &Place, hold: &Hold, known: Option<Seen>) -> Result<()> {
+    let mut seen = match known {
+        Some(known) => Some(known),
+        None => slot.read().await?,
+    };
     let value = SecretValue::from(format!("{EMPTY}{}", hold.fence()));
     // A run that was paused may get in between once for each of its writes.
     for _ in 0..4 {
@@ -40,14 +43,12 @@ pub(crate) async fn empty(slot: &Place, hold: &Hold) -> Result<()> {
 }
 
 /// Puts a value into the slot, unless one is in it. Returns what is in it.
-pub(crate) async fn fill(slot: &Place, seen: Option<&Seen>, value: &SecretValue, hold: &Hold) -> Result<SecretValue> {
+pub(crate) async fn fill(slot: &Place, seen: Option<&Seen>, value: &SecretValue, hold: &Hold) -> Result<Seen> {
     match slot.write(seen, value, Change::Keep, &|| hold.check()).await? {
-        Written::Done(now) => Ok(now.value),
-        Written::Lost(now) => match filled(now.as_ref()) {
-            Some(value) => Ok(value.clone()),
-            None => {
-                Err(Error::new(ErrorKind::Conflict, "somebody else emptied a reserved name").with("name", slot.name.as_str()))
-            }
+        Written::Done(now) => Ok(now),
+        Written::Lost(now) => match now {
+            Some(now) if !is_empty(&now.value) => Ok(now),
+            _ => Err(Error::new(ErrorKind::Conflict, "somebody else emptied a reserved name").with("name", slot.name.as_str())),
         },
     }
 }

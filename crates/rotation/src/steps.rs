@@ -1,5 +1,7 @@
 //! What is done in each phase. Each begins by looking at what is there, and so can be begun again anywhere.
 
+use std::sync::PoisonError;
+
 use futures_util::future::join;
 use keyfob_core::{Change, Error, ErrorKind, PutRequest, Result, SecretValue};
 
@@ -39,7 +41,7 @@ impl From<Error> for Trouble {
 #[derive(Debug, Clone)]
 pub(crate) struct Values {
     pub(crate) current: Seen,
-    pub(crate) pending: SecretValue,
+    pub(crate) pending: Seen,
 }
 
 type Step = Result<Next, Trouble>;
@@ -59,14 +61,18 @@ impl Run<'_> {
     }
 
     async fn creating(&self, under_way: &UnderWay) -> Step {
-        let (current, slot) = self.look().await?;
+        let looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (current, slot) = match looked {
+            Some(looked) => looked,
+            None => self.look().await?,
+        };
         self.has_same_version(under_way, &current)?;
         if !under_way.reverse {
             // First, so that whatever is made is made from the value that is kept.
             self.keep_previous(&current, None).await?;
         }
-        let pending = match slot::filled(slot.as_ref()) {
-            Some(value) => value.clone(),
+        let pending = match slot.clone().filter(|slot| !slot::is_empty(&slot.value)) {
+            Some(pending) => pending,
             None => {
                 let value = self.make(under_way, &current).await?;
                 slot::fill(&self.places.pending, slot.as_ref(), &value, &self.hold).await?
@@ -74,7 +80,7 @@ impl Run<'_> {
         };
         if under_way.reverse {
             // Last, because what comes back is taken from the place that the other value is put into.
-            self.keep_previous(&current, Some(&pending)).await?;
+            self.keep_previous(&current, Some(&pending.value)).await?;
         }
         self.remember(Values { current, pending });
         self.turn(Phase::Setting, |_| ()).await?;
@@ -124,11 +130,11 @@ impl Run<'_> {
             Some(values) => values,
             None => {
                 let (current, slot) = self.look().await?;
-                let pending = slot::filled(slot.as_ref()).ok_or_else(vanished)?.clone();
+                let pending = slot.filter(|slot| !slot::is_empty(&slot.value)).ok_or_else(vanished)?;
                 Values { current, pending }
             }
         };
-        let now = if current.holds(&pending) {
+        let now = if current.holds(&pending.value) {
             current
         } else {
             self.is_as_it_was(under_way, &current).await?;
@@ -140,7 +146,7 @@ impl Run<'_> {
             match self
                 .places
                 .target
-                .write(Some(&current), &pending, expiry, &|| self.hold.check())
+                .write(Some(&current), &pending.value, expiry, &|| self.hold.check())
                 .await?
             {
                 Written::Done(now) => now,
@@ -178,8 +184,16 @@ impl Run<'_> {
     }
 
     async fn finishing(&self, under_way: &UnderWay) -> Step {
-        slot::empty(&self.places.pending, &self.hold).await?;
-        let step = self.after_switch(under_way).await?;
+        // Where this run has made the value current, it knows what stands where.
+        let known = self.remembered();
+        let slot = known.as_ref().map(|values| values.pending.clone());
+        slot::empty(&self.places.pending, &self.hold, slot).await?;
+        let (old, new) = match known {
+            Some(Values { current, pending }) => (Some(current), Some(pending)),
+            None => self.places.old_and_new(under_way.old_version.as_deref()).await?,
+        };
+        let value = |seen: Option<Seen>| seen.map(|seen| seen.value);
+        let step = StepContext::of(&self.hold, self.name, under_way, value(old), value(new));
         self.hold.during(self.limit(), self.rotator.finish(&step)).await?;
         let grace = self.rotation.options.grace;
         if grace.is_zero() {
@@ -250,7 +264,7 @@ impl Run<'_> {
             let step = StepContext::of(&self.hold, self.name, under_way, old, new);
             self.hold.during(self.limit(), self.rotator.rollback(&step)).await?;
         }
-        slot::empty(&self.places.pending, &self.hold).await?;
+        slot::empty(&self.places.pending, &self.hold, None).await?;
         self.clear_previous().await?;
         let (ended, outcome) = match is_current {
             true => (Ended::Superseded, Outcome::Superseded),
@@ -262,7 +276,7 @@ impl Run<'_> {
 
     async fn clear_previous(&self) -> Result<()> {
         match &self.places.previous {
-            Some(previous) => slot::empty(previous, &self.hold).await,
+            Some(previous) => slot::empty(previous, &self.hold, None).await,
             None => Ok(()),
         }
     }
@@ -273,7 +287,7 @@ impl Run<'_> {
             None => {
                 let (current, slot) = self.look().await?;
                 self.is_as_it_was(under_way, &current).await?;
-                let pending = slot::filled(slot.as_ref()).ok_or_else(vanished)?.clone();
+                let pending = slot.filter(|slot| !slot::is_empty(&slot.value)).ok_or_else(vanished)?;
                 let values = Values { current, pending };
                 self.remember(values.clone());
                 values
@@ -285,7 +299,7 @@ impl Run<'_> {
             self.name,
             under_way,
             Some(current.value),
-            Some(pending),
+            Some(pending.value),
         ))
     }
 
@@ -315,12 +329,6 @@ impl Run<'_> {
             true => Ok(()),
             false => Err(changed_by_others()),
         }
-    }
-
-    async fn after_switch(&self, under_way: &UnderWay) -> Result<StepContext<'_>> {
-        let (old, new) = self.places.old_and_new(under_way.old_version.as_deref()).await?;
-        let value = |seen: Option<Seen>| seen.map(|seen| seen.value);
-        Ok(StepContext::of(&self.hold, self.name, under_way, value(old), value(new)))
     }
 
     fn expiry(&self) -> Change<std::time::SystemTime> {
