@@ -14,6 +14,7 @@ use keyfob_core::{Error, ErrorKind, Result, SecretValue, async_trait};
 
 use self::message::{Answer, More, Question};
 use self::screen::Screen;
+use crate::drain::Drain;
 use crate::keyring::{Portion, Reencrypt};
 use crate::progress::Progress;
 use crate::rotator::{Rotator, StepContext};
@@ -203,6 +204,19 @@ impl Reencrypt for ExternalRotator {
             Error::new(
                 ErrorKind::InvalidInput,
                 "the answer to `unused` does not say which keys are unused",
+            )
+        })
+    }
+}
+
+#[async_trait]
+impl Drain for ExternalRotator {
+    async fn is_drained(&self, step: &StepContext<'_>) -> Result<bool> {
+        let answer = self.ask("drain", step, More::default()).await?;
+        answer.drained.ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                "the answer to `drain` does not say whether it is `drained`",
             )
         })
     }

@@ -42,8 +42,8 @@ pub use keys::{Issuer, JwksRotator, KeyKind, KeyPairRotator, TlsKeyRotator, Toke
 pub use options::RotationOptions;
 pub use phase::Phase;
 pub use policy::{
-    ApiKeyPlan, Asked, Cron, EndpointPlan, Frequency, History, KeyringPlan, Made, Pass, Passed, Plan, Planned, Policies, Policy,
-    PostgresRoles, RequestPlan, Rotators, Schedule, Selector, Window,
+    ApiKeyPlan, Asked, Cron, DrainPlan, EndpointPlan, Frequency, History, KeyringPlan, Made, Pass, Passed, Plan, Planned,
+    Policies, Policy, PostgresRoles, RequestPlan, Rotators, Schedule, Selector, Window,
 };
 pub use progress::Progress;
 pub use recipe::{Alphabet, CharacterClass, Recipe};

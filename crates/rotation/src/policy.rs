@@ -18,7 +18,7 @@ use std::sync::Arc;
 use keyfob_core::{Metadata, Result};
 
 pub use cron::Cron;
-pub use made::{ApiKeyPlan, Asked, EndpointPlan, KeyringPlan, Made, PostgresRoles, RequestPlan, Rotators};
+pub use made::{ApiKeyPlan, Asked, DrainPlan, EndpointPlan, KeyringPlan, Made, PostgresRoles, RequestPlan, Rotators};
 pub use pass::{Pass, Passed};
 pub use plan::{Plan, Planned};
 pub use schedule::{Frequency, History, Schedule};
@@ -66,6 +66,7 @@ use crate::options::RotationOptions;
 /// | `make` | how the new value is made, see [`Made`] |
 /// | `validate` | a program whose `test` has to succeed too, before the new value is current: `run`, `allow`, `limit`, as of `command` |
 /// | `stages` | shares of the consumers that get the new value first: `copies` (names), `wait`, `every`, `check` (a program), see [`Staged`](crate::Staged) |
+/// | `drain` | who ends a grace period early: a `command` or an `endpoint`, which is asked whether the old value is still in use, or `sessions` for two roles of PostgreSQL; see [`Drain`](crate::Drain) |
 /// | `notify` | a program that is told what became of each rotation, as JSON on its standard input: `protocol` (`keyfob-notice/1`), `policy`, `name`, `outcome`, `version`, `until`, `error` |
 ///
 /// A policy without `every`, `cron` or `max_age` is never due: it says how its secrets are rotated when somebody asks.
@@ -87,6 +88,8 @@ pub struct Policy {
     pub options: RotationOptions,
     /// How the new value is made.
     pub made: Made,
+    /// Who knows whether the old value is still in use, so that the grace period can end early.
+    pub drain: Option<DrainPlan>,
     validate: Option<RotationCommand>,
     stages: Vec<StagePlan>,
     notify: Option<RotationCommand>,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use keyfob_core::{Environment, Error, ErrorKind, GetOptions, MemoryStore, PutRequest, SecretName, SecretStore, SecretValue};
-use keyfob_rotation::{ExternalRotator, Outcome, Phase, Rotation, RotationCommand, RotationOptions, Rotator, StepContext};
+use keyfob_rotation::{Drain, ExternalRotator, Outcome, Phase, Rotation, RotationCommand, RotationOptions, Rotator, StepContext};
 use rustix::process::{Pid, test_kill_process};
 
 const OLD: &str = "kfcanary-old0000001";
@@ -320,4 +320,19 @@ async fn a_value_that_is_not_accepted_is_taken_back_also_when_its_answer_was_los
     let keys = std::fs::read_dir(directory.path()).unwrap();
     let keys = keys.filter(|entry| entry.as_ref().unwrap().file_name().to_str().unwrap().starts_with("key-"));
     assert_eq!(keys.count(), 1);
+}
+
+#[tokio::test]
+async fn only_a_clear_word_ends_a_grace_period() {
+    for (script, drained) in [
+        ("echo '{\"drained\": true}'", Some(true)),
+        ("echo '{\"drained\": false}'", Some(false)),
+        ("true", None),
+        ("echo '{\"complete\": true}'", None),
+        ("echo '{\"drained\": true}'; exit 1", None),
+        ("grep -q '\"step\":\"drain\"' && echo '{\"drained\": true}'", Some(true)),
+    ] {
+        let answer = ExternalRotator::command(shell(script)).is_drained(&step(Some(NEW))).await;
+        assert_eq!(answer.as_ref().ok().copied(), drained, "{script}: {answer:?}");
+    }
 }

@@ -127,7 +127,7 @@ impl Args {
             if self.emergency {
                 options.grace = Duration::ZERO;
             }
-            let rotation = rotation.options(options);
+            let rotation = how.drained(&manager, rotation.options(options)).await?;
             let rotator = how.rotator(&manager, &rotation, self.emergency).await?;
             let outcome = match self.resume {
                 true => rotation.resume(name, &*rotator).await,
@@ -144,10 +144,10 @@ impl Args {
         let printer = context.printer();
         let policies = policies::required(context, self.policies.as_deref())?;
         context.block_on(async {
-            let now = SystemTime::now();
             let manager = context.manager()?;
             let rotation = rotation(&manager, &Intent::new(Verb::List)).await?;
             let plan = rotation.plan(&policies).await?;
+            let now = SystemTime::now();
             let planned = plan.entries.into_iter();
             let planned: Vec<Planned> = planned.filter(|planned| self.is_meant(planned)).collect();
             for (name, policy) in &plan.missing {

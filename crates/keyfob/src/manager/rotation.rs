@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use keyfob_core::{DEFAULT_SCHEME, Error, ErrorKind, Intent, Result, SecretName, SecretValue, Verb, async_trait};
 use keyfob_rotation::{
-    ApiKeyPlan, ApiKeyRotator, ApiRequest, Asked, EndpointPlan, ExternalRotator, KeyringPlan, Made, Outcome, Reencrypt,
-    RequestPlan, Rotation, RotationEndpoint, RotationOptions, Rotator, Rotators,
+    ApiKeyPlan, ApiKeyRotator, ApiRequest, Asked, Drain, DrainPlan, EndpointPlan, ExternalRotator, KeyringPlan, Made, Outcome,
+    Reencrypt, RequestPlan, Rotation, RotationEndpoint, RotationOptions, Rotator, Rotators,
 };
 use zeroize::Zeroizing;
 
@@ -71,10 +71,22 @@ impl Rotators for SecretManager {
             Made::Keyring(plan) => self.keyring(plan).await,
             Made::ApiKey(plan) => self.api_key(plan).await,
             #[cfg(feature = "postgres")]
-            Made::Postgres(roles) => self.postgres_roles(roles).await,
+            Made::Postgres(roles) => Ok(Arc::new(self.postgres_roles(roles).await?)),
             other => Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("this build has no rotator for {other:?}"),
+            )),
+        }
+    }
+
+    async fn drain(&self, made: &Made, plan: &DrainPlan) -> Result<Arc<dyn Drain>> {
+        match (plan, made) {
+            (DrainPlan::Asked(asked), _) => Ok(Arc::new(self.asked(asked).await?)),
+            #[cfg(feature = "postgres")]
+            (DrainPlan::Sessions, Made::Postgres(roles)) => Ok(Arc::new(self.postgres_roles(roles).await?)),
+            (other, _) => Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("this build has nobody for {other:?}"),
             )),
         }
     }
@@ -129,7 +141,7 @@ impl SecretManager {
     }
 
     #[cfg(feature = "postgres")]
-    async fn postgres_roles(&self, plan: &keyfob_rotation::PostgresRoles) -> Result<Arc<dyn Rotator>> {
+    async fn postgres_roles(&self, plan: &keyfob_rotation::PostgresRoles) -> Result<keyfob_sql::PostgresRotator> {
         use keyfob_sql::{PostgresRotator, PostgresServer};
 
         let url = keyfob_core::StoreUrl::parse(&plan.server)?;
@@ -142,13 +154,10 @@ impl SecretManager {
         if let Some(reference) = &plan.password {
             server.password = Some(self.get(reference).await?.value);
         }
-        Ok(match plan.roles.as_slice() {
-            [first, second] => Arc::new(PostgresRotator::alternating(server, first, second)?),
-            roles => {
-                let one = roles.first().map(String::as_str).unwrap_or_default();
-                Arc::new(PostgresRotator::single(server, one)?)
-            }
-        })
+        match plan.roles.as_slice() {
+            [first, second] => PostgresRotator::alternating(server, first, second),
+            roles => PostgresRotator::single(server, roles.first().map(String::as_str).unwrap_or_default()),
+        }
     }
 
     /// A text of a policy, with its references in place.

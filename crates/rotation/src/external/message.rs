@@ -108,6 +108,8 @@ pub(super) struct Answer {
     pub(super) complete: bool,
     /// Of `unused`: the ids of the keys that nobody needs.
     pub(super) unused: Option<Vec<String>>,
+    /// Of `drain`: whether nobody uses the old value any more.
+    pub(super) drained: Option<bool>,
     /// What went wrong, in the program's own words.
     error: Option<String>,
     /// And of which kind that is.
@@ -155,7 +157,8 @@ impl Answer {
             ("progress", self.progress.is_some() && step != "reencrypt"),
             ("complete", self.complete && step != "reencrypt"),
             ("unused", self.unused.is_some() && step != "unused"),
-            ("again", self.again && matches!(step, "reencrypt" | "unused")),
+            ("drained", self.drained.is_some() && step != "drain"),
+            ("again", self.again && matches!(step, "reencrypt" | "unused" | "drain")),
         ];
         match strays.into_iter().find(|(_, is_there)| *is_there) {
             Some((field, _)) => Err(invalid("the answer has a field of another step").with("field", field)),

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::around::StagePlan;
-use super::made::Written;
+use super::made::{Written, WrittenDrain};
 use super::program::Program;
 use super::schedule::{Frequency, Schedule};
 use super::selector::Selector;
@@ -55,6 +55,7 @@ struct Entry {
     validate: Option<Program>,
     #[serde(default)]
     stages: Vec<StageEntry>,
+    drain: Option<WrittenDrain>,
     notify: Option<Program>,
 }
 
@@ -174,6 +175,7 @@ impl Entry {
             validate: program(&self.validate)?,
             notify: program(&self.notify)?,
             stages,
+            drain: self.drain.map(|drain| drain.understand(&made, directory)).transpose()?,
             made,
             selector: Selector::new(&self.secrets, self.tags)?,
             name: self.name,
@@ -341,6 +343,21 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
         let endpoint =
             r#"{ endpoint: { url: "https://a.example", headers: { authorization: "Bearer ${vault:token}" }, limit: 5s } }"#;
         assert!(matches!(Made::parse(endpoint), Ok(Made::Endpoint(plan)) if plan.limit == Some(Duration::from_secs(5))));
+        for (drain, make) in [
+            ("{ command: { run: [./in-use] } }", "uuid"),
+            ("{ endpoint: { url: \"https://a.example\" } }", "uuid"),
+            (
+                "sessions",
+                "{ postgres: { server: \"postgres://admin@a.example/app\", roles: [a, b] } }",
+            ),
+        ] {
+            assert!(
+                one(&format!("secrets: [a]\nmake: {make}\ndrain: {drain}"))
+                    .unwrap()
+                    .drain
+                    .is_some()
+            );
+        }
         for (make, days) in [
             ("{ keyring: { algorithm: a256gcm } }", 0),
             (
@@ -401,6 +418,12 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
                 "no `stages`",
             ),
             ("secrets: [a]\nmake: { postgres: { server: x, roles: [] } }", "one, or two"),
+            ("secrets: [a]\nmake: uuid\ndrain: sessions", "take turns"),
+            (
+                "secrets: [a]\nmake: { postgres: { server: x, roles: [a] } }\ndrain: sessions",
+                "take turns",
+            ),
+            ("secrets: [a]\nmake: uuid\ndrain: { run: [x] }", "run"),
             ("make: uuid", "neither"),
             ("secrets: [a]\nmake: uuid\nattempts: 0", "at least 1"),
             ("secrets: [a]\nmake: uuid\nexpires_after: 1h", "longer than"),

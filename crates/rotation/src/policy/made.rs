@@ -6,10 +6,11 @@ mod written;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{Result, async_trait};
+use keyfob_core::{Error, ErrorKind, Result, async_trait};
 
-pub use self::plans::{ApiKeyPlan, Asked, EndpointPlan, KeyringPlan, PostgresRoles, RequestPlan};
-pub(super) use self::written::Written;
+pub use self::plans::{ApiKeyPlan, Asked, DrainPlan, EndpointPlan, KeyringPlan, PostgresRoles, RequestPlan};
+pub(super) use self::written::{Written, WrittenDrain};
+use crate::drain::Drain;
 use crate::rotator::Rotator;
 
 /// How a new value is made: `make` of a policy.
@@ -72,4 +73,16 @@ pub trait Rotators: Send + Sync {
     /// `Unsupported` when there is none in this build; `InvalidConfig` for what can't be; what reading a secret that it needs fails
     /// with.
     async fn rotator(&self, made: &Made) -> Result<Arc<dyn Rotator>>;
+
+    /// Whoever knows whether an old value that was made so is still in use.
+    ///
+    /// # Errors
+    /// As [`rotator`](Self::rotator).
+    async fn drain(&self, made: &Made, plan: &DrainPlan) -> Result<Arc<dyn Drain>> {
+        let _ = made;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("this build has nobody for {plan:?}"),
+        ))
+    }
 }

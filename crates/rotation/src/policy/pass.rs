@@ -93,12 +93,19 @@ impl Rotation {
             options.grace = Duration::ZERO;
             options.end_grace = true;
         }
-        let rotation = self.clone().options(options);
+        let mut rotation = self.clone().options(options);
+        if let (Some(plan), false) = (&policy.drain, is_emergency) {
+            rotation = rotation.drain(rotators.drain(&policy.made, plan).await?);
+        }
         let rotator = rotators.rotator(&policy.made).await?;
         let rotator = policy.around(rotator, self, is_emergency);
         let under_way = planned.under_way.as_ref().map(|under_way| under_way.phase);
         match under_way {
-            Some(_) if !is_emergency => rotation.resume(&planned.name, &*rotator).await,
+            Some(phase) if !is_emergency => match rotation.resume(&planned.name, &*rotator).await? {
+                // It was asked whether the old value is still in use, and it is.
+                Outcome::Grace { .. } if phase == Phase::Grace => Ok(Outcome::Nothing),
+                outcome => Ok(outcome),
+            },
             // The value that this one makes current was there before the emergency.
             Some(phase) if phase != Phase::Grace => {
                 rotation.resume(&planned.name, &*rotator).await?;

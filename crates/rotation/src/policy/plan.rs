@@ -81,8 +81,11 @@ impl Planned {
         let under_way = status.and_then(|status| status.under_way);
         let due = match (&error, &under_way) {
             (Some(_), _) => None,
-            (None, Some(under_way)) if under_way.phase == Phase::Grace => Some(under_way.grace_until.unwrap_or(now)),
-            (None, Some(_)) => Some(now),
+            (None, Some(under_way)) if under_way.phase == Phase::Grace && policy.drain.is_none() => {
+                Some(under_way.grace_until.unwrap_or(now))
+            }
+            // In the past, whoever asks: from when it was begun there has been something to do.
+            (None, Some(under_way)) => Some(under_way.started.min(now)),
             (None, None) => policy
                 .schedule
                 .as_ref()

@@ -4,7 +4,7 @@ mod credentials;
 mod role;
 
 use keyfob_core::{Error, ErrorKind, Result, SecretValue, async_trait};
-use keyfob_rotation::{Alphabet, Recipe, Rotator, StepContext};
+use keyfob_rotation::{Alphabet, Drain, Recipe, Rotator, StepContext};
 
 use self::credentials::Credentials;
 use self::role::{Role, Session};
@@ -302,6 +302,23 @@ impl Rotator for PostgresRotator {
             true => self.give(step, &old, [Some(&old), Some(&new)]).await,
             false => self.lock(step, &new.role, None).await,
         }
+    }
+}
+
+/// The old value is no longer in use when nobody is logged in as its role, which only two roles in turn can tell: an application that
+/// reads the secret once and connects rarely may have no session and still need it. Those should get a grace period without this.
+#[async_trait]
+impl Drain for PostgresRotator {
+    async fn is_drained(&self, step: &StepContext<'_>) -> Result<bool> {
+        let (old, new) = (self.login(step.old_value()?)?, self.login(step.new_value()?)?);
+        if old.role == new.role {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                "sessions of one role don't tell by which password they were opened",
+            ));
+        }
+        let session = self.session([None, None]).await?;
+        Ok(session.count(&old.role).await? == 0)
     }
 }
 

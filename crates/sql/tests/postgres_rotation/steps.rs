@@ -1,11 +1,14 @@
 //! What a rotation does to the roles.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use keyfob_core::ErrorKind;
 use keyfob_rotation::Outcome;
 use tokio_postgres::Client;
 
 use crate::proxy::Proxy;
-use crate::support::{Bed, FIRST, GRACE, Way, name};
+use crate::support::{Bed, FIRST, GRACE, Way, name, session};
 
 /// What the server keeps of a role's password.
 async fn verifier(client: &Client, role: &str) -> Option<String> {
@@ -44,6 +47,60 @@ async fn a_role_changes_its_own_bare_password_and_back() {
 #[tokio::test]
 async fn an_administrator_changes_the_password_of_a_role_and_back() {
     one_role("an_administrator_changes_the_password_of_a_role_and_back", Way::Administered).await;
+}
+
+#[tokio::test]
+async fn the_grace_period_ends_when_nobody_is_logged_in_as_the_old_role() {
+    let test = "the_grace_period_ends_when_nobody_is_logged_in_as_the_old_role";
+    let Some(bed) = Bed::new(test, Way::Alternating).await else {
+        return;
+    };
+    let rotator = bed.rotator();
+    let rotation = bed.rotation().drain(Arc::new(bed.rotator()));
+    let before = bed.value().await;
+    let using = session(&bed.url, &bed.roles[0], FIRST).await.unwrap();
+    rotation.rotate(&name(), &rotator).await.unwrap();
+    for _ in 0..2 {
+        let outcome = rotation.resume(&name(), &rotator).await.unwrap();
+        assert!(matches!(outcome, Outcome::Grace { .. }), "{outcome:?}");
+    }
+    assert!(bed.accepts(&before).await);
+    drop(using);
+    let administrator = bed.administrator().await;
+    let mut sessions = 1;
+    for _ in 0..500 {
+        let question = "SELECT count(*) FROM pg_stat_activity WHERE usename = $1";
+        sessions = administrator
+            .query_one(question, &[&bed.roles[0]])
+            .await
+            .unwrap()
+            .get::<_, i64>(0);
+        if sessions == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(sessions, 0, "the server keeps the session of a client that is gone");
+    let outcome = rotation.resume(&name(), &rotator).await.unwrap();
+    assert!(matches!(outcome, Outcome::Completed { .. }), "{outcome:?}");
+    assert!(!bed.accepts(&before).await && bed.is_quiet().await);
+    bed.remove().await;
+}
+
+#[tokio::test]
+async fn sessions_of_one_role_say_nothing_so_its_grace_period_lasts_its_time() {
+    let test = "sessions_of_one_role_say_nothing_so_its_grace_period_lasts_its_time";
+    let Some(bed) = Bed::new(test, Way::Administered).await else {
+        return;
+    };
+    let rotator = bed.rotator();
+    let rotation = bed.rotation().drain(Arc::new(bed.rotator()));
+    rotation.rotate(&name(), &rotator).await.unwrap();
+    let outcome = rotation.resume(&name(), &rotator).await.unwrap();
+    assert!(matches!(outcome, Outcome::Grace { .. }), "{outcome:?}");
+    bed.clock.pass(GRACE);
+    rotation.resume(&name(), &rotator).await.unwrap();
+    bed.remove().await;
 }
 
 #[tokio::test]

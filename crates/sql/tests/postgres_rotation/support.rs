@@ -227,7 +227,13 @@ pub(crate) async fn logs_in(url: &StoreUrl, role: &str, value: &str) -> Result<(
         }
         _ => (role.to_owned(), value.to_owned()),
     };
-    let (client, connection) = settings(url, &user, &password).connect(NoTls).await?;
-    tokio::spawn(connection);
+    let client = session(url, &user, &password).await?;
     client.simple_query("SELECT 1").await.map(|_| ())
+}
+
+/// Lasts as long as the client.
+pub(crate) async fn session(url: &StoreUrl, user: &str, password: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = settings(url, user, password).connect(NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }

@@ -24,6 +24,18 @@ impl How {
         })
     }
 
+    /// `rotation`, with whoever knows whether the old value is still in use.
+    pub(crate) async fn drained(&self, manager: &SecretManager, rotation: Rotation) -> Result<Rotation> {
+        let plan = self
+            .policy
+            .as_ref()
+            .and_then(|policy| Some((&policy.made, policy.drain.as_ref()?)));
+        Ok(match plan {
+            Some((made, plan)) => rotation.drain(manager.drain(made, plan).await?),
+            None => rotation,
+        })
+    }
+
     /// Tells whom the policy wants to be told.
     pub(crate) async fn notify(&self, name: &SecretName, outcome: Result<&Outcome, &Error>) {
         if let Some(policy) = &self.policy {

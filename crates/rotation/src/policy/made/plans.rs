@@ -51,6 +51,16 @@ pub enum Asked {
     Endpoint(EndpointPlan),
 }
 
+/// Who knows whether the old value is still in use: `drain` of a policy.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum DrainPlan {
+    /// Whoever is asked, as for a step.
+    Asked(Asked),
+    /// The database, which sees whether anybody is logged in as the old role.
+    Sessions,
+}
+
 /// Keys that data is encrypted with.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

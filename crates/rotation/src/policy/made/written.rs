@@ -8,7 +8,7 @@ use keyfob_core::{Error, ErrorKind, Result};
 use serde::Deserialize;
 
 use super::Made;
-use super::plans::{ApiKeyPlan, Asked, EndpointPlan, KeyringPlan, PostgresRoles};
+use super::plans::{ApiKeyPlan, Asked, DrainPlan, EndpointPlan, KeyringPlan, PostgresRoles};
 use crate::external::ExternalRotator;
 use crate::generator::Generator;
 use crate::keyring::DataAlgorithm;
@@ -60,6 +60,14 @@ enum Encryption {
     A128Gcm,
     A256Gcm,
     C20P,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(in crate::policy) enum WrittenDrain {
+    Command(Program),
+    Endpoint(EndpointPlan),
+    Sessions,
 }
 
 /// Who is asked, in the words of the protocol.
@@ -185,6 +193,23 @@ impl WrittenAsked {
         Ok(match self {
             Self::Command(program) => Asked::Command(program.command(directory)?),
             Self::Endpoint(plan) => Asked::Endpoint(plan),
+        })
+    }
+}
+
+impl WrittenDrain {
+    pub(in crate::policy) fn understand(self, made: &Made, directory: Option<&Path>) -> Result<DrainPlan> {
+        Ok(match self {
+            Self::Command(program) => DrainPlan::Asked(Asked::Command(program.command(directory)?)),
+            Self::Endpoint(plan) => DrainPlan::Asked(Asked::Endpoint(plan)),
+            Self::Sessions => match made {
+                Made::Postgres(plan) if plan.roles.len() == 2 => DrainPlan::Sessions,
+                _ => {
+                    let message = "`drain: sessions` is for two `roles` of PostgreSQL that take turns";
+                    return Err(Error::new(ErrorKind::InvalidConfig, message)
+                        .with_hint("let a `command` or an `endpoint` of the application say what is in use"));
+                }
+            },
         })
     }
 }

@@ -6,6 +6,7 @@ use keyfob_core::{Error, ErrorKind, Result, SecretValue};
 use keyfob_rotation::StepContext;
 use postgres_protocol::password::scram_sha_256;
 use tokio_postgres::tls::MakeTlsConnect;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Socket};
 
 use crate::postgres::config::{PostgresTls, invalid};
@@ -65,6 +66,15 @@ impl Session {
             Err(error) if wants_password(&error) => Ok(false),
             Err(error) => Err(of_login(error, dial.user)),
         }
+    }
+
+    /// How many sessions of a role there are, in whichever database. Everybody may count them.
+    pub(super) async fn count(&self, role: &Role) -> Result<i64> {
+        let question = "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE usename = $1";
+        let parameters: [&(dyn ToSql + Sync); 1] = [&role.name()];
+        let answer = tokio::time::timeout(self.timeout, self.client.query_one(question, &parameters)).await;
+        let row = answer.map_err(|_| no_answer())?.map_err(from_postgres)?;
+        row.try_get(0).map_err(from_postgres)
     }
 
     /// Whether statements are answered, and not only the log-in.
