@@ -5,6 +5,7 @@
 mod at_once;
 mod audit;
 mod audit_proof;
+mod data_key;
 mod failover;
 mod import_export;
 mod resolve;

@@ -159,6 +159,33 @@ echo "$1 $question" | grep -o '^key\|"step":"[a-z]*"' >> steps
 }
 
 #[test]
+fn a_grace_period_ends_when_the_application_says_that_the_old_value_is_not_in_use() {
+    let world = world();
+    let policies = "policies:\n  - name: session\n    secrets: [web/session]\n    grace: 1h\n    make: uuid\n    drain: { command: { \
+                    run: [./in-use] } }\n    notify: { run: [./told] }\n";
+    world.write("rotation.yaml", policies);
+    world.write(
+        "in-use",
+        "#!/bin/sh\ngrep -o '\"step\":\"[a-z]*\"' >> asked\n[ -e idle ] && echo '{\"drained\": true}' || echo '{\"drained\": false}'\n",
+    );
+    world.write("told", "#!/bin/sh\ncat >> notices\necho >> notices\n");
+    world.sh("chmod 755 in-use told && keyfob rotate web/session").ok();
+    let outcomes = || all(&json(&world, "keyfob rotate --due --json"), "outcome").join(" ");
+    assert_eq!((outcomes(), outcomes()), ("nothing".to_owned(), "nothing".to_owned()));
+    assert_eq!(world.sh("keyfob get web/session@previous").ok(), world.canary);
+    assert_eq!(
+        world.sh("touch idle; cat asked").ok().lines().collect::<Vec<_>>(),
+        ["\"step\":\"drain\""; 2]
+    );
+    assert_eq!(outcomes(), "completed");
+    assert_eq!(
+        world.sh("wc -l < notices").ok().trim(),
+        "2",
+        "it was told of what did not happen"
+    );
+}
+
+#[test]
 fn a_share_of_the_consumers_goes_first_and_everybody_is_told() {
     let world = world();
     let policies = "policies:\n  - name: session\n    secrets: [web/session]\n    grace: 0s\n    make: uuid\n    \
