@@ -64,11 +64,44 @@ const NAMES: &[(&str, Named)] = &[
     ("SYS", Named::SYS),
 ];
 
-/// The last number. From 34 on they are the real-time signals, which have no names; 32 and 33 are the C library's own.
+/// The last number. Above 31 they are the real-time signals, of which the first are the C library's own.
 const LAST: i32 = if cfg!(target_os = "linux") { 64 } else { 31 };
 
+/// The first real-time signal that the C library leaves to programs: `RTMIN`.
+const FIRST_REAL_TIME: i32 = if cfg!(target_env = "musl") { 35 } else { 34 };
+
 fn is_real_time(number: i32) -> bool {
-    (34..=LAST).contains(&number)
+    (FIRST_REAL_TIME..=LAST).contains(&number)
+}
+
+/// `RTMIN`, `RTMIN+N`, `RTMAX` or `RTMAX-N`.
+fn real_time(name: &str) -> Option<i32> {
+    let (first, sign, offset) = match name.strip_prefix("RTMIN") {
+        Some(offset) => (FIRST_REAL_TIME, '+', offset),
+        None => (LAST, '-', name.strip_prefix("RTMAX")?),
+    };
+    let offset = match offset.strip_prefix(sign) {
+        Some(digits) if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse::<u8>().ok()?,
+        None if offset.is_empty() => 0,
+        _ => return None,
+    };
+    let number = if sign == '+' {
+        first + i32::from(offset)
+    } else {
+        first - i32::from(offset)
+    };
+    is_real_time(number).then_some(number)
+}
+
+/// The name of a real-time signal: by the nearer end, as `kill -l` has it.
+fn real_time_name(number: i32) -> String {
+    let (above, below) = (number - FIRST_REAL_TIME, LAST - number);
+    match (above, below) {
+        (0, _) => "SIGRTMIN".to_owned(),
+        (_, 0) => "SIGRTMAX".to_owned(),
+        _ if above <= below => format!("SIGRTMIN+{above}"),
+        _ => format!("SIGRTMAX-{below}"),
+    }
 }
 
 /// Not taken: what nobody can take; what a process does to itself, since who caught that would go on where nothing can go on; and
@@ -93,8 +126,9 @@ pub(crate) fn parse(text: &str) -> Result<Signal, String> {
     let numbered = || text.parse().ok().and_then(Signal::from_number);
     named
         .map(|(_, signal)| Signal(signal.as_raw()))
+        .or_else(|| real_time(name).map(Signal))
         .or_else(numbered)
-        .ok_or_else(|| "give the name of a signal, for example `HUP`, `USR1` or `TERM`, or its number".to_owned())
+        .ok_or_else(|| "give the name of a signal, for example `HUP`, `TERM` or `RTMIN+1`, or its number".to_owned())
 }
 
 /// A signal with which somebody means to end a process.
@@ -117,10 +151,10 @@ pub(crate) fn parse_message(text: &str) -> Result<Signal, String> {
     }
 }
 
-/// The name of a signal, or its number.
+/// The name of a signal.
 pub(crate) fn name(signal: Signal) -> String {
     let named = NAMES.iter().find(|(_, known)| known.as_raw() == signal.0);
-    named.map_or_else(|| format!("signal {}", signal.0), |(name, _)| format!("SIG{name}"))
+    named.map_or_else(|| real_time_name(signal.0), |(name, _)| format!("SIG{name}"))
 }
 
 impl Signal {
@@ -152,7 +186,7 @@ impl Signal {
         }
     }
 
-    /// Nothing else that is safe sends a signal that has no name.
+    /// Nothing else that is safe sends a real-time signal: what calls the kernel for us takes one by its number unchecked only.
     fn send_by_shell(self, receiver: RawPid) -> io::Result<()> {
         let kill = format!("kill -{} {receiver}", self.0);
         let mut shell = Command::new("/bin/sh");
@@ -228,7 +262,19 @@ mod tests {
         for text in ["HUP", "SIGHUP", "hup", "sighup", "1"] {
             assert_eq!(parse(text), Ok(Signal(1)), "{text}");
         }
-        for text in ["", "SIG", "HUPP", "0", "-1", "32", "33", "65", "99"] {
+        let wrong = ["", "SIG", "HUPP", "0", "-1", "32", "33", "65", "99"];
+        let wrong_real_time = [
+            "RTMIN-1",
+            "RTMAX+1",
+            "RTMIN+",
+            "RTMIN+31",
+            "RTMIN++1",
+            "RTMAX-31",
+            "RTMAX-x",
+            "RTMIN+256",
+            "RTMIN 1",
+        ];
+        for text in wrong.into_iter().chain(wrong_real_time) {
             assert!(parse(text).is_err(), "{text}");
         }
         for number in 1..=31 {
@@ -239,9 +285,17 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_real_time_signal_has_a_number() {
-        assert_eq!(parse("35").map(name), Ok("signal 35".to_owned()));
-        assert_eq!(parse("64").map(name), Ok("signal 64".to_owned()));
+    fn a_real_time_signal_has_a_name_and_a_number() {
+        for number in FIRST_REAL_TIME..=64 {
+            let signal = parse(&number.to_string()).unwrap();
+            assert_eq!(signal, Signal(number));
+            assert_eq!(parse(&name(signal)), Ok(signal), "{number}");
+            let (above, below) = (number - FIRST_REAL_TIME, 64 - number);
+            assert_eq!(parse(&format!("RTMIN+{above}")), Ok(signal));
+            assert_eq!(parse(&format!("sigrtmax-{below}")), Ok(signal));
+        }
+        assert_eq!(name(Signal(FIRST_REAL_TIME + 1)), "SIGRTMIN+1");
+        assert_eq!(name(Signal(62)), "SIGRTMAX-2");
     }
 
     #[test]

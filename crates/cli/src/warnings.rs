@@ -46,7 +46,7 @@ impl Visit for Text {
             "message" => write!(self.message, "{value:?}"),
             name => {
                 let comma = if self.fields.is_empty() { "" } else { ", " };
-                write!(self.fields, "{comma}{name} {value:?}")
+                write!(self.fields, "{comma}{name} `{value:?}`")
             }
         };
     }

@@ -73,6 +73,8 @@ pub struct AuditLayer {
     clock: Arc<dyn Clock>,
     /// That of the store below, once it is open.
     deadline: Option<Duration>,
+    /// How long the first access to the store below has waited for it to be opened.
+    opened_in: Duration,
     withheld: Counter,
 }
 
@@ -91,6 +93,7 @@ impl AuditLayer {
             mask: None,
             clock: Arc::new(SystemClock::new()),
             deadline: None,
+            opened_in: Duration::ZERO,
             withheld: table::audit_withheld_total(),
         }
     }
@@ -142,6 +145,14 @@ impl AuditLayer {
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = Some(deadline);
+        self
+    }
+
+    /// The same for a store that was opened for an access and took `time` to be: the first access that is made has waited for
+    /// that too, and its record says so.
+    #[must_use]
+    pub fn opened_in(mut self, time: Duration) -> Self {
+        self.opened_in = time;
         self
     }
 

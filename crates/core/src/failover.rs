@@ -154,8 +154,8 @@ impl Failover {
 /// # Ill stores
 /// Each store has a circuit breaker, see [`BreakerOptions`]: while it is open, the store is not asked. A store that is rate
 /// limited and says for how long is not asked for that time. [`status`](Self::status) tells of it,
-/// [`Failover::on_transition`] and events of the target `keyfob` (`failover breaker`, with `store`, `member`, `from`, `to`,
-/// `kind` and `open_for`) tell of changes.
+/// [`Failover::on_transition`] and events of the target `keyfob` (`failover breaker`, with `store`, `member`, `place`, `from`,
+/// `to`, `kind` and `open_for`) tell of changes.
 ///
 /// # Capabilities
 /// Those of the first store; what it can't do is refused even when another could. A later store that can't do what is asked

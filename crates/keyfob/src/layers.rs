@@ -177,6 +177,35 @@ impl LayerSettings {
     }
 }
 
+impl LayerSettings {
+    /// The settings that code gives, as far as no layer looks at them when it is made.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.audit.check()?;
+        self.pointless().map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// What would do nothing, or never rest, if it were zero; and which setting it is.
+    fn pointless(&self) -> Option<(&'static str, Error)> {
+        let cache = &self.cache;
+        let wrong = |path, problem: &'static str| (path, Error::new(ErrorKind::InvalidConfig, problem));
+        if cache.max_entries == 0 || cache.max_bytes == 0 {
+            let (path, problem) = match cache.max_entries {
+                0 => ("cache.max_entries", "`max_entries` of the cache must be at least 1"),
+                _ => ("cache.max_bytes", "`max_bytes` of the cache must be at least 1"),
+            };
+            let (path, error) = wrong(path, problem);
+            return Some((path, error.with_hint("a `ttl` of zero turns the cache off")));
+        }
+        if cache.redis.timeout.is_zero() {
+            return Some(wrong(
+                "cache.redis_timeout",
+                "`redis_timeout` of the cache must be longer than nothing",
+            ));
+        }
+        (self.watch_interval.is_zero()).then(|| wrong("watch.interval", "`interval` of `[watch]` must be longer than nothing"))
+    }
+}
+
 impl CacheSettings {
     /// The layer, if there is one. A second level has to hear of writes even where nothing is cached.
     pub(crate) fn layer(&self, shared: Option<Arc<dyn SharedCache>>) -> Option<CacheLayer> {
@@ -205,7 +234,7 @@ impl CacheSettings {
             return CacheTimes::NEVER;
         }
         CacheTimes::new(self.ttl)
-            .max_age(self.max_age.max(self.ttl))
+            .hard_max_age(self.max_age.max(self.ttl))
             .stale_while_revalidate(self.stale_while_revalidate)
             .negative_ttl(self.negative_ttl)
     }
@@ -263,6 +292,13 @@ fn check(settings: &LayerSettings, sources: &[(String, Source)]) -> Result<()> {
             .collect();
         error.with("set by", all.join(", "))
     };
+    let of = |path: &str| sources.iter().find(|(known, _)| known == path);
+    if let Some((path, error)) = settings.pointless() {
+        return Err(match of(path) {
+            Some((path, Source::Variable(name))) => error.with("set by", *name).with("setting", path),
+            _ => error.with("set by", format!("{path} of {}", crate::project::FILE_NAME)),
+        });
+    }
     settings.retry.check().map_err(|error| because("retry", error))?;
     settings.limit.check().map_err(|error| because("limit", error))?;
     settings.failover.check().map_err(|error| because("failover", error))?;
@@ -272,4 +308,66 @@ fn check(settings: &LayerSettings, sources: &[(String, Source)]) -> Result<()> {
         return Err(because("cache", Error::new(ErrorKind::InvalidConfig, message)));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What has no variable, as the debug text of its field begins: `[cache.names]` is a table.
+    const ONLY_IN_THE_FILE: &[&str] = &["rules: "];
+
+    /// A value of each kind that is no default.
+    fn other(unit: Unit) -> Value {
+        let text = match unit {
+            Unit::Time => "123456789",
+            Unit::Count => "63",
+            Unit::Share => "0.375",
+            Unit::Number => "7.5",
+            Unit::Switch => return Value::Switch(true),
+            Unit::Path | Unit::Word | Unit::Line => "other",
+            Unit::Url => "redis://other",
+            Unit::Store => "sqlite:other",
+            Unit::References => "other",
+        };
+        unit.parse(text).unwrap()
+    }
+
+    /// A setting that somebody adds to one of the structs has to have a row, and with it a variable and a place in the file.
+    #[test]
+    fn each_setting_has_a_variable_but_for_those_that_one_value_can_not_say() {
+        let (usual, mut changed) = (LayerSettings::default(), LayerSettings::default());
+        for row in &ROWS {
+            (row.set)(&mut changed, &other(row.unit));
+        }
+        let (usual, changed) = (format!("{usual:#?}"), format!("{changed:#?}"));
+        let fields = |text: &str| -> Vec<String> {
+            let lines = text.lines().map(str::trim);
+            lines.filter(|line| line.contains(": ")).map(str::to_owned).collect()
+        };
+        let changed = fields(&changed);
+        let is_leaf = |line: &String| !line.ends_with('{') && !line.ends_with('(');
+        let unchanged: Vec<String> = fields(&usual)
+            .into_iter()
+            .filter(is_leaf)
+            .filter(|line| changed.contains(line) && !ONLY_IN_THE_FILE.iter().any(|known| line.starts_with(known)))
+            .collect();
+        assert!(unchanged.is_empty(), "no variable sets {unchanged:?}");
+    }
+
+    #[test]
+    fn a_row_stands_in_the_list_of_variables() {
+        for row in &ROWS {
+            let listed = crate::variables::ALL
+                .iter()
+                .any(|variable| variable.name == row.variable.name);
+            assert!(listed, "{}", row.path());
+            let key = format!("`{}` under `[{}]`", row.key, row.table);
+            assert!(
+                row.variable.default.starts_with(&key),
+                "{} does not say {key}",
+                row.variable.name
+            );
+        }
+    }
 }

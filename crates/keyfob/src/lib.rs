@@ -36,7 +36,7 @@ pub use keyfob_snapshot as snapshot;
 pub use layers::{CacheSettings, LayerSettings, RotationSettings, SnapshotSettings};
 #[cfg(feature = "snapshot")]
 pub use manager::Snapshots;
-pub use manager::{Caches, SecretManager, SecretManagerBuilder, parse_secret};
+pub use manager::{Caches, MemberHealth, SecretManager, SecretManagerBuilder, parse_secret};
 #[cfg(feature = "rotation")]
 pub use policies::{POLICIES_FILE_NAME, policies};
 pub use project::Project;

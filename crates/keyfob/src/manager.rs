@@ -4,6 +4,7 @@ mod audit;
 mod builder;
 mod cache;
 mod failover;
+mod health;
 mod opener;
 mod places;
 #[cfg(feature = "rotation")]
@@ -13,6 +14,7 @@ mod snapshots;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -27,6 +29,7 @@ use tokio::sync::OnceCell;
 
 pub use self::builder::SecretManagerBuilder;
 pub use self::cache::Caches;
+pub use self::health::MemberHealth;
 #[cfg(feature = "snapshot")]
 pub use self::snapshots::Snapshots;
 use crate::audit::Audit;
@@ -82,6 +85,8 @@ struct Slot {
 #[derive(Clone)]
 struct Opened {
     store: Arc<dyn SecretStore>,
+    /// The same without the audit.
+    unaudited: Arc<dyn SecretStore>,
     changes: Option<Arc<dyn ChangeSource>>,
     /// How the stores of a list are, if it is one.
     failover: Option<FailoverStore>,
@@ -277,7 +282,7 @@ impl SecretManager {
         for (slot, names) in names {
             let slot = &self.0.slots[slot];
             let opened = self.opened(slot, connecting).await;
-            if let Some(changes) = opened.ok().and_then(|opened| opened.changes.as_ref()) {
+            if let Some(changes) = opened.ok().and_then(|opened| opened.changes.clone()) {
                 streams.push(watch::only_of(changes.changes(), names));
             }
         }
@@ -285,17 +290,18 @@ impl SecretManager {
         watch::occasions(streams, self.0.selection.layers.watch_interval, clock)
     }
 
-    /// A store, opened for what is intended if it isn't yet.
-    async fn opened<'a>(&self, slot: &'a Slot, intent: impl FnOnce() -> Intent) -> Result<&'a Opened> {
+    /// A store, opened for what is intended if it isn't yet. Whoever had to wait for that gets a handle of its own, whose first
+    /// access has waited.
+    async fn opened<'a>(&self, slot: &'a Slot, intent: impl FnOnce() -> Intent) -> Result<Cow<'a, Opened>> {
         match slot.opened.get() {
-            Some(opened) => Ok(opened),
+            Some(opened) => Ok(Cow::Borrowed(opened)),
             None => self.open_for(slot, &intent()).await,
         }
     }
 
-    async fn default_for(&self, intent: impl FnOnce() -> Intent) -> Result<&Arc<dyn SecretStore>> {
+    async fn default_for(&self, intent: impl FnOnce() -> Intent) -> Result<Arc<dyn SecretStore>> {
         let opened = self.opened(self.slot(DEFAULT_SCHEME)?, intent).await?;
-        Ok(&opened.store)
+        Ok(opened.store.clone())
     }
 
     fn slot(&self, scheme: &str) -> Result<&Slot> {
@@ -333,17 +339,12 @@ impl SecretManager {
 
     /// Opens a store and lays the layers over it, but for the audit.
     async fn connected(&self, slot: &Slot) -> Result<Opened> {
-        let setup = Setup {
-            environment: self.0.environment.clone(),
-            layers: self.0.selection.layers.clone(),
-            trace: TraceLayer {
-                names: self.0.trace_names,
-            },
-        };
+        let setup = self.setup();
         let (place, connected, failover) = match &slot.opening {
             Opening::Given(store) => {
                 return Ok(Opened {
                     store: store.clone(),
+                    unaudited: store.clone(),
                     changes: None,
                     failover: None,
                 });
@@ -362,11 +363,23 @@ impl SecretManager {
         };
         let shared = self.shared()?.map(|shared| shared.of_store(&place));
         let Setup { layers, trace, .. } = setup;
+        let store = layers.over(&connected, shared, trace, |cache| slot.cache.set(cache))?;
         Ok(Opened {
-            store: layers.over(&connected, shared, trace, |cache| slot.cache.set(cache))?,
+            unaudited: store.clone(),
+            store,
             changes: connected.changes,
             failover,
         })
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
+            environment: self.0.environment.clone(),
+            layers: self.0.selection.layers.clone(),
+            trace: TraceLayer {
+                names: self.0.trace_names,
+            },
+        }
     }
 
     fn unknown(&self, scheme: &str) -> Error {

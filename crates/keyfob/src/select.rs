@@ -203,7 +203,7 @@ impl Selection {
             }
             layer_sources.retain(|(setting, _)| setting != "cache.ttl");
         }
-        layers.audit.check()?;
+        layers.check()?;
         Ok(Self {
             store,
             considered,

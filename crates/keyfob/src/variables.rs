@@ -171,7 +171,8 @@ variables! {
     SECRET_RETRY_BASE: Global, false, "The longest pause before the second attempt, in milliseconds; it doubles with each further one.", "`base` under `[retry]`, else `100`";
     SECRET_RETRY_CAP: Global, false, "The longest pause before any attempt, in milliseconds, unless the store asks for more.", "`cap` under `[retry]`, else `5000`";
     SECRET_RETRY_DEADLINE: Global, false, "How long a call may take in all, in milliseconds, pauses included.", "`deadline` under `[retry]`, else `30000`";
-    SECRET_RETRY_BUDGET: Global, false, "How many retries each call pays for, 0 to 1: `0.1` allows one to ten calls, beside one each second.", "`budget` under `[retry]`, else `0.1`";
+    SECRET_RETRY_BUDGET: Global, false, "How many retries each call pays for, 0 to 1: `0.1` allows one to ten calls.", "`budget` under `[retry]`, else `0.1`";
+    SECRET_RETRY_BUDGET_PER_SECOND: Global, false, "How many retries each second pays for beside, 0 to 1000, so that who calls seldom can retry too.", "`budget_per_second` under `[retry]`, else `1`";
     SECRET_RETRY_HEDGE: Global, false, "`true` sends a read that takes longer than 95 % of those before it a second time.", "`hedge` under `[retry]`, else `false`";
     SECRET_LIMIT_FIRST: Global, false, "How many calls a store gets at once at first; the limit adapts to what it can take.", "`first` under `[limit]`, else `16`";
     SECRET_LIMIT_LEAST: Global, false, "How far that limit falls at most.", "`least` under `[limit]`, else `1`";
@@ -182,6 +183,8 @@ variables! {
     SECRET_FAILOVER_BELIEVE_NOT_FOUND: Global, false, "`true` believes one store that there is no such secret although another could not be asked.", "`believe_not_found` under `[failover]`, else `false`";
     SECRET_FAILOVER_REPLICATE: Global, false, "`true` writes to every store of a failover list, `false` to the first.", "`replicate` under `[failover]`, else `false`";
     SECRET_FAILOVER_FAILURES: Global, false, "After how many failures in a row a store of a failover list is left alone.", "`failures` under `[failover]`, else `5`";
+    SECRET_FAILOVER_SHARE: Global, false, "Or when this share of its last `SECRET_FAILOVER_WINDOW` calls failed, more than 0, at most 1.", "`share` under `[failover]`, else `0.5`";
+    SECRET_FAILOVER_WINDOW: Global, false, "How many calls that share is of, at most 64; it is not looked at before there were so many. `0` never looks at it.", "`window` under `[failover]`, else `20`";
     SECRET_FAILOVER_FIRST_OPEN: Global, false, "For how many milliseconds it is left alone at first; twice as long after each attempt that fails.", "`first_open` under `[failover]`, else `1000`";
     SECRET_FAILOVER_LONGEST_OPEN: Global, false, "For how many milliseconds it is left alone at most.", "`longest_open` under `[failover]`, else `60000`";
     SECRET_WATCH_INTERVAL: Global, false, "How often a watched secret is read, in milliseconds, where the store does not tell of changes.", "`interval` under `[watch]`, else `60000` (1 minute)";

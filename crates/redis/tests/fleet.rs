@@ -206,7 +206,7 @@ async fn an_old_answer_covers_for_a_store_that_can_not_up_to_the_hard_maximum_ag
     };
     let store = fleet_store();
     set(&*store, "db", VALUE).await;
-    let times = CacheTimes::new(ms(100)).max_age(ms(1_500));
+    let times = CacheTimes::new(ms(100)).hard_max_age(ms(1_500));
     let start = tokio::time::Instant::now();
     Machine::with_times(config(&server.url()), store, times)
         .read("db")

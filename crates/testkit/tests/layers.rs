@@ -30,10 +30,10 @@ async fn cache_with_every_option_conforms() {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
     let times = CacheTimes::new(minutes(1))
         .stale_while_revalidate(minutes(5))
-        .max_age(minutes(60))
+        .hard_max_age(minutes(60))
         .negative_ttl(minutes(1));
     let layer = CacheLayer::new(times)
-        .rule(CacheNames::Prefix("kf".into()), times.max_age(minutes(90)))
+        .rule(CacheNames::Prefix("kf".into()), times.hard_max_age(minutes(90)))
         .max_entries(100)
         .max_bytes(1 << 20)
         .max_absences(10)

@@ -173,7 +173,7 @@ fn patient() -> LayerSettings {
 }
 
 fn times() -> CacheTimes {
-    CacheTimes::new(Duration::from_secs(300)).max_age(Duration::from_secs(3600))
+    CacheTimes::new(Duration::from_secs(300)).hard_max_age(Duration::from_secs(3600))
 }
 
 fn list(first: Arc<dyn SecretStore>, second: Arc<dyn SecretStore>, writes: FailoverWrites) -> Arc<dyn SecretStore> {

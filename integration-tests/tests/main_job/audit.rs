@@ -308,6 +308,28 @@ fn two_stores_of_a_kind_are_told_apart() {
 }
 
 #[test]
+fn a_write_to_a_list_is_recorded_of_the_store_that_it_was_for_with_the_time_that_it_took_to_open_it() {
+    let world = World::new();
+    let silence = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let silent = format!("postgres://u@{}/db", silence.local_addr().unwrap());
+    let set = "SECRET_AUDIT_STANDARD_ERROR=true SECRET_RETRY_ATTEMPTS=1 SECRET_FAILOVER_READ_TIMEOUT=600 keyfob";
+    let recorded = |answer: &crate::Answer| -> Value {
+        let line = answer.err.lines().find(|line| line.starts_with('{')).unwrap();
+        serde_json::from_str(line).unwrap()
+    };
+    let put = world.sh(&format!("printf x | {set} --store {silent},local set a"));
+    assert_eq!(put.code, Some(1), "{put:?}");
+    let record = recorded(&put);
+    assert_eq!((&record["verb"], &record["store"]), (&"put".into(), &"postgres".into()));
+    assert!(record["latency_us"].as_u64().unwrap() >= 600_000, "{record}");
+    // Another store answers, once it is known that the first one does not.
+    let get = world.sh(&format!("{set} --store {silent},local get db/password"));
+    let record = recorded(&get);
+    assert_eq!((&record["verb"], &record["store"]), (&"get".into(), &"local".into()));
+    assert!(record["latency_us"].as_u64().unwrap() >= 600_000, "{record}");
+}
+
+#[test]
 fn many_processes_write_one_log() {
     let world = audited("");
     world

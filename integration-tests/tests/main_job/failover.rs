@@ -119,6 +119,104 @@ fn a_store_that_says_nothing_is_not_waited_for_longer_than_set_up() {
     assert_has(&err, &["could not be opened within 1.5s", "127.0.0.1"]);
 }
 
+/// A store in a PostgreSQL that takes connections and says nothing, and with it what has to stay open.
+fn silent() -> (std::net::TcpListener, String) {
+    let silence = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("postgres://u@{}/db", silence.local_addr().unwrap());
+    (silence, url)
+}
+
+#[test]
+fn doctor_looks_at_each_store_of_a_list_and_waits_for_none_longer_than_set_up() {
+    let world = World::new();
+    let (_silence, silent) = silent();
+    for set in [
+        "SECRET_FAILOVER_READ_TIMEOUT=700",
+        "SECRET_RETRY_DEADLINE=700",
+        "SECRET_FAILOVER_READ_TIMEOUT=700 SECRET_FAILOVER_REPLICATE=true",
+    ] {
+        let begun = Instant::now();
+        let doctor = world.sh(&format!("{set} keyfob doctor --json --store {silent},local"));
+        assert!(begun.elapsed() < Duration::from_secs(4), "{set}: {:?}", begun.elapsed());
+        assert_eq!(doctor.code, Some(0), "{doctor:?}");
+        let json = doctor.json();
+        let of = |check: &str| -> Vec<&serde_json::Value> {
+            let checks = json["checks"].as_array().unwrap().iter();
+            checks.filter(|found| found["check"] == check).collect()
+        };
+        let stores = of("store");
+        assert_eq!(stores.len(), 2, "{json:#}");
+        let silent = silent.replace("u@", "***@");
+        assert_eq!(
+            (&stores[0]["subject"], &stores[0]["status"]),
+            (&json!(silent), &json!("warning"))
+        );
+        assert_has(
+            &stores[0].to_string(),
+            &["could not be opened within 700ms", "another store of the list stands in"],
+        );
+        assert_eq!(
+            (&stores[1]["subject"], &stores[1]["status"]),
+            (&json!("local = sqlite:"), &json!("ok"))
+        );
+        // What is in a store that can't be opened nobody can say.
+        assert_eq!(of("content").len(), 1);
+        assert_eq!(of("content")[0]["subject"], "sqlite:");
+    }
+    // Nobody stands in.
+    let alone = world.sh(&format!(
+        "SECRET_FAILOVER_READ_TIMEOUT=300 keyfob doctor --store {silent},vault:secret?address=http://127.0.0.1:1"
+    ));
+    assert_eq!(alone.code, Some(1), "{alone:?}");
+    assert_eq!(alone.out.matches("failed  store").count(), 2, "{alone:?}");
+}
+
+#[test]
+fn a_store_that_is_left_alone_is_named_by_its_place() {
+    let world = World::new();
+    let (silence, silent) = silent();
+    let line =
+        format!("SECRET_FAILOVER_READ_TIMEOUT=300 SECRET_FAILOVER_FAILURES=1 keyfob --store {silent},local get db/password");
+    let got = world.sh(&line);
+    let place = format!("place `{}/db?schema=keyfob`", silence.local_addr().unwrap());
+    assert_has(
+        &got.err,
+        &[
+            "warning: failover breaker (store `postgres`, member `postgres`",
+            &place,
+            "to `open`, kind `unavailable`",
+        ],
+    );
+    assert_eq!(got.ok().trim_end(), world.canary);
+}
+
+#[test]
+fn who_could_not_resolve_a_reference_reads_each_store_that_was_asked() {
+    let world = ill();
+    world.write("a.yaml", "a: ${secret:none}\n");
+    let err = world.sh(&line("resolve a.yaml")).fails(1);
+    let stored = "/.local/share/keyfob/secrets.db)";
+    assert_has(&err, &["asked: near (vault: ", "), then far (sqlite: ", stored]);
+}
+
+#[test]
+fn explain_says_where_writes_go() {
+    let world = ill();
+    assert_has(
+        &world.sh("keyfob explain").ok(),
+        &["writes go to the first of them, unless `replicate` of `[failover]` says otherwise"],
+    );
+    let all = "export SECRET_FAILOVER_REPLICATE=true; keyfob explain";
+    assert_has(
+        &world.sh(all).ok(),
+        &["writes go to all of them: the variable `SECRET_FAILOVER_REPLICATE` decides"],
+    );
+    assert_eq!(world.sh(&format!("{all} --json")).json()["store"]["replicates"], true);
+    let alone = world.sh(&format!("{all} --json --store far")).json();
+    assert_eq!(alone["store"]["replicates"], false);
+    assert!(!world.sh(&format!("{all} --store far")).ok().contains("writes go"));
+}
+
 #[test]
 fn the_store_of_a_list_that_can_not_be_written_to_is_named() {
     let world = World::new();

@@ -104,7 +104,12 @@ fn what_keyfob_was_started_to_ignore_the_command_ignores_too() {
 
 #[test]
 fn another_signal_stops_where_it_is_asked_for() {
-    for (option, trapped) in [("sigusr2", "USR2"), ("40", "40")] {
+    for (option, trapped) in [
+        ("sigusr2", "USR2"),
+        ("40", "40"),
+        ("RTMIN+1", "RTMIN+1"),
+        ("sigrtmax-2", "62"),
+    ] {
         let world = dotenv_world("kfcanary-first111");
         let app = format!(
             r#"trap 'echo "quit" >> log; exit 0' {trapped}; echo "start a $$ $TOKEN" >> log; while :; do sleep 0.02; done"#

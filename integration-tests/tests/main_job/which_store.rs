@@ -69,7 +69,16 @@ fn explain_says_who_decides_and_keeps_its_shape() {
     );
     assert_eq!(
         keys(&json["store"]),
-        ["url", "location", "name", "fallbacks", "decided_by", "reason", "identity"]
+        [
+            "url",
+            "location",
+            "name",
+            "fallbacks",
+            "replicates",
+            "decided_by",
+            "reason",
+            "identity"
+        ]
     );
     assert_eq!(json["store"]["decided_by"], "the variable `SECRET_PROVIDER`");
     assert_eq!(keys(&json["considered"][0]), ["source", "decided", "outcome"]);

@@ -172,7 +172,7 @@ async fn application(server: &OpenBao, address: &str) -> SecretManager {
         "SECRET_PROVIDER",
         format!("vault:secret?address={address},dotenv:/nowhere/.env"),
     );
-    let times = CacheTimes::new(TTL).max_age(MAX_AGE);
+    let times = CacheTimes::new(TTL).hard_max_age(MAX_AGE);
     let mut settings = LayerSettings::default();
     settings.cache.rules = vec![
         (

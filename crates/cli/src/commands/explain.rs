@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use clap::Parser;
 use keyfob::format::Format;
+use keyfob::select::Choice;
 use keyfob::{
-    DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, GetOptions, Intent, Metadata, Reference, Result, SecretManager, SecretRef,
-    Target, Verb,
+    DEFAULT_SCHEME, Error, ErrorKind, FILE_SCHEME, FailoverWrites, GetOptions, Intent, Metadata, Reference, Result,
+    SecretManager, SecretRef, Selection, Target, Verb,
 };
 use serde::Serialize;
 
@@ -28,7 +29,7 @@ Examples:
   keyfob explain app.yaml
   keyfob explain --ask app.yaml              who answers now, without the values
 
-JSON: {store: {url, location, name, fallbacks, decided_by, reason, identity} | null, error,
+JSON: {store: {url, location, name, fallbacks, replicates, decided_by, reason, identity} | null, error,
 considered: [{source, decided, outcome}], environment, allowed_schemes, audit: {directory, store, durable,
 standard_error, reason_required, masks_names, decided_by} | null, references: [{reference, location,
 store, error, answer: {version, store, freshness, member, passed_over, replicas} | null}]}; `answer`
@@ -176,6 +177,9 @@ fn tell(printer: &Printer, manager: &SecretManager, references: &[Explained]) ->
                 escape_untrusted(&location)
             ))?;
             printer.line(format_args!("  because {}", escape_untrusted(&choice.reason)))?;
+            if let Some(writes) = writes(selection, choice) {
+                printer.line(format_args!("  {}", escape_untrusted(&writes)))?;
+            }
             match manager.identity_of(DEFAULT_SCHEME) {
                 Ok(None) => {}
                 Ok(Some(identity)) => printer.line(format_args!("  as {}", escape_untrusted(&identity)))?,
@@ -230,6 +234,29 @@ fn tell(printer: &Printer, manager: &SecretManager, references: &[Explained]) ->
     Ok(())
 }
 
+/// Where the writes to a list go, and what decides it.
+fn writes(selection: &Selection, choice: &Choice) -> Option<String> {
+    if choice.fallbacks.is_empty() {
+        return None;
+    }
+    let where_to = match replicates(selection, choice) {
+        true => "writes go to all of them",
+        false => "writes go to the first of them",
+    };
+    let decided = selection
+        .layer_sources
+        .iter()
+        .find(|(setting, _)| setting == "failover.replicate");
+    Some(match decided {
+        Some((_, source)) => format!("{where_to}: {source} decides"),
+        None => format!("{where_to}, unless `replicate` of `[failover]` says otherwise"),
+    })
+}
+
+fn replicates(selection: &Selection, choice: &Choice) -> bool {
+    !choice.fallbacks.is_empty() && selection.layers.failover.writes == FailoverWrites::Replicate
+}
+
 /// `far answered (sqlite, version far:3), not near: unavailable`
 fn who_answered(answer: &Result<Arc<Metadata>>) -> String {
     let metadata = match answer {
@@ -269,6 +296,8 @@ struct ChoiceJson {
     name: Option<String>,
     /// The stores that are asked when it can't answer, in this order.
     fallbacks: Vec<String>,
+    /// Whether writes go to all of them, and not to the first one only.
+    replicates: bool,
     decided_by: String,
     reason: String,
     /// As whom it is asked, where there is somebody to be.
@@ -320,6 +349,7 @@ impl<'a> ExplainJson<'a> {
                 location: manager.location_of(DEFAULT_SCHEME).ok(),
                 name: choice.name.clone(),
                 fallbacks: choice.fallbacks.iter().map(|store| store.url.to_string()).collect(),
+                replicates: replicates(selection, choice),
                 decided_by: choice.source.to_string(),
                 reason: choice.reason.clone(),
                 identity: manager.identity_of(DEFAULT_SCHEME).ok().flatten(),

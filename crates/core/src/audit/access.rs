@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use super::receipts::{Receipts, settle};
 use super::record::{AuditOutcome, AuditRecord, AuditedStore, Reason, reason_here};
 use super::sink::{AuditReceipt, AuditSink};
 use crate::error::{Error, ErrorKind, Result};
+use crate::failover::ReplicationError;
 use crate::maybe_ready::MaybeReady;
 use crate::name::SecretName;
 use crate::options::{DeleteOptions, GetOptions, GetRequest, ListOptions, Page, PageRequest, PutMode, PutRequest};
@@ -24,9 +26,11 @@ pub(super) fn audited(mut layer: AuditLayer, inner: Arc<dyn SecretStore>) -> Arc
     layer.deadline = info.deadline;
     let described = |info| Arc::new(AuditedStore::of(info));
     Arc::new(Audited {
+        opened_in: AtomicU64::new(u64::try_from(layer.opened_in.as_nanos()).unwrap_or(u64::MAX)),
         layer,
         asked: described(info),
         members: info.members.iter().map(described).collect(),
+        replicates: info.replicates,
         inner,
     })
 }
@@ -37,6 +41,9 @@ struct Audited {
     asked: Arc<AuditedStore>,
     /// The stores of a list, any of which may answer.
     members: Vec<Arc<AuditedStore>>,
+    replicates: bool,
+    /// What is left to tell of the time that opening the store took, in nanoseconds: zero once an access has told it.
+    opened_in: AtomicU64,
 }
 
 impl fmt::Debug for Audited {
@@ -64,6 +71,8 @@ struct Access<'a> {
     time: SystemTime,
     /// When it began to wait for the store; `None` where it did not have to.
     waits_since: Option<Duration>,
+    /// How long it had waited for the store to be opened.
+    opened_in: Duration,
     is_recorded: bool,
 }
 
@@ -125,8 +134,43 @@ impl Audited {
         let mut access = Access::begin(&self.layer, &self.asked, &self.members, verb);
         access.name = self.layer.masked(name);
         access.version = version;
+        access.opened_in = self.opened_in();
         access
     }
+
+    /// How long the access that begins has waited for the store to be opened.
+    #[inline(always)]
+    fn opened_in(&self) -> Duration {
+        match self.opened_in.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            _ => Duration::from_nanos(self.opened_in.swap(0, Ordering::Relaxed)),
+        }
+    }
+
+    fn begin_write(&self, verb: Verb, name: &SecretName, version: Option<Arc<str>>) -> Access<'_> {
+        let mut access = self.begin(verb, Some(name.shared()), version);
+        if !self.replicates {
+            access.store = self.first();
+        }
+        access
+    }
+
+    async fn end_write<T>(&self, mut access: Access<'_>, answer: Result<T>, tell: impl FnOnce(&T) -> Told<'_>) -> Result<T> {
+        // The others are not asked before the first one has the write.
+        if answer.as_ref().is_err_and(|error| !is_of_replicas(error)) {
+            access.store = self.first();
+        }
+        access.end(answer, tell).await
+    }
+
+    /// The store that writes go to: of a list, its first one.
+    fn first(&self) -> &Arc<AuditedStore> {
+        self.members.first().unwrap_or(&self.asked)
+    }
+}
+
+fn is_of_replicas(error: &Error) -> bool {
+    std::error::Error::source(error).is_some_and(|below| below.is::<ReplicationError>())
 }
 
 impl<'a> Access<'a> {
@@ -143,6 +187,7 @@ impl<'a> Access<'a> {
             reason: reason_here().or_else(|| layer.reason.clone()),
             time: layer.clock.system_now(),
             waits_since: None,
+            opened_in: Duration::ZERO,
             is_recorded: false,
         }
     }
@@ -214,7 +259,7 @@ impl<'a> Access<'a> {
         let member = told.origin.and_then(|origin| origin.member.as_ref());
         let answered = member.and_then(|label| self.members.iter().find(|member| *member.name == **label));
         let record = AuditRecord {
-            time: self.time,
+            time: self.time.checked_sub(self.opened_in).unwrap_or(self.time),
             actor: Arc::clone(&self.layer.actor),
             verb: self.verb,
             name: self.name.take(),
@@ -222,7 +267,7 @@ impl<'a> Access<'a> {
             store: Arc::clone(answered.unwrap_or(self.store)),
             outcome,
             error,
-            latency,
+            latency: latency + self.opened_in,
             freshness: told.freshness,
             reason: self.reason.take(),
         };
@@ -316,12 +361,14 @@ impl SecretStore for Audited {
 
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
         let waits_since = Some(self.layer.clock.now());
+        let opened_in = self.opened_in();
         let accesses: Vec<Access<'_>> = requests
             .iter()
             .map(|request| {
                 let version = asked(&request.options.version);
                 let mut access = self.begin(Verb::GetMany, Some(request.name.shared()), version);
                 access.waits_since = waits_since;
+                access.opened_in = opened_in;
                 access
             })
             .collect();
@@ -347,30 +394,30 @@ impl SecretStore for Audited {
             PutMode::Match(version) => Some(version.shared()),
             PutMode::Upsert | PutMode::Create => None,
         };
-        let mut access = self.begin(Verb::Put, Some(name.shared()), version);
+        let mut access = self.begin_write(Verb::Put, name, version);
         let answer = match access.check() {
             Ok(()) => self.inner.put(name, request).await,
             Err(refusal) => Err(refusal),
         };
-        access.end(answer, of_metadata).await
+        self.end_write(access, answer, of_metadata).await
     }
 
     async fn delete(&self, name: &SecretName, options: &DeleteOptions) -> Result<()> {
-        let mut access = self.begin(Verb::Delete, Some(name.shared()), None);
+        let mut access = self.begin_write(Verb::Delete, name, None);
         let answer = match access.check() {
             Ok(()) => self.inner.delete(name, options).await,
             Err(refusal) => Err(refusal),
         };
-        access.end(answer, |()| Told::default()).await
+        self.end_write(access, answer, |()| Told::default()).await
     }
 
     async fn restore(&self, name: &SecretName) -> Result<Metadata> {
-        let mut access = self.begin(Verb::Restore, Some(name.shared()), None);
+        let mut access = self.begin_write(Verb::Restore, name, None);
         let answer = match access.check() {
             Ok(()) => self.inner.restore(name).await,
             Err(refusal) => Err(refusal),
         };
-        access.end(answer, of_metadata).await
+        self.end_write(access, answer, of_metadata).await
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {

@@ -41,6 +41,12 @@ impl Intent {
         }
     }
 
+    /// What it asks for.
+    #[must_use]
+    pub fn verb(&self) -> Verb {
+        self.verb
+    }
+
     /// Asks for this, of one secret.
     pub fn of(verb: Verb, name: &SecretName) -> Self {
         Self::new(verb).secret(name, &VersionSelector::Current)

@@ -35,7 +35,8 @@ pub struct AuditRecord {
     pub outcome: AuditOutcome,
     /// The kind of the error, if there was one.
     pub error: Option<ErrorKind>,
-    /// How long the store or the layers below took. Not how long the record took.
+    /// How long the store or the layers below took. For an access that had to wait for the store to be opened, that too. Not how
+    /// long the record took.
     pub latency: Duration,
     /// Of a value that was handed out, whether a cache had it.
     pub freshness: Option<Freshness>,
@@ -68,7 +69,8 @@ impl AuditRecord {
 #[non_exhaustive]
 pub struct AuditedStore {
     /// What [metrics call it](StoreInfo::label): its name in `keyfob.toml`, else its scheme. Of a failover list this is the store that
-    /// answered; where none did, or its answer does not say which (a deletion, a list of versions), all of them with commas.
+    /// answered, or the first one, which a write goes to; where none answered or the answer does not say which (a list of versions), and
+    /// where all of them were written to, all of them with commas.
     pub name: String,
     /// The scheme of its URL, for example `sqlite`; of a list, of its first store.
     pub scheme: String,

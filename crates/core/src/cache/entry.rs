@@ -77,7 +77,7 @@ impl Entry {
         let texts = metadata.name.as_str().len() + metadata.description.as_ref().map_or(0, String::len) + tags;
         let expires_at = metadata.expires_at;
         let after = |time: Duration| life.asked_at.saturating_add(time);
-        let dead_at = after(life.times.max_age);
+        let dead_at = after(life.times.hard_max_age);
         let fresh_until = after(life.ttl).min(dead_at);
         let rest = Rest {
             number: 0,
@@ -96,7 +96,9 @@ impl Entry {
 
     /// That there is no such secret.
     pub(super) fn of_absence(error: &Error, life: Lifetime) -> Self {
-        let until = life.asked_at.saturating_add(life.times.negative_ttl.min(life.times.max_age));
+        let until = life
+            .asked_at
+            .saturating_add(life.times.negative_ttl.min(life.times.hard_max_age));
         let rest = Rest {
             number: 0,
             bytes: OVERHEAD_BYTES,

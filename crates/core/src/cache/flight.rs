@@ -216,7 +216,7 @@ impl Flying {
         for leg in kept.into_iter().map(|leg| &self.legs[leg]) {
             match (&leg.answer, &leg.permit) {
                 (Some((Ok(secret), _)), Some(permit)) if secret.metadata.origin.freshness == Freshness::Store => {
-                    let lifetime = self.table.times(&leg.request.name).max_age;
+                    let lifetime = self.table.times(&leg.request.name).hard_max_age;
                     entries.push(SharedEntry::new(leg.read(), secret, lifetime, permit.clone()));
                 }
                 (Some((Err(error), _)), _) if leg.is_in_level && !error.kind().is_retryable() => {

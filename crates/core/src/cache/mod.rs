@@ -61,7 +61,7 @@ pub use times::{CacheNames, CacheTimes};
 /// use keyfob_core::{CacheLayer, CacheNames, CacheTimes, MemoryStore};
 ///
 /// let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
-/// let store = CacheLayer::new(CacheTimes::new(minutes(5)).max_age(minutes(60)))
+/// let store = CacheLayer::new(CacheTimes::new(minutes(5)).hard_max_age(minutes(60)))
 ///     .rule(CacheNames::Prefix("live/".into()), CacheTimes::NEVER)
 ///     .max_bytes(16 << 20)
 ///     .build(Arc::new(MemoryStore::new()));

@@ -16,7 +16,7 @@ use crate::name::SecretName;
 pub struct CacheTimes {
     pub(super) ttl: Duration,
     pub(super) stale_while_revalidate: Duration,
-    pub(super) max_age: Duration,
+    pub(super) hard_max_age: Duration,
     pub(super) negative_ttl: Duration,
 }
 
@@ -25,7 +25,7 @@ impl CacheTimes {
     pub const NEVER: Self = Self {
         ttl: Duration::ZERO,
         stale_while_revalidate: Duration::ZERO,
-        max_age: Duration::ZERO,
+        hard_max_age: Duration::ZERO,
         negative_ttl: Duration::ZERO,
     };
 
@@ -36,14 +36,14 @@ impl CacheTimes {
         Self {
             ttl,
             stale_while_revalidate: Duration::ZERO,
-            max_age: ttl,
+            hard_max_age: ttl,
             negative_ttl: ttl.min(Duration::from_secs(1)),
         }
     }
 
     /// For how long after the time to live a read is answered at once, as [`Freshness::Stale`](crate::Freshness::Stale),
     /// while the store is asked behind it. Zero (the default): never. Ends at the hard maximum age in any case, so it
-    /// needs a [`max_age`](Self::max_age) above the time to live.
+    /// needs a [`hard_max_age`](Self::hard_max_age) above the time to live.
     #[must_use]
     pub fn stale_while_revalidate(mut self, window: Duration) -> Self {
         self.stale_while_revalidate = window;
@@ -56,8 +56,8 @@ impl CacheTimes {
     /// Below the time to live it shortens that. It holds when the cache answers; who has to wait for an audit record after that
     /// gets the answer later, by what is left of the call's deadline at most.
     #[must_use]
-    pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.max_age = max_age;
+    pub fn hard_max_age(mut self, max_age: Duration) -> Self {
+        self.hard_max_age = max_age;
         self
     }
 
@@ -70,7 +70,7 @@ impl CacheTimes {
     }
 
     pub(super) fn keeps(&self) -> bool {
-        !self.ttl.is_zero() && !self.max_age.is_zero()
+        !self.ttl.is_zero() && !self.hard_max_age.is_zero()
     }
 }
 

@@ -223,6 +223,7 @@ impl Inner {
             target: "keyfob",
             store = &*transition.store,
             member = &*transition.label,
+            place = &*member.store.info().location,
             from = transition.from.as_str(),
             to = transition.to.as_str(),
             kind = transition.kind.map(ErrorKind::as_str),

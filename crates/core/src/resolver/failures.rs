@@ -12,7 +12,7 @@ use crate::nearest::nearest;
 use crate::options::{ListOptions, PageRequest};
 use crate::reference::Target;
 use crate::report::{Failure, Location, Report};
-use crate::store::SecretStore;
+use crate::store::{SecretStore, StoreInfo};
 
 /// A reference that was asked for in vain.
 pub(super) struct Missing {
@@ -41,7 +41,7 @@ pub(super) async fn report(mut wanted: Wanted<'_>, missing: Vec<Missing>) -> Rep
             _ => Vec::new(),
         };
         let mut failure = failure(key.reference.to_string(), locations, error);
-        failure.store = asked.map(|store| format!("{} ({})", store.info().scheme, store.info().location));
+        failure.store = asked.map(|store| place(store.info()));
         failure.nearest = nearest;
         wanted.failures.push(failure);
     }
@@ -49,6 +49,18 @@ pub(super) async fn report(mut wanted: Wanted<'_>, missing: Vec<Missing>) -> Rep
     Report {
         failures: wanted.failures,
         references: wanted.references,
+    }
+}
+
+/// `sqlite (/srv/secrets.db)`; of a list `near (vault: vault.internal:8200), then dotenv (/srv/far.env)`.
+fn place(store: &StoreInfo) -> String {
+    let of_member = |member: &StoreInfo| match member.label == member.scheme {
+        true => format!("{} ({})", member.scheme, member.location),
+        false => format!("{} ({}: {})", member.label, member.scheme, member.location),
+    };
+    match store.members.as_slice() {
+        [] => format!("{} ({})", store.scheme, store.location),
+        members => members.iter().map(of_member).collect::<Vec<_>>().join(", then "),
     }
 }
 

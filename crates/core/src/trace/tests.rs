@@ -46,7 +46,7 @@ fn full(near: &Arc<ScriptedStore>, far: &Arc<ScriptedStore>) -> Arc<dyn SecretSt
         .unwrap()
         .clock(Arc::clone(&clock))
         .random(Random::seeded(1));
-    let times = CacheTimes::new(Duration::from_secs(10)).max_age(Duration::from_secs(1000));
+    let times = CacheTimes::new(Duration::from_secs(10)).hard_max_age(Duration::from_secs(1000));
     let cache = CacheLayer::new(times).jitter(0.0).refresh_ahead(1.0).clock(clock);
     let layers: [&dyn Layer; 3] = [&retry, &cache, &trace];
     stack(Arc::new(failover.over(members).unwrap()), layers)
@@ -136,7 +136,7 @@ async fn who_is_on_call_is_warned_of_breakers_and_of_stale_answers_but_not_each_
     assert!(stale[0].contains("store=near,far kind=unavailable age=11"), "{stale:?}");
     // Twelve times in a little more than 132 seconds.
     assert_eq!(stale.len(), 2, "{stale:?}");
-    let opened = "failover breaker store=scripted member=near from=closed to=open kind=unavailable open_for=";
+    let opened = "failover breaker store=scripted member=near place=a test from=closed to=open kind=unavailable open_for=";
     assert!(warnings.iter().any(|line| line.contains(opened)), "{warnings:?}");
 }
 

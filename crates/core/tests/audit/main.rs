@@ -11,9 +11,10 @@ use std::time::{Duration, SystemTime};
 
 use keyfob_core::{
     Actor, AuditFilter, AuditLayer, AuditOutcome, AuditRecord, AuditedStore, CacheLayer, Clock as _, DeleteOptions, Error,
-    ErrorKind, Failover, FailoverOptions, Freshness, GetOptions, GetRequest, Health, Layer, ListOptions, MaybeReady, MemoryAudit,
-    MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason, Result, Secret, SecretName, SecretStore,
-    StoreInfo, Verb, Version, VersionInfo, VersionSelector, VirtualClock, async_trait, stack, with_reason,
+    ErrorKind, Failover, FailoverOptions, FailoverWrites, Freshness, GetOptions, GetRequest, Health, Layer, ListOptions,
+    MaybeReady, MemoryAudit, MemoryStore, Metadata, MetricsLayer, Page, PageRequest, PutMode, PutRequest, Reason, Result, Secret,
+    SecretName, SecretStore, StoreInfo, Verb, Version, VersionInfo, VersionSelector, VirtualClock, async_trait, stack,
+    with_reason,
 };
 
 use crate::durable::Durable;
@@ -147,6 +148,51 @@ async fn of_a_list_the_store_that_answered_is_recorded() {
     let names: Vec<&str> = records.iter().map(|record| &*record.store.name).collect();
     assert_eq!(names, ["near", "far", "far", "near", "near,far"]);
     assert_eq!(*records[1].store, AuditedStore::new("far", "memory", location));
+}
+
+#[tokio::test]
+async fn of_a_list_the_store_that_was_to_be_written_to_is_recorded() {
+    for (writes, failed, deleted) in [
+        (FailoverWrites::First, "near", "near"),
+        (FailoverWrites::Replicate, "near", "near,far"),
+    ] {
+        let bed = Bed::new();
+        let at = |label: &str| MetricsLayer::of_store(label).layer(Arc::new(MemoryStore::new()));
+        let options = FailoverOptions {
+            writes,
+            ..FailoverOptions::default()
+        };
+        let list = Failover::new(options)
+            .over([("near", at("near")), ("far", at("far"))])
+            .unwrap();
+        let store = bed.over(list);
+        let create = || PutRequest::new("v").mode(PutMode::Create);
+        store.put(&name("a"), create()).await.unwrap();
+        store.put(&name("a"), create()).await.unwrap_err();
+        store.delete(&name("a"), &DeleteOptions::default()).await.unwrap();
+        store.delete(&name("a"), &DeleteOptions::default()).await.unwrap_err();
+        let records = bed.records();
+        let names: Vec<&str> = records.iter().map(|record| &*record.store.name).collect();
+        assert_eq!(names, ["near", failed, deleted, failed], "{writes:?}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_write_that_not_every_store_has_all_are_recorded() {
+    let bed = Bed::new();
+    let at = |label: &str, store: Arc<dyn SecretStore>| MetricsLayer::of_store(label).layer(store);
+    let options = FailoverOptions {
+        writes: FailoverWrites::Replicate,
+        ..FailoverOptions::default()
+    };
+    let stores = [
+        ("near", at("near", Arc::new(MemoryStore::new()))),
+        ("far", at("far", Arc::new(Scripted::Timeout))),
+    ];
+    let store = bed.over(Failover::new(options).over(stores).unwrap());
+    store.put(&name("a"), PutRequest::new("v")).await.unwrap_err();
+    let only = bed.only();
+    assert_eq!((&*only.store.name, only.outcome), ("near,far", AuditOutcome::Failed));
 }
 
 #[tokio::test]

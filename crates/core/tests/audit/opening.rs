@@ -1,10 +1,13 @@
 //! Accesses that never reach a store.
 
 use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt as _;
 use keyfob_core::{
-    AuditedStore, Error, ErrorKind, GetOptions, GetRequest, Intent, Reason, Result, Verb, VersionSelector, with_reason,
+    AuditedStore, Error, ErrorKind, GetOptions, GetRequest, Intent, Layer as _, MemoryStore, PutRequest, Reason, Result, Verb,
+    VersionSelector, with_reason,
 };
 
 use crate::{Bed, name};
@@ -70,4 +73,23 @@ async fn an_access_that_is_given_up_while_its_store_is_opened_has_done_nothing()
     let opening = bed.layer.opening(vault(), &intent, pending::<Result<()>>());
     assert!(opening.now_or_never().is_none());
     assert_eq!(bed.told(), ["put a - cancelled -"]);
+}
+
+#[tokio::test]
+async fn the_first_access_has_waited_for_its_store_to_be_opened_too() {
+    const OPENING: Duration = Duration::from_secs(700);
+    let bed = Bed::new();
+    let over = || bed.layer.clone().opened_in(OPENING).layer(Arc::new(MemoryStore::new()));
+    let (one, other, batched) = (over(), over(), over());
+    let begun = SystemTime::now() - OPENING;
+    one.get(&name("a"), &GetOptions::default()).await.unwrap_err();
+    one.get(&name("a"), &GetOptions::default()).await.unwrap_err();
+    other.put(&name("a"), PutRequest::new("v")).await.unwrap();
+    batched
+        .get_many(&[GetRequest::new(name("a")), GetRequest::new(name("b"))])
+        .await;
+    let waited: Vec<bool> = bed.records().iter().map(|record| record.latency >= OPENING).collect();
+    assert_eq!(waited, [true, false, true, true, true]);
+    let first = bed.records()[0].time.duration_since(begun).unwrap();
+    assert!(first < OPENING / 2, "it began when its store was opened: {first:?}");
 }

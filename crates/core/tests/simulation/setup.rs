@@ -163,7 +163,7 @@ impl Setup {
     fn cache(&self, seed: u64, clock: Arc<dyn Clock>) -> CacheLayer {
         let times = CacheTimes::new(self.times.ttl)
             .stale_while_revalidate(self.times.stale_while_revalidate)
-            .max_age(self.times.max_age)
+            .hard_max_age(self.times.max_age)
             .negative_ttl(self.times.negative_ttl);
         CacheLayer::new(times)
             .rule(CacheNames::Prefix(LIVE.into()), CacheTimes::NEVER)

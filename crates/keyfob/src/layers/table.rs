@@ -96,6 +96,7 @@ rows! {
     retry.cap: Time, SECRET_RETRY_CAP, |settings, value| settings.retry.cap = value;
     retry.deadline: Time, SECRET_RETRY_DEADLINE, |settings, value| settings.retry.deadline = value;
     retry.budget: Share, SECRET_RETRY_BUDGET, |settings, value| settings.retry.budget = value;
+    retry.budget_per_second: Number, SECRET_RETRY_BUDGET_PER_SECOND, |settings, value| settings.retry.budget_per_second = value;
     retry.hedge: Switch, SECRET_RETRY_HEDGE, |settings, value| settings.retry.hedge = value;
     limit.first: Count, SECRET_LIMIT_FIRST, |settings, value| settings.limit.first = size(value);
     limit.least: Count, SECRET_LIMIT_LEAST, |settings, value| settings.limit.least = size(value);
@@ -106,6 +107,8 @@ rows! {
     failover.believe_not_found: Switch, SECRET_FAILOVER_BELIEVE_NOT_FOUND, |settings, value| settings.failover.believe_not_found = value;
     failover.replicate: Switch, SECRET_FAILOVER_REPLICATE, |settings, value| settings.failover.writes = writes(value);
     failover.failures: Count, SECRET_FAILOVER_FAILURES, |settings, value| settings.failover.breaker.failures = number(value);
+    failover.share: Share, SECRET_FAILOVER_SHARE, |settings, value| settings.failover.breaker.share = value;
+    failover.window: Count, SECRET_FAILOVER_WINDOW, |settings, value| settings.failover.breaker.window = number(value);
     failover.first_open: Time, SECRET_FAILOVER_FIRST_OPEN, |settings, value| settings.failover.breaker.first_open = value;
     failover.longest_open: Time, SECRET_FAILOVER_LONGEST_OPEN, |settings, value| settings.failover.breaker.longest_open = value;
     audit.directory: Path, SECRET_AUDIT_DIRECTORY, |settings, value| settings.audit.directory = Some(value);

@@ -11,6 +11,7 @@ pub(crate) enum Value {
     Time(Duration),
     Count(u64),
     Share(f64),
+    Number(f64),
     Switch(bool),
     Path(PathBuf),
     Url(String),
@@ -26,6 +27,8 @@ pub(crate) enum Unit {
     Time,
     Count,
     Share,
+    /// Not negative, with a fraction or without.
+    Number,
     Switch,
     Path,
     /// Not of a store.
@@ -45,6 +48,7 @@ impl Unit {
             Self::Time => "a number and its unit, `ms`, `s`, `m`, `h` or `d`, for example \"5m\"",
             Self::Count => "a whole number",
             Self::Share => "a number from 0 to 1",
+            Self::Number => "a number that is not negative",
             Self::Switch => "true or false",
             Self::Path => "a path",
             Self::Url => "a URL without a password, which goes into `SECRET_CACHE_REDIS_PASSWORD`",
@@ -71,6 +75,11 @@ impl Unit {
             Self::Time => text.parse().ok().map(Duration::from_millis).map(Value::Time),
             Self::Count => text.parse().ok().map(Value::Count),
             Self::Share => share(text.parse().ok()?),
+            Self::Number => text
+                .parse()
+                .ok()
+                .filter(|number: &f64| number.is_finite() && *number >= 0.0)
+                .map(Value::Number),
             Self::Switch => match text.to_ascii_lowercase().as_str() {
                 "true" | "1" | "yes" | "on" => Some(Value::Switch(true)),
                 "false" | "0" | "no" | "off" => Some(Value::Switch(false)),

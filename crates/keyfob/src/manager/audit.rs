@@ -1,10 +1,16 @@
 //! Recording what a manager's stores are asked, from before they are open.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{AuditFilter, AuditRecord, AuditedStore, DEFAULT_SCHEME, Error, ErrorKind, Intent, Layer as _, Result};
+use keyfob_core::{
+    AuditFilter, AuditLayer, AuditRecord, AuditedStore, DEFAULT_SCHEME, Error, ErrorKind, FailoverWrites, Intent, Layer as _,
+    Result,
+};
+use tokio::time::Instant;
 
+use super::failover::Member;
 use super::{Inner, Opened, Opening, SecretManager, Slot};
 use crate::audit::Audit;
 use crate::backends;
@@ -83,20 +89,28 @@ impl SecretManager {
         Ok(self.0.audit.get_or_try_init(open).await?.as_ref())
     }
 
+    /// What records accesses by `identity`, if something does.
+    pub(super) async fn audit_of(&self, identity: Option<String>) -> Result<Option<AuditLayer>> {
+        let deadline = self.0.selection.layers.retry.deadline;
+        Ok(self.audit().await?.map(|audit| audit.layer_as(identity).deadline(deadline)))
+    }
+
     /// Opens a store for what is intended, which is recorded if that can't be: each of those who wait for it has a record of
     /// its own, whoever of them it is that opens the store.
-    pub(super) async fn open_for<'a>(&self, slot: &'a Slot, intent: &Intent) -> Result<&'a Opened> {
-        let audit = match &slot.opening {
+    pub(super) async fn open_for<'a>(&self, slot: &'a Slot, intent: &Intent) -> Result<Cow<'a, Opened>> {
+        let layer = match &slot.opening {
             Opening::Given(_) => None,
-            _ => self.audit().await?,
+            opening => self.audit_of(self.identity_at(opening).ok().flatten()).await?,
         };
-        let Some(audit) = audit else {
-            return slot.opened.get_or_try_init(|| self.connected(slot)).await;
+        let Some(layer) = layer else {
+            let opened = slot.opened.get_or_try_init(|| self.connected(slot)).await?;
+            return Ok(Cow::Borrowed(opened));
         };
-        let layer = audit.layer_as(self.identity_at(&slot.opening).ok().flatten());
-        let layer = layer.deadline(self.0.selection.layers.retry.deadline);
+        let begun = Instant::now();
         let opening = async {
-            self.opened_audit(audit, true).await?;
+            if let Some(audit) = self.audit().await? {
+                self.opened_audit(audit, true).await?;
+            }
             let connect = async || {
                 let mut opened = self.connected(slot).await?;
                 opened.store = layer.layer(opened.store);
@@ -104,18 +118,30 @@ impl SecretManager {
             };
             slot.opened.get_or_try_init(connect).await
         };
-        layer.opening(self.unopened(&slot.opening), intent, opening).await
+        let opened = layer.opening(self.unopened(&slot.opening, intent), intent, opening).await?;
+        let mut waited = opened.clone();
+        waited.store = layer.opened_in(begun.elapsed()).layer(opened.unaudited.clone());
+        Ok(Cow::Owned(waited))
     }
 
     /// What a record says of a store before it is open.
-    fn unopened(&self, opening: &Opening) -> AuditedStore {
+    fn unopened(&self, opening: &Opening, intent: &Intent) -> AuditedStore {
         let members = opening.members();
         let Some(first) = members.first() else {
             // Which one it would be is what can't be said.
             return AuditedStore::new(DEFAULT_SCHEME, DEFAULT_SCHEME, "");
         };
+        let is_of_first = intent.verb().is_write() && self.0.selection.layers.failover.writes == FailoverWrites::First;
+        if is_of_first && members.len() > 1 {
+            let place = self.place(&first.url).unwrap_or_default();
+            return AuditedStore::new(&*first.label, scheme(first), place);
+        }
         let labels: Vec<&str> = members.iter().map(|member| &*member.label).collect();
-        let scheme = backends::find(first.url.scheme()).map_or(first.url.scheme(), |backend| backend.scheme);
-        AuditedStore::new(labels.join(","), scheme, self.location(opening).unwrap_or_default())
+        AuditedStore::new(labels.join(","), scheme(first), self.location(opening).unwrap_or_default())
     }
+}
+
+fn scheme(member: &Member) -> &str {
+    let scheme = member.url.scheme();
+    backends::find(scheme).map_or(scheme, |backend| backend.scheme)
 }

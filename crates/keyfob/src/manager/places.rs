@@ -28,7 +28,7 @@ impl SecretManager {
         }
     }
 
-    fn place(&self, url: &StoreUrl) -> Result<String> {
+    pub(super) fn place(&self, url: &StoreUrl) -> Result<String> {
         let place = backends::find(url.scheme())?.place;
         // What is wrong with the configuration is told when somebody asks the store.
         match place.and_then(|place| place(url, &self.0.environment).ok()) {
@@ -63,7 +63,7 @@ impl SecretManager {
         }
     }
 
-    fn identity(&self, url: &StoreUrl) -> Result<Option<String>> {
+    pub(super) fn identity(&self, url: &StoreUrl) -> Result<Option<String>> {
         match backends::find(url.scheme())?.identity {
             Some(identity) => identity(url, &self.0.environment).map(Some),
             None => Ok(None),

@@ -328,6 +328,33 @@ fn settings_that_cannot_be_are_told_before_a_store_is_opened_with_what_set_them(
             ("SECRET_CACHE_TTL", "120000"),
             "`max_age` of the cache (60s) is shorter than its `ttl` (120s)",
         ),
+        (
+            "",
+            ("SECRET_CACHE_MAX_ENTRIES", "0"),
+            "`max_entries` of the cache must be at least 1",
+        ),
+        (
+            "",
+            ("SECRET_CACHE_MAX_BYTES", "0"),
+            "`max_bytes` of the cache must be at least 1",
+        ),
+        (
+            "",
+            ("SECRET_CACHE_REDIS_TIMEOUT", "0"),
+            "`redis_timeout` of the cache must be longer than nothing",
+        ),
+        (
+            "",
+            ("SECRET_WATCH_INTERVAL", "0"),
+            "`interval` of `[watch]` must be longer than nothing",
+        ),
+        (
+            "",
+            ("SECRET_RETRY_BUDGET_PER_SECOND", "1001"),
+            "`budget_per_second` must be from 0 to 1000",
+        ),
+        ("", ("SECRET_FAILOVER_WINDOW", "65"), "`window` must be at most 64"),
+        ("", ("SECRET_FAILOVER_SHARE", "0"), "`share` must be more than 0"),
     ] {
         let environment = Environment::fake()
             .file("keyfob.toml", toml)
@@ -340,6 +367,21 @@ fn settings_that_cannot_be_are_told_before_a_store_is_opened_with_what_set_them(
             "{error}"
         );
     }
+    let file = Environment::fake()
+        .file("keyfob.toml", "[watch]\ninterval = \"0s\"\n")
+        .build();
+    let error = SecretManager::builder().environment(file).build_lazily().unwrap_err();
+    assert!(
+        error.to_string().contains("set by `watch.interval of keyfob.toml`"),
+        "{error}"
+    );
+    let mut idle = LayerSettings::default();
+    idle.watch_interval = std::time::Duration::ZERO;
+    let error = SecretManager::builder()
+        .environment(Environment::fake().build())
+        .layers(idle)
+        .build_lazily();
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::InvalidConfig);
     // The usual maximum age gives way.
     lazily(Environment::fake().var("SECRET_CACHE_TTL", "7200000"));
     block_on(async {

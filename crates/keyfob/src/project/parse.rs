@@ -256,7 +256,11 @@ impl Source<'_> {
             CacheTimes::new(ttl)
         };
         if let Some(age) = time("max_age")? {
-            times = times.max_age(age);
+            if age < ttl {
+                let problem = format!("`max_age` ({age:?}) is shorter than `ttl` ({ttl:?})");
+                return Err(self.error(&names.span(), problem));
+            }
+            times = times.hard_max_age(age);
         }
         if let Some(window) = time("stale_while_revalidate")? {
             times = times.stale_while_revalidate(window);
@@ -285,8 +289,8 @@ impl Source<'_> {
                 let texts = references.iter().map(|text| self.text_of(text, key).map(str::to_owned));
                 Some(Value::References(texts.collect::<Result<_>>()?))
             }
-            (Unit::Count | Unit::Share, DeValue::Integer(number)) if number.radix() == 10 => unit.parse(number.as_str()),
-            (Unit::Share, DeValue::Float(number)) => unit.parse(number.as_str()),
+            (Unit::Count | Unit::Share | Unit::Number, DeValue::Integer(number)) if number.radix() == 10 => unit.parse(number.as_str()),
+            (Unit::Share | Unit::Number, DeValue::Float(number)) => unit.parse(number.as_str()),
             _ => return Err(self.wrong_type(value, key, expected)),
         };
         parsed.ok_or_else(|| self.error(&value.span(), format!("`{key}` is not {expected}")))

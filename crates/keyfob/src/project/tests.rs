@@ -107,6 +107,16 @@ fn what_is_wrong_says_where_and_what_would_be_right() {
             "1:17: unknown key `env`",
             "known are: `default`, `stores`, `aliases`, `references`, `cache`, `retry`, `limit`, `failover`, `audit`, `rotation`, `snapshots`, `watch`",
         ),
+        (
+            "[cache.names]\n\"a\" = { ttl = \"2m\", max_age = \"1m\" }",
+            "2:1: `max_age` (60s) is shorter than `ttl` (120s)",
+            "",
+        ),
+        (
+            "[retry]\nbudget_per_second = -1",
+            "2:21: `budget_per_second` is not a number that is not negative",
+            "",
+        ),
         ("[env.x.cach]", "1:8: unknown key `cach`", "did you mean `cache`?"),
         ("default = 1", "1:11: `default` is a string, and this is of type integer", ""),
         ("stores = 1", "1:10: `stores` is a table, and this is of type integer", ""),

@@ -139,7 +139,14 @@ impl Chooser<'_> {
 
     /// One store, or several for failover.
     fn list<'t>(&self, texts: impl Iterator<Item = &'t str>, problem: impl Into<Cow<'static, str>>) -> Result<Vote> {
-        let texts: Vec<&str> = texts.map(str::trim).filter(|text| !text.is_empty()).collect();
+        let texts: Vec<&str> = texts.map(str::trim).collect();
+        if texts.iter().all(|text| text.is_empty()) {
+            return Err(Error::new(ErrorKind::InvalidConfig, problem));
+        }
+        if let Some(index) = texts.iter().position(|text| text.is_empty()) {
+            let message = format!("the list of stores has nothing in place {}", index + 1);
+            return Err(Error::new(ErrorKind::InvalidConfig, message).with_hint("take the comma away that is one too many"));
+        }
         let mut stores = Vec::with_capacity(texts.len());
         for text in texts {
             let store = self.named(text).map_err(|error| match error.kind() {

@@ -264,7 +264,19 @@ fn a_list_of_stores_is_a_failover_list() {
     let fallbacks: Vec<&str> = choice.fallbacks.iter().map(|store| store.url.scheme()).collect();
     assert_eq!(fallbacks, ["env"]);
     assert_eq!(choice.reason, "a failover list: a store URL, then the provider `env`");
-    assert!(select("env,").unwrap().store.unwrap().fallbacks.is_empty());
+    for (text, place) in [("env,", 2), ("env, ,dotenv:a", 2), (",env", 1)] {
+        let error = select(text).unwrap().store.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        let problem = format!("the list of stores has nothing in place {place}");
+        assert!(error.to_string().starts_with(&problem), "{text}: {error}");
+    }
+    for text in [" ", " , "] {
+        let error = select(text).unwrap().store.unwrap_err();
+        assert!(
+            error.to_string().starts_with("the variable `SECRET_PROVIDER` names no store"),
+            "{error}"
+        );
+    }
 
     let twice = select("env, dotenv:a, env").unwrap().store.unwrap_err();
     assert_eq!(twice.kind(), ErrorKind::InvalidConfig);

@@ -1,7 +1,7 @@
 //! One thing that was looked at.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use keyfob::Error;
 use serde::Serialize;
@@ -70,8 +70,12 @@ impl Check {
         self
     }
 
-    pub(super) fn since(mut self, begin: Instant) -> Self {
-        self.milliseconds = Some(u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX));
+    pub(super) fn since(self, begin: Instant) -> Self {
+        self.took(begin.elapsed())
+    }
+
+    pub(super) fn took(mut self, time: Duration) -> Self {
+        self.milliseconds = Some(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
         self
     }
 }

@@ -1,14 +1,17 @@
 //! Everything that is looked at.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use keyfob::detect::Strength;
-use keyfob::select::Choice;
-use keyfob::{DEFAULT_SCHEME, Environment, FileKind, SecretManager, Selection, StoreUrl};
+use keyfob::{
+    DEFAULT_SCHEME, Environment, Error, ErrorKind, FileKind, Health, MemberHealth, Result, RetryOptions, SecretManager,
+    Selection, StoreUrl,
+};
 use keyfob_sql::KeyConfig;
 
-use super::check::Check;
+use super::check::{Check, Status};
 use crate::commands::audit::AuditJson;
 use crate::context::Context;
 use crate::embedded::{self, OwnConfig};
@@ -30,6 +33,11 @@ pub(super) async fn all(context: &Context) -> Vec<Check> {
         }
     };
     checks.extend(audit(&selection, &manager).await);
+    match manager.health_of_members(DEFAULT_SCHEME).await {
+        Ok(members) => checks.extend(list(context, members).await),
+        // It has been said above.
+        Err(_) => return checks,
+    }
     for (scheme, url) in stores(&selection) {
         if embedded::is_own(&url) {
             checks.extend(files(context.environment(), &url));
@@ -98,33 +106,59 @@ fn detected(selection: &Selection) -> Option<Check> {
     Some(check)
 }
 
-/// The default store and the project's others, each once.
+/// The default store, unless it is a list, and the project's others that are not in that list, each once.
 fn stores(selection: &Selection) -> Vec<(String, StoreUrl)> {
     let mut stores = Vec::new();
-    let mut default_name = None;
+    let mut named = BTreeSet::new();
     if let Ok(choice) = &selection.store {
-        stores.push((DEFAULT_SCHEME.to_owned(), choice.url.clone()));
-        // Of a failover list each store is looked at for itself as well, where it has a name.
-        default_name = choice.name.clone().filter(|_| choice.fallbacks.is_empty());
+        if choice.fallbacks.is_empty() {
+            stores.push((DEFAULT_SCHEME.to_owned(), choice.url.clone()));
+        }
+        let listed = choice.fallbacks.iter().map(|store| &store.name);
+        named.extend(std::iter::once(&choice.name).chain(listed).flatten());
     }
-    let others = selection
-        .settings
-        .stores
-        .iter()
-        .filter(|(name, _)| default_name.as_ref() != Some(name));
+    let others = selection.settings.stores.iter().filter(|(name, _)| !named.contains(name));
     stores.extend(others.map(|(name, url)| (name.clone(), url.clone())));
     stores
 }
 
+/// The stores of a failover list, each by itself.
+async fn list(context: &Context, members: Vec<MemberHealth>) -> Vec<Check> {
+    let is_served = members.iter().any(|member| member.health.is_ok());
+    let mut checks = Vec::new();
+    for member in members {
+        let MemberHealth { url, health, .. } = member;
+        let is_own = embedded::is_own(&url);
+        if is_own {
+            checks.extend(files(context.environment(), &url));
+        }
+        let subject = match member.label == url.scheme() {
+            true => url.to_string(),
+            false => format!("{} = {url}", member.label),
+        };
+        let is_healthy = health.is_ok();
+        // That is what the others are there for.
+        let is_stood_in_for = health.as_ref().is_err_and(|error| error.kind().is_retryable()) && is_served;
+        let mut found = served(&subject, health.map_err(embedded::hint_at_init), member.took, member.identity);
+        if let Some(check) = found.first_mut().filter(|_| is_stood_in_for) {
+            check.status = Status::Warning;
+            check
+                .message
+                .insert_str(0, "can't serve, and another store of the list stands in: ");
+        }
+        checks.extend(found);
+        if is_healthy && is_own {
+            checks.push(content(context, &url).await);
+        }
+    }
+    checks
+}
+
 /// Whether a store can serve, with its warnings; returns whether it can.
 async fn store(manager: &SecretManager, scheme: &str, url: &StoreUrl, checks: &mut Vec<Check>) -> bool {
-    let is_list = |choice: &Choice| scheme == DEFAULT_SCHEME && !choice.fallbacks.is_empty();
-    let subject = if manager.selection().store.as_ref().is_ok_and(is_list) {
-        manager.location_of(scheme).unwrap_or_else(|_| url.to_string())
-    } else if scheme == DEFAULT_SCHEME {
-        url.to_string()
-    } else {
-        format!("{scheme} = {url}")
+    let subject = match scheme {
+        DEFAULT_SCHEME => url.to_string(),
+        name => format!("{name} = {url}"),
     };
     // What is wrong with it is told when the store is opened.
     let identity = manager.identity_of(scheme).ok().flatten();
@@ -133,46 +167,55 @@ async fn store(manager: &SecretManager, scheme: &str, url: &StoreUrl, checks: &m
         Ok(store) => store.health().await,
         Err(error) => Err(embedded::hint_at_init(error)),
     };
-    match health {
+    let is_healthy = health.is_ok();
+    checks.extend(served(&subject, health, begin.elapsed(), identity));
+    is_healthy
+}
+
+/// What a store says of itself, then each of its warnings.
+fn served(subject: &str, health: Result<Health>, took: Duration, identity: Option<String>) -> Vec<Check> {
+    let (mut check, warnings) = match health {
         Ok(health) => {
             let message = match health.warnings.as_slice() {
                 [] => "can serve",
                 _ => "answers, but see below",
             };
-            let mut check = Check::ok("store", subject.clone(), message).since(begin);
-            if let Some(identity) = identity {
-                check = check.detail("as", identity);
-            }
-            for (name, value) in health.details {
-                check = check.detail(name, value);
-            }
-            checks.push(check);
-            checks.extend(
-                health
-                    .warnings
-                    .into_iter()
-                    .map(|warning| Check::warning("store", subject.clone(), warning)),
-            );
-            true
+            let check = health
+                .details
+                .into_iter()
+                .fold(Check::ok("store", subject, message), |check, (name, value)| {
+                    check.detail(name, value)
+                });
+            (check, health.warnings)
         }
-        Err(error) => {
-            let mut check = Check::failed("store", subject, &error).since(begin);
-            if let Some(identity) = identity {
-                check = check.detail("as", identity);
-            }
-            checks.push(check);
-            false
-        }
+        Err(error) => (Check::failed("store", subject, &error), Vec::new()),
+    };
+    check = check.took(took);
+    if let Some(identity) = identity {
+        check = check.detail("as", identity);
     }
+    let warnings = warnings.into_iter().map(|warning| Check::warning("store", subject, warning));
+    std::iter::once(check).chain(warnings).collect()
 }
 
 /// Every row and every value of an own store.
 async fn content(context: &Context, url: &StoreUrl) -> Check {
     let begin = Instant::now();
+    let deadline = context.selection().map_or_else(
+        |_| RetryOptions::default().deadline,
+        |selection| selection.layers.retry.deadline,
+    );
     let verified = async {
         let environment = embedded::ask_for_missing_passphrase(context.environment(), url)?;
         let config = OwnConfig::from_url(url, &environment)?;
-        config.open(&environment).await?.verify().await
+        let opening = tokio::time::timeout(deadline, config.open(&environment)).await;
+        let opened = opening.map_err(|_| {
+            Error::new(
+                ErrorKind::Timeout,
+                format!("the store could not be opened within {deadline:?}"),
+            )
+        })?;
+        opened?.verify().await
     };
     let subject = url.to_string();
     match verified.await {

@@ -27,7 +27,7 @@ fn kinds(answers: &Answers) -> Vec<Option<ErrorKind>> {
 #[tokio::test(start_paused = true)]
 async fn what_becomes_too_old_while_a_batch_waits_is_asked_for_in_a_second_call() {
     let upstream = Upstream::with(&["old", "young", "new"]).await;
-    let times = CacheTimes::new(ms(100)).max_age(ms(200));
+    let times = CacheTimes::new(ms(100)).hard_max_age(ms(200));
     let store = plain(times).build(upstream.clone());
     read(&store, "old").await;
     advance(95).await;
@@ -62,7 +62,7 @@ async fn what_becomes_too_old_while_a_batch_waits_is_asked_for_in_a_second_call(
 #[tokio::test(start_paused = true)]
 async fn a_store_that_has_failed_a_batch_is_not_asked_again_for_what_became_too_old() {
     let upstream = Upstream::with(&["old", "new"]).await;
-    let store = plain(CacheTimes::new(ms(100)).max_age(ms(200))).build(upstream.clone());
+    let store = plain(CacheTimes::new(ms(100)).hard_max_age(ms(200))).build(upstream.clone());
     read(&store, "old").await;
     advance(95).await;
     upstream.asked();
@@ -107,7 +107,7 @@ async fn a_second_call_has_what_is_left_of_the_deadline_of_the_first() {
         ..RetryOptions::default()
     };
     let retried = RetryLayer::new(options).unwrap().clock(clock.clone()).layer(upstream.clone());
-    let store = plain(CacheTimes::new(ms(100)).max_age(ms(200))).build(retried);
+    let store = plain(CacheTimes::new(ms(100)).hard_max_age(ms(200))).build(retried);
     read(&store, "old").await;
     advance(95).await;
     upstream.asked();

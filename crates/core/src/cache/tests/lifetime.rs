@@ -134,7 +134,7 @@ async fn a_failed_refresh_leaves_the_value_and_the_store_alone_for_a_while() {
 #[tokio::test(start_paused = true)]
 async fn within_the_window_a_stale_answer_comes_at_once_and_the_store_is_asked_behind_it() {
     let upstream = Upstream::with(&["a"]).await;
-    let times = CacheTimes::new(ms(100)).stale_while_revalidate(ms(50)).max_age(ms(1000));
+    let times = CacheTimes::new(ms(100)).stale_while_revalidate(ms(50)).hard_max_age(ms(1000));
     let store = plain(times).build(upstream.clone());
     read(&store, "a").await;
     upstream.set("a", "2").await;
@@ -156,7 +156,7 @@ async fn within_the_window_a_stale_answer_comes_at_once_and_the_store_is_asked_b
 #[tokio::test(start_paused = true)]
 async fn the_window_ends_at_the_hard_maximum_age() {
     let upstream = Upstream::with(&["a"]).await;
-    let times = CacheTimes::new(ms(100)).stale_while_revalidate(ms(500)).max_age(ms(200));
+    let times = CacheTimes::new(ms(100)).stale_while_revalidate(ms(500)).hard_max_age(ms(200));
     let store = plain(times).build(upstream.clone());
     read(&store, "a").await;
     upstream.fail(ErrorKind::Unavailable);
@@ -170,7 +170,7 @@ async fn the_window_ends_at_the_hard_maximum_age() {
 async fn a_stale_value_covers_exactly_what_may_pass_by_itself() {
     for kind_of_error in ErrorKind::ALL {
         let upstream = Upstream::with(&["a"]).await;
-        let store = plain(CacheTimes::new(ms(100)).max_age(ms(1000))).build(upstream.clone());
+        let store = plain(CacheTimes::new(ms(100)).hard_max_age(ms(1000))).build(upstream.clone());
         read(&store, "a").await;
         upstream.fail(kind_of_error);
         advance(100).await;
@@ -196,7 +196,7 @@ async fn a_stale_value_covers_exactly_what_may_pass_by_itself() {
 async fn the_hard_maximum_age_is_not_exceeded_by_waiting_for_the_error() {
     for (waits, expected) in [(899, Ok(stale("a"))), (900, Err(ErrorKind::Timeout))] {
         let upstream = Upstream::with(&["a"]).await;
-        let store = plain(CacheTimes::new(ms(100)).max_age(ms(1000))).build(upstream.clone());
+        let store = plain(CacheTimes::new(ms(100)).hard_max_age(ms(1000))).build(upstream.clone());
         read(&store, "a").await;
         advance(100).await;
         upstream.fail(ErrorKind::Timeout);
@@ -216,7 +216,7 @@ async fn the_hard_maximum_age_is_not_exceeded_by_waiting_for_the_error() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_fails_is_asked_once_a_pause_or_when_it_said() {
     let upstream = Upstream::with(&["a"]).await;
-    let store = plain(CacheTimes::new(ms(100)).max_age(ms(10_000)))
+    let store = plain(CacheTimes::new(ms(100)).hard_max_age(ms(10_000)))
         .pause_after_error(ms(50))
         .build(upstream.clone());
     read(&store, "a").await;
@@ -276,7 +276,7 @@ async fn that_there_is_no_secret_is_kept_briefly() {
 #[tokio::test(start_paused = true)]
 async fn a_secret_that_is_gone_ends_what_was_in_memory() {
     let upstream = Upstream::with(&["a"]).await;
-    let times = CacheTimes::new(ms(100)).max_age(ms(10_000)).negative_ttl(ms(10));
+    let times = CacheTimes::new(ms(100)).hard_max_age(ms(10_000)).negative_ttl(ms(10));
     let store = plain(times).build(upstream.clone());
     read(&store, "a").await;
     upstream.fail(ErrorKind::NotFound);
@@ -298,7 +298,9 @@ async fn an_expired_secret_is_not_handed_out_from_memory() {
     };
     upstream.memory().put(&name("a"), request).await.unwrap();
     let day = expires - ms(50);
-    let times = CacheTimes::new(ms(100)).stale_while_revalidate(ms(500)).max_age(ms(1000));
+    let times = CacheTimes::new(ms(100))
+        .stale_while_revalidate(ms(500))
+        .hard_max_age(ms(1000));
     let store = plain(times)
         .clock(Arc::new(VirtualClock::starting_at(day)))
         .build(upstream.clone());

@@ -106,7 +106,7 @@ impl ChangeSource for Told {
 async fn cached() -> (Arc<Upstream>, Arc<Scripted>, Arc<CachedStore>) {
     let upstream = Upstream::with(&["a", "b"]).await;
     let level = Arc::new(Scripted::default());
-    let times = CacheTimes::new(ms(1_000)).max_age(ms(10_000));
+    let times = CacheTimes::new(ms(1_000)).hard_max_age(ms(10_000));
     let store = plain(times).shared(level.clone()).build(upstream.clone());
     (upstream, level, store)
 }
@@ -146,7 +146,7 @@ async fn what_is_older_than_the_machine_has_been_up_is_as_old_as_it_is() {
         let answer = read(&store, "a").await;
         // After it was cleared, nothing from before is believed; a new machine has cleared nothing.
         assert_eq!(answer, from_store("a"));
-        let times = CacheTimes::new(ms(1_000)).max_age(ms(10_000));
+        let times = CacheTimes::new(ms(1_000)).hard_max_age(ms(10_000));
         let new = plain(times).shared(level.clone()).build(upstream.clone());
         assert_eq!(read(&new, "a").await, freshness);
     }
@@ -393,7 +393,7 @@ async fn a_second_level_that_panics_is_an_error_and_not_the_end() {
 async fn what_the_second_level_had_and_the_store_says_is_gone_is_counted_once() {
     let upstream = Upstream::with(&["b", "c"]).await;
     let level = Arc::new(Scripted::default());
-    let times = CacheTimes::new(ms(1_000)).max_age(ms(10_000));
+    let times = CacheTimes::new(ms(1_000)).hard_max_age(ms(10_000));
     let store = plain(times).max_entries(1).shared(level.clone()).build(upstream.clone());
     // Too old to answer and kept to cover, until the store says that there is no such secret.
     level.has("a", "shared", ms(5_000));

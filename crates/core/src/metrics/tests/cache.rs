@@ -8,7 +8,7 @@ use crate::value::SecretValue;
 fn times() -> CacheTimes {
     CacheTimes::new(Duration::from_secs(10))
         .stale_while_revalidate(Duration::from_secs(10))
-        .max_age(Duration::from_secs(100))
+        .hard_max_age(Duration::from_secs(100))
         .negative_ttl(Duration::from_secs(5))
 }
 
