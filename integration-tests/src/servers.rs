@@ -1,5 +1,6 @@
 //! The servers of the test bed, as variables for a program that is started.
 
+pub mod cluster;
 mod kubernetes;
 
 use std::io::{self, Read as _, Write as _};

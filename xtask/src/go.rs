@@ -44,8 +44,82 @@ pub(crate) fn program(recipe: &Recipe<'_>, works: impl Fn(&Path) -> Result<Strin
     Ok(dir.join(recipe.name))
 }
 
+/// Files of a module, as they are in it.
+pub(crate) struct Files<'a> {
+    /// What the directory in the cache is called after.
+    pub(crate) name: &'a str,
+    /// `PATH@vX.Y.Z`.
+    pub(crate) module: &'a str,
+    /// The sum of its content: nothing that was changed is taken.
+    pub(crate) sum: &'a str,
+    /// Paths in the module.
+    pub(crate) paths: &'a [&'a str],
+    /// As in [`Recipe`].
+    pub(crate) compiler: &'a str,
+    pub(crate) python: python::Version,
+}
+
+/// The directory of the cache with these files, under their own names.
+pub(crate) fn files(files: &Files<'_>) -> Result<PathBuf> {
+    let names: Vec<&str> = files.paths.iter().filter_map(|path| path.rsplit('/').next()).collect();
+    let texts = [files.module, files.sum, &files.paths.join(" ")];
+    cached(
+        files.name,
+        &texts.map(str::as_bytes),
+        |dir| match names.iter().find(|name| !dir.join(name).is_file()) {
+            None => Ok(String::new()),
+            Some(name) => Err(Failure::failed(format!("`{name}` is not there"))),
+        },
+        |dir| take(files, dir),
+    )
+}
+
+fn take(files: &Files<'_>, dir: &Path) -> Result<String> {
+    let go = compiler(OLDEST_THAT_DOWNLOADS, files.compiler, files.python)?;
+    let work = dir.join("download");
+    fs::create_dir(&work).map_err(Failure::io(format_args!("make `{}`", work.display())))?;
+    let mut command = Command::new(go);
+    command
+        .current_dir(&work)
+        .args(["mod", "download", "-json", files.module])
+        .env("GOFLAGS", "-modcacherw")
+        .env("GOMODCACHE", work.join("modules"))
+        .env("GOWORK", "off")
+        .env("GOTOOLCHAIN", "local");
+    let said =
+        output(&mut command).map_err(|failure| Failure::failed(format!("can't download `{}`: {failure}", files.module)))?;
+    let field = |name: &str| {
+        let line = said
+            .lines()
+            .find_map(|line| line.trim().strip_prefix(&format!("\"{name}\": \"")));
+        line.and_then(|rest| rest.split('"').next()).unwrap_or_default()
+    };
+    if field("Sum") != files.sum {
+        return Err(Failure::failed(format!(
+            "`{}` is not what it was: its sum is `{}`",
+            files.module,
+            field("Sum")
+        )));
+    }
+    for path in files.paths {
+        let from = Path::new(field("Dir")).join(path);
+        let to = dir.join(from.file_name().unwrap_or_default());
+        fs::copy(&from, &to).map_err(Failure::io(format_args!("copy `{}`", from.display())))?;
+    }
+    fs::remove_dir_all(&work).map_err(Failure::io(format_args!("remove `{}`", work.display())))?;
+    Ok(said)
+}
+
+/// A module can be downloaded by any Go that keeps to what `GOTOOLCHAIN` says.
+const OLDEST_THAT_DOWNLOADS: Version = (1, 21);
+
 fn build(recipe: &Recipe<'_>, variables: &str, dir: &Path) -> Result<String> {
-    let go = compiler(recipe)?;
+    let needed = recipe
+        .module
+        .lines()
+        .find_map(|line| version(line.strip_prefix("go ")?))
+        .ok_or_else(|| Failure::failed(format!("the module of `{}` does not say its version of Go", recipe.name)))?;
+    let go = compiler(needed, recipe.compiler, recipe.python)?;
     let work = dir.join("build");
     let write = |name: &str, text: &str| {
         let path = work.join(name);
@@ -85,13 +159,8 @@ fn build(recipe: &Recipe<'_>, variables: &str, dir: &Path) -> Result<String> {
     Ok(said)
 }
 
-/// The Go of this machine when it is new enough for the module, or else one from the Python package.
-fn compiler(recipe: &Recipe<'_>) -> Result<PathBuf> {
-    let needed = recipe
-        .module
-        .lines()
-        .find_map(|line| version(line.strip_prefix("go ")?))
-        .ok_or_else(|| Failure::failed(format!("the module of `{}` does not say its version of Go", recipe.name)))?;
+/// The Go of this machine when it is new enough, or else one from the Python package.
+fn compiler(needed: Version, package: &str, oldest_python: python::Version) -> Result<PathBuf> {
     let of_machine = output(Command::new("go").args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local"));
     if of_machine.is_ok_and(|said| said.strip_prefix("go").and_then(version).is_some_and(|found| found >= needed)) {
         return Ok("go".into());
@@ -99,11 +168,10 @@ fn compiler(recipe: &Recipe<'_>) -> Result<PathBuf> {
     let find = "import go, os, pathlib; \
                 p = pathlib.Path(go.__file__).parent / 'bin' / 'go'; assert os.access(p, os.X_OK); print(p)";
     let (major, minor) = needed;
-    let requirements = format!("{}\n", recipe.compiler);
-    let python = python::environment("go", recipe.python, &requirements, find).map_err(|failure| {
+    let requirements = format!("{package}\n");
+    let python = python::environment("go", oldest_python, &requirements, find).map_err(|failure| {
         Failure::failed(format!(
-            "no Go {major}.{minor} or newer is on the path, and `{}` can't be installed instead: {failure}",
-            recipe.compiler
+            "no Go {major}.{minor} or newer is on the path, and `{package}` can't be installed instead: {failure}"
         ))
     })?;
     let path = output(Command::new(python).args(["-c", find]))?;

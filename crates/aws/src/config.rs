@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, StoreUrl};
+use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, SecretName, StoreUrl};
+
+use crate::names::Names;
+use crate::store::capabilities;
 
 /// Which secrets of AWS, as whom, and how long to wait.
 ///
@@ -124,6 +127,16 @@ impl AwsConfig {
         }
         config.check().map_err(|error| error.with("url", url.to_string()))?;
         Ok(config)
+    }
+
+    /// What AWS calls the secret `name` of this store: the name behind the prefix, or what AWS itself has named.
+    ///
+    /// # Errors
+    /// `Unsupported` for a name that no secret of AWS has.
+    pub fn secret_id(&self, name: &SecretName) -> Result<String> {
+        let names = Names::new(self.prefix.as_str());
+        capabilities(&names).check_name(name)?;
+        Ok(names.id(name))
     }
 
     /// Refuses what AWS would misread: a region becomes a part of the host that credentials are used for.

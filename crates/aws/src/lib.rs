@@ -15,7 +15,7 @@ use keyfob_core::{Backend, Connected};
 
 pub use config::AwsConfig;
 pub use kms::KmsKeySource;
-pub use store::{AwsStore, ReplicaStatus, Rotation};
+pub use store::{AwsStore, ReplicaStatus, Rotation, is_version_id};
 
 /// AWS Secrets Manager: `aws://REGION`, or `aws:` for the region of the environment.
 pub const BACKEND: Backend = Backend {

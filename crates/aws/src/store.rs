@@ -26,6 +26,7 @@ use keyfob_core::{
 };
 
 pub use self::extras::{ReplicaStatus, Rotation};
+pub use self::reading::is_version_id;
 use crate::client::{hide_bodies, sdk_config};
 use crate::config::AwsConfig;
 use crate::error::{Failed, failed};
@@ -179,7 +180,7 @@ impl SecretStore for AwsStore {
 
 const DAY: u64 = 86_400;
 
-fn capabilities(names: &Names) -> Capabilities {
+pub(crate) fn capabilities(names: &Names) -> Capabilities {
     let mut can = Capabilities::FULL;
     can.empty_value = false;
     can.recovery_window = Some(AwsConfig::RECOVERY_WINDOWS);

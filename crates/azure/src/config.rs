@@ -9,12 +9,13 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, StoreUrl};
+use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, SecretName, StoreUrl};
 
 pub use self::address::VaultAddress;
 pub use self::identity::{Application, AzureCredential, AzureIdentity};
 pub(crate) use self::identity::{ENDPOINT, HEADER, SECRET};
 use crate::names::Names;
+use crate::store::capabilities;
 
 /// Which vault, as whom, and how long to wait.
 ///
@@ -153,6 +154,18 @@ impl AzureConfig {
             return Err(invalid("the time for a delete or a restore must be 1 to 600 seconds"));
         }
         Ok(())
+    }
+
+    /// What the vault calls the secret `name` that keyfob wrote. One that another tool made can have another name there.
+    ///
+    /// # Errors
+    /// `Unsupported` for a name that has no room in a vault.
+    pub fn secret_name(&self, name: &SecretName) -> Result<String> {
+        let names = self.names()?;
+        capabilities(&names).check_name(name)?;
+        let places = names.places(name);
+        let places = places.ok_or_else(|| Error::new(ErrorKind::Unsupported, "a vault has no such name"))?;
+        Ok(places.own.as_str().to_owned())
     }
 
     pub(crate) fn names(&self) -> Result<Names> {

@@ -172,7 +172,7 @@ impl SecretStore for AzureStore {
     }
 }
 
-fn capabilities(names: &Names) -> Capabilities {
+pub(crate) fn capabilities(names: &Names) -> Capabilities {
     let mut can = Capabilities::FULL;
     // Key Vault has no precondition for a write: a put of a name that is taken is a new version.
     can.put_create = false;

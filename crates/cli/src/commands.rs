@@ -18,6 +18,7 @@ mod init;
 mod key;
 mod list;
 mod man;
+mod manifests;
 mod migrate;
 mod resolve;
 mod restore;
@@ -167,6 +168,8 @@ pub(crate) enum Command {
     Backup(backup::Args),
     /// What AWS Secrets Manager can do beyond what every store can
     Aws(aws::Args),
+    /// Print objects for Kubernetes: of External Secrets
+    Manifests(manifests::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),
     /// Print the manual page, or write the pages of all commands into a directory
@@ -206,6 +209,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Key(args) => args.run(context),
         Command::Backup(args) => args.run(context),
         Command::Aws(args) => args.run(context),
+        Command::Manifests(args) => args.run(context),
         Command::Completions(args) => args.run(context),
         Command::Man(args) => args.run(context),
         Command::GenerateDocs(args) => args.run(context),

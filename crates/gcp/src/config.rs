@@ -4,9 +4,10 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, StoreUrl};
+use keyfob_core::{Environment, Error, ErrorKind, Parameter, Result, SecretName, StoreUrl};
 
-use crate::names::is_prefix;
+use crate::names::{Names, is_prefix};
+use crate::store::capabilities;
 
 /// Which secrets of Google Cloud, as whom, and how long to wait.
 ///
@@ -134,6 +135,16 @@ impl GcpConfig {
         }
         config.check().map_err(|error| error.with("url", url.to_string()))?;
         Ok(config)
+    }
+
+    /// The secret id of `name` in this store: the name behind the prefix, with everything that no id has escaped.
+    ///
+    /// # Errors
+    /// `Unsupported` for a name that can't have an id.
+    pub fn secret_id(&self, name: &SecretName) -> Result<String> {
+        let names = Names::new(self.prefix.as_str());
+        capabilities(&names).check_name(name)?;
+        Ok(names.id(name))
     }
 
     /// Refuses what would be misread: project and location become parts of a URL, the location of the host that

@@ -204,7 +204,7 @@ impl SecretStore for GcpStore {
     }
 }
 
-fn capabilities(names: &Names) -> Capabilities {
+pub(crate) fn capabilities(names: &Names) -> Capabilities {
     let mut can = Capabilities::FULL;
     // Neither etags nor aliases guard what is current: see the README.
     can.put_match = false;

@@ -12,6 +12,7 @@ mod watch;
 use keyfob_core::{Backend, Connected};
 
 pub use config::KubernetesConfig;
+pub use names::data_key;
 pub use store::KubernetesStore;
 pub use watch::KubernetesChanges;
 

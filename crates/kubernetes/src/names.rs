@@ -36,8 +36,10 @@ pub(crate) fn name_of_object(object: &str) -> Option<SecretName> {
     SecretName::new(decoded::<ObjectNames>(object).as_deref().unwrap_or(object)).ok()
 }
 
-/// The key for `name`; `None` when it would be too long.
-pub(crate) fn data_key(name: &SecretName) -> Option<String> {
+/// The key of `name` in the data of the one Secret object that a store such as `k8s://NAMESPACE/OBJECT` is; `None` when it
+/// would be too long.
+#[must_use]
+pub fn data_key(name: &SecretName) -> Option<String> {
     encoded::<DataKeys>(name.as_str())
 }
 

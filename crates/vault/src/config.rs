@@ -10,11 +10,12 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keyfob_core::{Error, ErrorKind, Result, SecretValue};
+use keyfob_core::{Error, ErrorKind, Result, SecretName, SecretValue};
 use zeroize::Zeroizing;
 
 pub use self::address::Address;
 use crate::client::ApiPath;
+use crate::kv2;
 
 /// How to reach a server, how to log in, and where on it the secrets are.
 #[derive(Debug, Clone)]
@@ -55,6 +56,20 @@ impl VaultConfig {
             kv_version: None,
             prefix: String::new(),
         }
+    }
+
+    /// The path of the secret `name` below the mount.
+    ///
+    /// # Errors
+    /// `Unsupported` for a name that the server has not, and for a path of the server, which is below no mount.
+    pub fn path(&self, name: &SecretName) -> Result<String> {
+        kv2::capabilities().check_name(name)?;
+        if name.is_absolute() {
+            return Err(
+                Error::new(ErrorKind::Unsupported, "a path of the server is no secret of the mount").with("name", name.as_str()),
+            );
+        }
+        Ok(format!("{}{name}", self.prefix))
     }
 
     pub(crate) fn check(&self) -> Result<()> {

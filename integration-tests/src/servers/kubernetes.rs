@@ -54,17 +54,17 @@ pub(super) fn remove_namespace(kubeconfig: &str, name: &str) {
     });
 }
 
-async fn client(kubeconfig: PathBuf) -> Client {
+pub(super) async fn client(kubeconfig: PathBuf) -> Client {
     let file = Kubeconfig::read_from(kubeconfig).expect("a kubeconfig");
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await;
     Client::try_from(config.expect("a cluster")).expect("a client")
 }
 
 /// On a thread of its own: the caller may run in an event loop.
-fn run(work: impl Future<Output = ()> + Send + 'static) {
+pub(super) fn run<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     let thread = std::thread::spawn(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.expect("an event loop").block_on(work);
+        runtime.expect("an event loop").block_on(work)
     });
-    thread.join().expect("a cluster that obeys");
+    thread.join().expect("a cluster that obeys")
 }

@@ -8,6 +8,7 @@ mod audit_proof;
 mod data_key;
 mod failover;
 mod import_export;
+mod manifests;
 mod resolve;
 mod migrate;
 mod rotation;

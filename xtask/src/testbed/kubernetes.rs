@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::certificates;
@@ -22,6 +22,17 @@ use crate::process::{Failure, Result, output};
 const URL: &str = "KEYFOB_TEST_KUBERNETES_URL";
 /// The file with what a client has to know, of an administrator of the cluster.
 const CONFIG: &str = "KEYFOB_TEST_KUBECONFIG";
+
+/// The directory with the kinds of External Secrets, for tests that apply its objects. No server of its own, so nobody who
+/// has a cluster has to set it.
+const KINDS: &str = "KEYFOB_TEST_EXTERNAL_SECRETS_CRDS";
+
+/// The kinds that `keyfob manifests` makes objects of, in the module of External Secrets.
+const KIND_FILES: [&str; 3] = [
+    "config/crds/bases/external-secrets.io_externalsecrets.yaml",
+    "config/crds/bases/external-secrets.io_secretstores.yaml",
+    "config/crds/bases/external-secrets.io_clustersecretstores.yaml",
+];
 
 const MODULE: &str = include_str!("../../testbed/kubernetes/go.mod");
 const SUMS: &str = include_str!("../../testbed/kubernetes/go.sum");
@@ -92,8 +103,15 @@ impl Server for Kubernetes {
         })
     }
 
+    fn is_current(&self, record: &Record) -> Result<bool> {
+        Ok(record
+            .variable(KINDS)
+            .is_ok_and(|given| kinds().is_ok_and(|kinds| Path::new(given) == kinds)))
+    }
+
     fn launch(&self, program: &Program, scratch: &Path, port: u16) -> Result<Launch> {
         let token = random()?;
+        let kinds = kinds()?;
         let write = |name: &str, text: &str| {
             let path = scratch.join(name);
             create_private(&path)
@@ -140,7 +158,11 @@ impl Server for Kubernetes {
             command,
             // It reaches all processes at once, and what they would still write is thrown away.
             stop: Signal::Kill,
-            variables: vec![(URL, url), (CONFIG, config.display().to_string())],
+            variables: vec![
+                (URL, url),
+                (CONFIG, config.display().to_string()),
+                (KINDS, kinds.display().to_string()),
+            ],
             secrets: vec![token],
             outside: None,
         })
@@ -156,6 +178,20 @@ impl Server for Kubernetes {
         get("/api/v1/namespaces/default")?;
         get("/readyz").map(drop)
     }
+}
+
+/// The directory with the kinds of External Secrets.
+fn kinds() -> Result<PathBuf> {
+    let pins = Pins::of("external-secrets")?;
+    let (module, sum) = pins.module()?;
+    go::files(&go::Files {
+        name: "external-secrets-crds",
+        module: &module,
+        sum,
+        paths: &KIND_FILES,
+        compiler: pins.requirement()?,
+        python: pins.python,
+    })
 }
 
 /// What a client has to know, as every client of Kubernetes reads it.

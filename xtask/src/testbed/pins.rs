@@ -11,8 +11,10 @@ pub(super) struct Pins {
     pub(super) python: Version,
     /// Requirements as pip reads them, the server itself first.
     pub(super) requirements: Vec<&'static str>,
-    /// The version of the server itself, when it is built of a Go module.
-    module: Option<&'static str>,
+    /// The Go module that the server is built of, or that has the files, and its version.
+    module: Option<(&'static str, &'static str)>,
+    /// The sum of the module's content.
+    sum: Option<&'static str>,
     pub(super) images: Vec<&'static str>,
 }
 
@@ -25,7 +27,14 @@ impl Pins {
     /// The version of the server itself.
     pub(super) fn version(&self) -> Result<&'static str> {
         let first = self.requirements.first().and_then(|first| first.split_once("=="));
-        self.module.or(first.map(|(_, version)| version)).ok_or_else(without_server)
+        let module = self.module.map(|(_, version)| version);
+        module.or(first.map(|(_, version)| version)).ok_or_else(without_server)
+    }
+
+    /// The module as Go's commands take it, and the sum of its content.
+    pub(super) fn module(&self) -> Result<(String, &'static str)> {
+        let module = self.module.map(|(path, version)| format!("{path}@v{version}"));
+        module.zip(self.sum).ok_or_else(without_server)
     }
 
     /// The first requirement.
@@ -74,8 +83,12 @@ impl Pins {
                 is_exact(version).then(|| self.requirements.push(requirement))?;
             }
             ("module", module) => {
-                let (_, version) = module.rsplit_once("@v")?;
-                is_exact(version).then(|| self.module = Some(version))?;
+                let (path, version) = module.rsplit_once("@v")?;
+                is_exact(version).then(|| self.module = Some((path, version)))?;
+            }
+            ("sum", sum) => {
+                sum.strip_prefix("h1:").filter(|sum| sum.ends_with('='))?;
+                self.sum = Some(sum);
             }
             ("image", image) => {
                 let (_, tag) = image.rsplit_once(':')?;
@@ -124,6 +137,9 @@ mod tests {
         let pins = Pins::parse("[a]\nmodule a.b/c@v1.2.3\npip go==4.5\n", "a").unwrap();
         assert_eq!(pins.version().unwrap(), "1.2.3");
         assert_eq!(pins.requirement().unwrap(), "go==4.5");
+        assert!(pins.module().is_err());
+        let pins = Pins::parse("[a]\nmodule a.b/c@v1.2.3\nsum h1:abc=\n", "a").unwrap();
+        assert_eq!(pins.module().unwrap(), ("a.b/c@v1.2.3".to_owned(), "h1:abc="));
     }
 
     #[test]
@@ -139,6 +155,8 @@ mod tests {
             "module a.b/c",
             "module a.b/c@1.2",
             "module a.b/c@latest",
+            "sum h1:",
+            "sum sha256:abc=",
             "python 3",
             "npm a==1.2",
         ] {

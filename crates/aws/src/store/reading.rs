@@ -124,9 +124,10 @@ pub(super) fn unexpired(secret: Secret, options: &GetOptions) -> Result<Secret> 
     Ok(secret)
 }
 
-/// The ids of versions are the tokens under which they were written: 32 to 64 letters, digits and `-`. All else is a
-/// staging label.
-fn is_version_id(version: &Version) -> bool {
+/// Whether a version is meant by its id, and not by a staging label: ids are the tokens under which versions were written, 32
+/// to 64 letters, digits and `-`.
+#[must_use]
+pub fn is_version_id(version: &Version) -> bool {
     let text = version.as_str();
     (32..=64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use keyfob_core::{Environment, Parameter, Parameters, Result, StoreUrl};
 
-use super::{Address, CertificateAuthority, ClientIdentity, KvVersion, TlsConfig, VaultConfig, Verification, invalid, log_in};
+use super::{
+    Address, AuthConfig, CertificateAuthority, ClientIdentity, KvVersion, TlsConfig, VaultConfig, Verification, invalid, log_in,
+};
 
 /// The parameter value that spells out what it does.
 const TLS_UNVERIFIED: &str = "unverified";
@@ -84,6 +86,21 @@ impl VaultConfig {
     /// `InvalidConfig` for an unknown parameter, a wrong value, when there is no address, no log-in, or more than one
     /// log-in to choose from.
     pub fn from_url(url: &StoreUrl, environment: &Environment) -> Result<Self> {
+        Self::read(url, environment, |parameters| log_in::choose(url, parameters, environment))
+    }
+
+    /// The same, with a log-in that stands already: what the URL and the environment say about logging in does not count.
+    ///
+    /// # Errors
+    /// Those of [`from_url`](Self::from_url), but those about logging in.
+    pub fn from_url_with(url: &StoreUrl, environment: &Environment, auth: AuthConfig) -> Result<Self> {
+        Self::read(url, environment, |parameters| {
+            log_in::PARAMETERS.iter().for_each(|name| drop(parameters.take(name)));
+            Ok(auth)
+        })
+    }
+
+    fn read(url: &StoreUrl, environment: &Environment, auth: impl FnOnce(&mut Parameters) -> Result<AuthConfig>) -> Result<Self> {
         let mut parameters = url.parameters();
         let (address, verification) = address(url, &mut parameters, environment)?;
         let namespace = first(
@@ -101,7 +118,7 @@ impl VaultConfig {
             environment,
             &["VAULT_CLIENT_TIMEOUT", "BAO_CLIENT_TIMEOUT"],
         )?;
-        let auth = log_in::choose(url, &mut parameters, environment)?;
+        let auth = auth(&mut parameters)?;
         parameters.finish()?;
 
         let mut config = Self::new(address, auth);

@@ -10,6 +10,17 @@ use super::{AuthConfig, SecretSource, invalid};
 /// Where a pod finds the token of its service account.
 const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
+/// The parameters of a URL that are about logging in.
+pub(super) const PARAMETERS: [&str; 7] = [
+    "login",
+    "login-mount",
+    "role",
+    "token-file",
+    "secret-id-file",
+    "wrapped-secret-id-file",
+    "jwt-file",
+];
+
 const METHODS: [&str; 4] = ["token", "approle", "jwt", "kubernetes"];
 
 /// Everything that the URL and the environment say about logging in.
