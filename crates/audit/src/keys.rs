@@ -75,12 +75,13 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// Refuses a log whose last signed line is not of `key`, which is to sign the next one, or tells it where accesses need not be durable.
-pub(crate) fn check_key(signed: &[u8], key: &SigningKey, place: &str, is_durable: bool) -> Result<()> {
-    let Ok(line) = Line::parse(signed) else { return Ok(()) };
+/// Refuses a log whose last signed line is not of `key`, which is to sign the next one, or tells it where accesses need not be durable. Says
+/// whether it is.
+pub(crate) fn check_key(signed: &[u8], key: &SigningKey, place: &str, is_durable: bool) -> Result<bool> {
+    let Ok(line) = Line::parse(signed) else { return Ok(false) };
     let own = key.public_key();
     if line.signed.is_some_and(|(body, signature)| own.proves(body, signature)) {
-        return Ok(());
+        return Ok(true);
     }
     let by = match &line.event {
         Event::Begin { key, .. } | Event::Checkpoint { key, .. } | Event::Expired { key, .. } => key.as_ref(),
@@ -102,7 +103,7 @@ pub(crate) fn check_key(signed: &[u8], key: &SigningKey, place: &str, is_durable
         return Err(error);
     }
     tracing::warn!(target: "keyfob", %error, "the audit log is written on all the same, and `keyfob audit verify` needs the public keys of both from now on");
-    Ok(())
+    Ok(false)
 }
 
 /// The key with which everybody can prove a log's checkpoints. Not secret, but it must be the right one: auditors keep it

@@ -192,6 +192,7 @@ impl Log {
             Some(memory) => memory.read_or_tell(self.rules.is_durable)?,
             None => None,
         };
+        let remembered_up_to = remembered.as_ref().map_or(0, Checkpoint::seq);
         self.lacking = None;
         let Some(&number) = numbers(directory)?.last() else {
             if self.known.0 > 0 {
@@ -225,7 +226,14 @@ impl Log {
             self.lacks(remembered, &problem)?;
         }
         let signed = end.signed.as_ref().unwrap_or(&first.line);
-        check_key(signed, &self.rules.key, &path.display().to_string(), self.rules.is_durable)?;
+        let is_own = check_key(signed, &self.rules.key, &path.display().to_string(), self.rules.is_durable)?;
+        if let (true, None, Some(memory)) = (is_own, &self.lacking, &self.memory)
+            && let Some(signed) = Checkpoint::of(signed).filter(|signed| remembered_up_to < signed.seq())
+            // What the disk may still lose must not be missed.
+            && file.sync_data().is_ok()
+        {
+            memory.remember(&signed);
+        }
         let tail = Tail {
             number,
             file: Arc::new(file),

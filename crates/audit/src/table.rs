@@ -351,13 +351,16 @@ impl TableLog {
             return Err(wrong("its last line is another"));
         }
         let signed = |(_, line): &&(u64, String)| is_signed(line.as_bytes());
-        if let Some((_, signed)) = end.iter().rev().find(signed).or(first.first()) {
-            check_key(signed.as_bytes(), &self.key, &place, self.is_durable)?;
-        }
         if let Some(remembered) = remembered
             && let Some(problem) = self.lack(&remembered, &log, last)?
         {
             self.lacks(remembered, &problem)?;
+        }
+        if let Some((_, signed)) = end.iter().rev().find(signed).or(first.first())
+            && check_key(signed.as_bytes(), &self.key, &place, self.is_durable)?
+            && let (None, Some(memory), Some(signed)) = (&self.lacking, &self.memory, Checkpoint::of(signed.as_bytes()))
+        {
+            memory.remember(&signed);
         }
         let unsigned = end.iter().rev().position(|line| signed(&line));
         Ok(Chain {

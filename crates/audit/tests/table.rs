@@ -182,3 +182,68 @@ fn a_change_a_deletion_a_swap_and_a_cut_are_found() {
     let _ = log.record(record(1));
     assert!(log.close().is_err());
 }
+
+#[test]
+fn a_table_that_is_not_the_one_that_was_here_is_refused_or_marked() {
+    let bed = Bed::new();
+    let state = bed.place.path().join("state");
+    let with_memory = |durability| {
+        let log = TableAudit::open(bed.options().remember_in(&state).durability(durability))?;
+        let receipt = log.record(record(1));
+        assert!(matches!(receipt, AuditReceipt::Taken) || durability == Durability::Durable);
+        log.close()
+    };
+    let harms: [fn(&mut BTreeMap<u64, String>); 3] = [
+        BTreeMap::clear,
+        |rows| rows.retain(|number, _| *number < 3),
+        // Another line with the same number.
+        |rows| {
+            let line = rows.get(&2).cloned().unwrap();
+            for (number, row) in rows.iter_mut().skip(2) {
+                *row = line.replacen("\"seq\":2", &format!("\"seq\":{number}"), 1);
+            }
+        },
+    ];
+    for (number, harm) in harms.into_iter().enumerate() {
+        *bed.table.0.lock().unwrap() = BTreeMap::new();
+        let _ = std::fs::remove_dir_all(&state);
+        for durability in [Durability::BestEffort, Durability::Durable, Durability::BestEffort] {
+            with_memory(durability).unwrap();
+        }
+        let kept = Checkpoint::remembered_of_table(&state, &bed.table).unwrap().unwrap();
+        assert_eq!(kept, bed.checkpoint());
+        assert!(bed.verify(std::slice::from_ref(&kept)).is_intact());
+        harm(&mut bed.table.0.lock().unwrap());
+        let before = bed.table.0.lock().unwrap().clone();
+        let error = with_memory(Durability::Durable).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{number}: {error}");
+        assert_eq!(*bed.table.0.lock().unwrap(), before);
+        for _ in 0..2 {
+            with_memory(Durability::BestEffort).unwrap();
+        }
+        with_memory(Durability::Durable).unwrap();
+        let rows = bed.table.0.lock().unwrap().clone();
+        let marks = rows.values().filter(|line| line.contains("\"kind\":\"missing\"")).count();
+        assert_eq!(marks, 1, "{number}");
+        assert!(bed.verify(&[]).finding.is_some(), "{number}");
+    }
+}
+
+#[test]
+fn a_table_of_another_key_is_refused_or_told() {
+    let bed = Bed::new();
+    bed.with(3);
+    let other = SigningKey::create_file(bed.place.path().join("other")).unwrap();
+    let public = other.public_key();
+    let options = |key| TableAuditOptions::new(Box::new(bed.table.clone()), key);
+    let error = TableAudit::open(options(other).durability(Durability::Durable)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    assert!(bed.verify(&[]).is_intact());
+    let other = SigningKey::from_file(bed.place.path().join("other")).unwrap();
+    let log = TableAudit::open(options(other)).unwrap();
+    let _ = log.record(record(1));
+    log.close().unwrap();
+    assert!(bed.verify(&[]).finding.is_some());
+    let keys = [bed.key().public_key(), public];
+    assert!(verify_table(&mut bed.table.clone(), &keys, &[]).unwrap().is_intact());
+}
