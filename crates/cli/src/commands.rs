@@ -26,6 +26,7 @@ mod rotate;
 mod rotation;
 mod run;
 mod set;
+mod snapshot;
 mod start;
 mod sync;
 mod versions;
@@ -166,6 +167,12 @@ pub(crate) enum Command {
     Key(key::Args),
     /// Copy an encrypted store, and go back to a copy on purpose
     Backup(backup::Args),
+    /// Snapshots of any store: make, compare, restore, prove and thin them
+    ///
+    /// A snapshot is one encrypted file with all secrets under a prefix. What it holds can be listed without its key, and one of what hardly
+    /// changed is small. It is kept in `~/.local/share/keyfob/snapshots`, unless `[snapshots]` of `keyfob.toml` or `--directory` says
+    /// otherwise, and opens with the key of the encrypted store, unless another is named.
+    Snapshot(snapshot::Args),
     /// What AWS Secrets Manager can do beyond what every store can
     Aws(aws::Args),
     /// Print objects for Kubernetes: of External Secrets
@@ -208,6 +215,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Audit(args) => args.run(context),
         Command::Key(args) => args.run(context),
         Command::Backup(args) => args.run(context),
+        Command::Snapshot(args) => args.run(context),
         Command::Aws(args) => args.run(context),
         Command::Manifests(args) => args.run(context),
         Command::Completions(args) => args.run(context),

@@ -100,6 +100,14 @@ impl Context {
         })
     }
 
+    /// The same, for what needs no key: nobody is asked for a passphrase.
+    ///
+    /// # Errors
+    /// Those of [`manager`](Self::manager).
+    pub(crate) fn manager_without_asking(&self) -> Result<SecretManager> {
+        self.manager_in(self.environment().clone(), self.select_options())
+    }
+
     fn manager_with(&self, options: SelectOptions) -> Result<SecretManager> {
         let mut environment = self.environment().clone();
         if embedded::can_ask()
@@ -110,6 +118,10 @@ impl Context {
                 environment = embedded::ask_for_missing_passphrase(&environment, url)?;
             }
         }
+        self.manager_in(environment, options)
+    }
+
+    fn manager_in(&self, environment: Environment, options: SelectOptions) -> Result<SecretManager> {
         let options = SelectOptions {
             cache_ttl: Some(Duration::ZERO),
             reason: self.reason()?,
@@ -156,15 +168,25 @@ impl Context {
         store.map_err(embedded::hint_at_init)
     }
 
+    /// The stores, the default one of which is the store that `text` means, as it would after `--store`.
+    ///
+    /// What can't be the name of a store and is a file means that file, as `dotenv:` does.
+    ///
+    /// # Errors
+    /// Those of [`manager`](Self::manager).
+    pub(crate) fn manager_of(&self, text: &str) -> Result<SecretManager> {
+        self.manager_with(SelectOptions {
+            store: Some(store_of_file(text).unwrap_or_else(|| text.to_owned())),
+            ..self.select_options()
+        })
+    }
+
     /// The store that `text` means, as it would after `--store`, connected for what is intended; and its URL, safe to show.
     ///
     /// # Errors
     /// Those of [`store`](Self::store).
     pub(crate) async fn store_of(&self, text: &str, intent: &Intent) -> Result<(Arc<dyn SecretStore>, String)> {
-        let manager = self.manager_with(SelectOptions {
-            store: Some(store_of_file(text).unwrap_or_else(|| text.to_owned())),
-            ..self.select_options()
-        })?;
+        let manager = self.manager_of(text)?;
         let url = manager.location_of(DEFAULT_SCHEME)?;
         let store = manager
             .store_for(DEFAULT_SCHEME, intent)
@@ -180,8 +202,6 @@ impl Context {
     pub(crate) fn block_on<T, E: From<Error>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
         // One thread for blocking work: a second one would only wait for the same file, and costs a stack and a heap.
         let runtime = tokio::runtime::Builder::new_current_thread()
-    /// What can't be the name of a store and is a file means that file, as `dotenv:` does.
-    ///
             .enable_all()
             .max_blocking_threads(1)
             .build();
@@ -192,6 +212,17 @@ impl Context {
         runtime.shutdown_timeout(Duration::from_millis(500));
         done
     }
+}
+
+/// The URL of a `.env` file that was named by its path.
+fn store_of_file(text: &str) -> Option<String> {
+    let is_path = !text.contains(':') && !is_scheme(text) && Path::new(text).is_file();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(byte);
+    let encode = |byte: u8| match is_plain(&byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    is_path.then(|| format!("dotenv:{}", text.bytes().map(encode).collect::<String>()))
 }
 
 fn tell_warnings(printer: Printer) {
@@ -210,14 +241,3 @@ fn tell_what_is_done(verbose: u8) {
     let own = Targets::new().with_target("keyfob", level);
     let _ = tracing_subscriber::registry().with(lines).with(own).try_init();
 }
-/// The URL of a `.env` file that was named by its path.
-fn store_of_file(text: &str) -> Option<String> {
-    let is_path = !text.contains(':') && !is_scheme(text) && Path::new(text).is_file();
-    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/._-~".contains(byte);
-    let encode = |byte: u8| match is_plain(&byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02X}"),
-    };
-    is_path.then(|| format!("dotenv:{}", text.bytes().map(encode).collect::<String>()))
-}
-

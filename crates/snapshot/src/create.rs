@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
-use keyfob_core::{Error, ErrorKind, Expired, GetOptions, ListOptions, Result, Secret, SecretName, SecretStore};
+use keyfob_core::{Error, ErrorKind, Expired, GetOptions, ListOptions, Result, SecretName, SecretStore};
 use keyfob_envelope::KeySource;
-use tokio::sync::mpsc;
 
-use crate::blocking::{blocking, interrupted};
+use crate::blocking::blocking;
 use crate::directory::SnapshotDirectory;
 use crate::draft::{About, Draft};
 use crate::manifest::{Keeps, Manifest};
@@ -136,7 +135,9 @@ pub(crate) async fn names(store: &dyn SecretStore, options: &CreateOptions) -> R
     }
 }
 
-/// Reads secrets, many at a time, and writes them on a thread, in the order of names.
+/// Reads secrets, many at a time, and writes them in the order of names.
+///
+/// No thread is held between two writes: a store may need the only one that the runtime has for work that blocks.
 async fn fill(
     mut draft: Draft,
     store: &dyn SecretStore,
@@ -144,42 +145,35 @@ async fn fill(
     concurrency: usize,
     progress: &mut impl FnMut(usize),
 ) -> Result<Draft> {
-    let (sender, mut receiver) = mpsc::channel::<Secret>(1);
-    let writer = blocking(move || {
-        while let Some(secret) = receiver.blocking_recv() {
-            draft.add(&secret)?;
-        }
-        Ok(draft)
-    });
-    let read = async move {
-        let mut reads = stream::iter(names)
-            .map(|name| async move {
-                // By `get`: a batch leaves out description and tags where the service's own does.
-                let read = store.get(&name, &fresh()).await;
-                read.map_err(|error| error.with("name", name.as_str()))
-            })
-            .buffered(concurrency);
-        let mut count = 0;
-        while let Some(read) = reads.next().await {
+    let mut reads = stream::iter(names)
+        .map(|name| async move {
+            // By `get`: a batch leaves out description and tags where the service's own does.
+            let read = store.get(&name, &fresh()).await;
+            read.map_err(|error| error.with("name", name.as_str()))
+        })
+        .buffered(concurrency)
+        .ready_chunks(concurrency);
+    let mut count = 0;
+    while let Some(read) = reads.next().await {
+        let mut secrets = Vec::with_capacity(read.len());
+        for read in read {
             match read {
-                Ok(secret) => {
-                    // It has failed and says why.
-                    if sender.send(secret).await.is_err() {
-                        return Err(interrupted());
-                    }
-                }
+                Ok(secret) => secrets.push(secret),
                 // Deleted since it was listed.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
-            count += 1;
-            progress(count);
         }
-        Ok(())
-    };
-    let (read, written) = futures_util::future::join(read, writer).await;
-    let draft = written?;
-    read?;
+        count += secrets.len();
+        draft = blocking(move || {
+            for secret in &secrets {
+                draft.add(secret)?;
+            }
+            Ok(draft)
+        })
+        .await?;
+        progress(count);
+    }
     Ok(draft)
 }
 

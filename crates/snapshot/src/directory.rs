@@ -104,7 +104,8 @@ impl SnapshotDirectory {
         blocking(move || directory.archive(id)?.check_digest()).await
     }
 
-    /// Finds a snapshot by its id, by the beginning of an id that only one has, or as `latest`.
+    /// Finds a snapshot by its id, by the beginning of an id that only one has, or as `latest`: the newest that is
+    /// [whole](Summary::whole), since what a restore makes of chosen names is not what is meant.
     ///
     /// # Errors
     /// `NotFound`; `InvalidInput` when several begin like that, or it is no beginning of an id.
@@ -117,6 +118,7 @@ impl SnapshotDirectory {
         if selector == "latest" {
             let readable = listed.iter().filter_map(|listed| listed.summary.as_ref().ok());
             return readable
+                .filter(|summary| summary.whole)
                 .max_by_key(|summary| summary.begun)
                 .map(|summary| summary.id)
                 .ok_or_else(none);

@@ -32,7 +32,7 @@ pub struct CreateOptions {
     pub compress: bool,
     /// Why it is made. Everybody who has the file can read it.
     pub note: Option<String>,
-    /// How many secrets are read at the same time; zero counts as one. So many values are in memory at most, and one block.
+    /// How many secrets are read at the same time; zero counts as one. Twice as many values are in memory at most, and one block.
     pub concurrency: usize,
 }
 

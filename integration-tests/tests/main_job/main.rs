@@ -14,6 +14,7 @@ mod migrate;
 mod rotation;
 mod run;
 mod signals;
+mod snapshot;
 mod supervised;
 mod watch;
 mod sync;

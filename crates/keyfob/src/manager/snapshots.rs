@@ -184,7 +184,7 @@ impl Snapshots {
         Ok(plan.carry_out_after(before, progress).await)
     }
 
-    /// Finds a snapshot by its id, by the beginning of an id that only one has, or as `latest`: the newest of the directory.
+    /// Finds a snapshot by its id, by the beginning of an id that only one has, or as `latest`: the newest of the directory that is whole.
     /// What only the store has is copied into the directory.
     ///
     /// # Errors
