@@ -126,7 +126,7 @@ async fn operations(count: u64) -> Outcome<(u64, u64)> {
     let limited = LimitLayer::new(LimitOptions::default())?.layer(Arc::clone(&memory) as _);
     let retried = RetryLayer::new(RetryOptions::default())?.layer(limited);
     let times = CacheTimes::new(Duration::from_millis(200))
-        .max_age(Duration::from_secs(2))
+        .hard_max_age(Duration::from_secs(2))
         .negative_ttl(Duration::from_millis(100));
     let cache = CacheLayer::new(times).max_entries(KEPT).max_absences(1000).build(retried);
     let traced = TraceLayer::default().layer(MetricsLayer::default().layer(Arc::clone(&cache) as _));

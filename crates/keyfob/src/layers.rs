@@ -60,7 +60,7 @@ impl Default for LayerSettings {
 }
 
 /// How secrets are rotated.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RotationSettings {
     /// The store that keeps journals and leases, as [`store_of`](crate::SecretManager::store_of) knows it. Default: the store whose
@@ -72,6 +72,23 @@ pub struct RotationSettings {
     /// Whether it is promised that nobody else ever rotates the same secrets at the same time, so that a store that can't
     /// compare and set may keep the journals all the same. Default false.
     pub sole_runner: bool,
+    /// How long the lease of a run lasts after each renewal. After a crash nobody can go on before it is over; a run that stands
+    /// still for longer has to be run again. At least 1 second. Default 1 minute.
+    pub lease: Duration,
+    /// By how much the clocks of those who rotate may differ: a lease is taken over only so long after its end. Default 5 seconds.
+    pub clock_skew: Duration,
+}
+
+impl Default for RotationSettings {
+    fn default() -> Self {
+        Self {
+            journals: None,
+            journals_prefix: None,
+            sole_runner: false,
+            lease: Duration::from_secs(60),
+            clock_skew: Duration::from_secs(5),
+        }
+    }
 }
 
 /// Where snapshots are kept, and under which key.
@@ -184,7 +201,7 @@ impl LayerSettings {
         self.pointless().map_or(Ok(()), |(_, error)| Err(error))
     }
 
-    /// What would do nothing, or never rest, if it were zero; and which setting it is.
+    /// What would do nothing, or never rest, if it were so little; and which setting it is.
     fn pointless(&self) -> Option<(&'static str, Error)> {
         let cache = &self.cache;
         let wrong = |path, problem: &'static str| (path, Error::new(ErrorKind::InvalidConfig, problem));
@@ -201,6 +218,9 @@ impl LayerSettings {
                 "cache.redis_timeout",
                 "`redis_timeout` of the cache must be longer than nothing",
             ));
+        }
+        if self.rotation.lease < Duration::from_secs(1) {
+            return Some(wrong("rotation.lease", "`lease` of `[rotation]` must be at least 1 second"));
         }
         (self.watch_interval.is_zero()).then(|| wrong("watch.interval", "`interval` of `[watch]` must be longer than nothing"))
     }

@@ -191,6 +191,8 @@ variables! {
     SECRET_ROTATION_JOURNALS: Global, false, "The store that keeps journals and leases of rotations: a store of `keyfob.toml` or a provider.", "`journals` under `[rotation]`, else the store whose secrets are rotated";
     SECRET_ROTATION_JOURNALS_PREFIX: Global, false, "What the names of journals begin with in that store.", "`journals_prefix` under `[rotation]`";
     SECRET_ROTATION_SOLE_RUNNER: Global, false, "`true` promises that nobody else rotates the same secrets at the same time, for a store that can't compare and set.", "`sole_runner` under `[rotation]`, else `false`";
+    SECRET_ROTATION_LEASE: Global, false, "How long the lease of a rotation lasts after each renewal, in milliseconds, at least 1000: after a crash nobody can go on before it is over.", "`lease` under `[rotation]`, else `60000` (1 minute)";
+    SECRET_ROTATION_CLOCK_SKEW: Global, false, "By how many milliseconds the clocks of those who rotate may differ: a lease is taken over only so long after its end.", "`clock_skew` under `[rotation]`, else `5000`";
     SECRET_SNAPSHOTS_DIRECTORY: Global, false, "The directory that snapshots are kept in.", "`directory` under `[snapshots]`, else `keyfob/snapshots` below `$XDG_DATA_HOME`";
     SECRET_SNAPSHOTS_KEY_FILE: Global, false, "The path of the file with the key that opens snapshots.", "`key_file` under `[snapshots]`, else the key of the encrypted store: `KEYFOB_KEY` and its like, else `keyfob/key` below `$XDG_CONFIG_HOME`";
     SECRET_SNAPSHOTS_KEY_SOURCE: Global, false, "The key in a service that opens snapshots, instead of a key file: `vault-transit:KEY@MOUNT` or `aws-kms:KEY`.", "`key_source` under `[snapshots]`, else none";

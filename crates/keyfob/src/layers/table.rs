@@ -125,6 +125,8 @@ rows! {
     rotation.journals: Word, SECRET_ROTATION_JOURNALS, |settings, value| settings.rotation.journals = Some(value);
     rotation.journals_prefix: Word, SECRET_ROTATION_JOURNALS_PREFIX, |settings, value| settings.rotation.journals_prefix = Some(value);
     rotation.sole_runner: Switch, SECRET_ROTATION_SOLE_RUNNER, |settings, value| settings.rotation.sole_runner = value;
+    rotation.lease: Time, SECRET_ROTATION_LEASE, |settings, value| settings.rotation.lease = value;
+    rotation.clock_skew: Time, SECRET_ROTATION_CLOCK_SKEW, |settings, value| settings.rotation.clock_skew = value;
     snapshots.directory: Path, SECRET_SNAPSHOTS_DIRECTORY, |settings, value| settings.snapshots.directory = Some(value);
     snapshots.key_file: Path, SECRET_SNAPSHOTS_KEY_FILE, |settings, value| settings.snapshots.key_file = Some(value);
     snapshots.key_source: Line, SECRET_SNAPSHOTS_KEY_SOURCE, |settings, value| settings.snapshots.key_source = Some(value);

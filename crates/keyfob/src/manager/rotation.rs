@@ -31,6 +31,8 @@ impl SecretManager {
         let settings = &self.0.selection.layers.rotation;
         let options = RotationOptions {
             reason: self.0.reason.clone(),
+            lease: settings.lease,
+            clock_skew: settings.clock_skew,
             ..RotationOptions::default()
         };
         let mut rotation = Rotation::new(self.store_for(scheme, intent).await?).options(options);
@@ -227,6 +229,17 @@ mod tests {
             manager.get("web/session.keyfob-rotation").await.is_ok(),
             "the journal is elsewhere"
         );
+    }
+
+    #[tokio::test]
+    async fn a_lease_lasts_as_the_settings_say() {
+        let usual = manager(&[]).await.rotation().await.unwrap();
+        let (here, there) = (usual.present_options(), RotationOptions::default());
+        assert_eq!((here.lease, here.clock_skew), (there.lease, there.clock_skew));
+        let set = [("SECRET_ROTATION_LEASE", "2500"), ("SECRET_ROTATION_CLOCK_SKEW", "0")];
+        let set = manager(&set).await.rotation().await.unwrap();
+        let set = set.present_options();
+        assert_eq!((set.lease.as_millis(), set.clock_skew.as_millis()), (2500, 0));
     }
 
     #[tokio::test]

@@ -353,6 +353,11 @@ fn settings_that_cannot_be_are_told_before_a_store_is_opened_with_what_set_them(
             ("SECRET_RETRY_BUDGET_PER_SECOND", "1001"),
             "`budget_per_second` must be from 0 to 1000",
         ),
+        (
+            "",
+            ("SECRET_ROTATION_LEASE", "999"),
+            "`lease` of `[rotation]` must be at least 1 second",
+        ),
         ("", ("SECRET_FAILOVER_WINDOW", "65"), "`window` must be at most 64"),
         ("", ("SECRET_FAILOVER_SHARE", "0"), "`share` must be more than 0"),
     ] {
@@ -375,8 +380,10 @@ fn settings_that_cannot_be_are_told_before_a_store_is_opened_with_what_set_them(
         error.to_string().contains("set by `watch.interval of keyfob.toml`"),
         "{error}"
     );
-    let mut idle = LayerSettings::default();
-    idle.watch_interval = std::time::Duration::ZERO;
+    let idle = LayerSettings {
+        watch_interval: std::time::Duration::ZERO,
+        ..LayerSettings::default()
+    };
     let error = SecretManager::builder()
         .environment(Environment::fake().build())
         .layers(idle)

@@ -53,6 +53,8 @@ impl How {
             },
             Some(policy) => RotationOptions {
                 reason: present.reason,
+                lease: present.lease,
+                clock_skew: present.clock_skew,
                 ..policy.options.clone()
             },
         }
