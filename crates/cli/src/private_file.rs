@@ -55,7 +55,7 @@ enum Content<'a> {
 
 impl<'a> Prepared<'a> {
     fn new(path: &'a Path, bytes: &'a [u8]) -> Result<Self> {
-        let target = follow_links(path, rustix::process::geteuid().as_raw())?;
+        let target = target_of(path)?;
         if is_opened_already(path) || is_special(&target) {
             let content = Content::Bytes(bytes);
             return Ok(Self { path, content });
@@ -89,14 +89,22 @@ impl<'a> Prepared<'a> {
     }
 }
 
-fn directory_of(target: &Path) -> &Path {
+/// The path at the end of the links that stand at `path` itself, if they belong to the user or root.
+///
+/// # Errors
+/// `PermissionDenied` for a link of somebody else; those of the file system.
+pub(crate) fn target_of(path: &Path) -> Result<PathBuf> {
+    follow_links(path, rustix::process::geteuid().as_raw())
+}
+
+/// The directory that a file is in.
+pub(crate) fn directory_of(target: &Path) -> &Path {
     match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
 }
 
-/// The path at the end of the links that stand at `path` itself.
 fn follow_links(path: &Path, user: u32) -> Result<PathBuf> {
     const MOST_LINKS: usize = 40;
     let mut here = path.to_owned();
@@ -133,7 +141,8 @@ fn is_special(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|status| !status.is_file() && !status.is_dir())
 }
 
-fn failed(error: io::Error, path: &Path) -> Error {
+/// What the file system said of a file that is to be written.
+pub(crate) fn failed(error: io::Error, path: &Path) -> Error {
     let kind = match error.kind() {
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,

@@ -10,6 +10,7 @@ mod failover;
 mod import_export;
 mod manifests;
 mod resolve;
+mod rewrite;
 mod migrate;
 mod rotation;
 mod run;

@@ -3,6 +3,7 @@
 mod journal;
 mod record;
 mod report;
+mod rewrite;
 mod rollback;
 
 use std::collections::BTreeSet;
@@ -15,8 +16,9 @@ use serde::Serialize;
 
 use self::journal::{Backup, Journal};
 use self::record::{About, Place, Record};
+use self::rewrite::{How, RewriteArgs, Rewritten};
 use crate::context::Context;
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::transfer::{self, Answer, Json, Named, Pair, What};
 
 #[derive(Debug, Parser)]
@@ -29,9 +31,14 @@ Examples:
   keyfob migrate --from .env --to sqlite:
   keyfob migrate --from team --to dotenv:copy.env --rate 50 --report move.jsonl
   keyfob migrate --from dotenv:.env --to sqlite: --overwrite --no-backup --json
+  keyfob migrate --rewrite app.yaml .env --plan     show which values would become references
+  keyfob migrate --rewrite app.yaml .env --yes
+  keyfob migrate --from .env --to sqlite: --rewrite .env --yes
 
-JSON: {dry_run, created, changed, unchanged, left, failed, report, backup}; the first lists as of `keyfob copy`,
-`report` the file, `backup` the id of the snapshot of what was changed, or null.
+JSON: {dry_run, created, changed, unchanged, left, failed, report, backup, rewrite}; the first lists as of `keyfob copy`,
+`report` the file, `backup` the id of the snapshot of what was changed, or null. `rewrite`, which without `--from` is the
+whole document, is null or {dry_run, files, unread}: of each file {file, backup, replaced, left}, `replaced` a list of {line,
+column, key, name, part}, `left` of {line, column, key, names, why}; `unread` a list of {name, kind, why}.
 
 Exit status: 1 when a secret failed, also with `--plan`. What was left alone is no failure."
 )]
@@ -40,11 +47,11 @@ pub(crate) struct Args {
     command: Option<Command>,
 
     /// Where the secrets are: a URL, a store of `keyfob.toml`, a provider, or a `.env` file
-    #[arg(long, value_name = "URL|NAME|FILE", required = true)]
+    #[arg(long, value_name = "URL|NAME|FILE", required_unless_present = "rewrite", requires = "to")]
     from: Option<String>,
 
     /// Where they are to be: a URL, a store of `keyfob.toml`, a provider, or a `.env` file
-    #[arg(long, value_name = "URL|NAME|FILE", required = true)]
+    #[arg(long, value_name = "URL|NAME|FILE", required_unless_present = "rewrite")]
     to: Option<String>,
 
     /// Show what would become of every secret, and do nothing
@@ -52,7 +59,7 @@ pub(crate) struct Args {
     dry_run: bool,
 
     /// Replace what the target has with another value or other metadata
-    #[arg(long)]
+    #[arg(long, requires = "from")]
     overwrite: bool,
 
     /// Make no snapshot of what is replaced: then it can't be rolled back
@@ -60,7 +67,7 @@ pub(crate) struct Args {
     no_backup: bool,
 
     /// Bring back what is deleted in the target, where its name can't be used otherwise
-    #[arg(long)]
+    #[arg(long, requires = "from")]
     bring_back: bool,
 
     /// The report, which a second run goes on with
@@ -69,6 +76,9 @@ pub(crate) struct Args {
 
     #[command(flatten)]
     what: What,
+
+    #[command(flatten)]
+    rewrite: RewriteArgs,
 
     /// Print JSON
     #[arg(long)]
@@ -89,6 +99,7 @@ struct MigrationJson<'a> {
     copy: Json<'a>,
     report: Option<&'a Path>,
     backup: Option<&'a str>,
+    rewrite: Option<&'a Rewritten>,
 }
 
 struct Done {
@@ -101,7 +112,25 @@ impl Args {
         match self.command {
             Some(Command::Report(args)) => args.run(context),
             Some(Command::Rollback(args)) => args.run(context),
+            None if self.from.is_none() && self.rewrite.is_wanted() => self.rewrite_alone(context),
             None => self.migrate(context),
+        }
+    }
+
+    fn rewrite_alone(&self, context: &Context) -> Outcome {
+        let rewritten = self.rewrite.carry_out(context, self.how(self.to.as_deref()))?;
+        if self.json {
+            context.printer().json(&rewritten)?;
+        }
+        Ok(rewritten.exit())
+    }
+
+    fn how<'a>(&'a self, store: Option<&'a str>) -> How<'a> {
+        How {
+            store,
+            prefix: &self.what.prefix,
+            dry_run: self.dry_run,
+            json: self.json,
         }
     }
 
@@ -120,19 +149,37 @@ impl Args {
         let printer = context.printer();
         let done = context.block_on(self.carry_out(context, from, to))?;
         let answer = Answer::new(&done.report, self.dry_run);
-        if self.json {
-            printer.json(&MigrationJson {
-                copy: answer.json(),
-                report: (!self.dry_run).then_some(&self.report),
-                backup: done.backup.as_ref().map(|backup| backup.snapshot.as_str()),
-            })?;
-        } else {
+        if !self.json {
             answer.tell(printer)?;
             if !self.dry_run {
                 self.tell_report(context, &done);
             }
         }
-        Ok(answer.exit())
+        let rewritten = match (self.rewrite.is_wanted(), answer.exit()) {
+            (false, _) => Ok(None),
+            // What was not migrated has values, too, and its references would lead nowhere.
+            (true, Exit::Failure) => {
+                printer.warning("no file is rewritten, because something could not be migrated");
+                Ok(None)
+            }
+            // A plan has brought nothing to the target.
+            (true, _) => {
+                let store = if self.dry_run { from } else { to };
+                self.rewrite.carry_out(context, self.how(Some(store))).map(Some)
+            }
+        };
+        if self.json {
+            printer.json(&MigrationJson {
+                copy: answer.json(),
+                report: (!self.dry_run).then_some(&self.report),
+                backup: done.backup.as_ref().map(|backup| backup.snapshot.as_str()),
+                rewrite: rewritten.as_ref().ok().and_then(Option::as_ref),
+            })?;
+        }
+        Ok(match rewritten? {
+            Some(rewritten) => rewritten.exit(),
+            None => answer.exit(),
+        })
     }
 
     fn tell_report(&self, context: &Context, done: &Done) {

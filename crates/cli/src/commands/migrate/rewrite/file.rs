@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use keyfob::{Error, ErrorKind, Result, read_configuration};
 use zeroize::Zeroizing;
 
-use crate::private_file;
+use crate::private_file::{self, failed};
 
 /// A file, and what it held when it was read. A symbolic link stays one: the file at its end is meant.
 pub(super) struct TextFile {
@@ -25,9 +25,8 @@ impl TextFile {
     /// under which the values would stay.
     pub(super) fn read(shown: &Path) -> Result<Self> {
         let refused = |message| Err(Error::new(ErrorKind::InvalidInput, message).with("file", shown.display().to_string()));
-        let path = private_file::follow_links(shown)?;
-        let text = read_configuration(&path)?;
-        let status = fs::metadata(&path).map_err(|error| failed("can't be read", error, shown))?;
+        let path = private_file::target_of(shown)?;
+        let status = fs::metadata(&path).map_err(|error| failed(error, shown))?;
         if !status.is_file() {
             return refused("only a regular file can be rewritten");
         }
@@ -36,8 +35,8 @@ impl TextFile {
         }
         Ok(Self {
             shown: shown.to_owned(),
+            text: read_configuration(&path)?,
             path,
-            text,
             status,
         })
     }
@@ -80,7 +79,7 @@ impl TextFile {
     /// `Conflict` when the file is not what was read any more; `AlreadyExists` when there is a copy; those of the file
     /// system. Nothing is left behind then.
     pub(super) fn rewrite(&self, text: &str) -> Result<()> {
-        let wrong = |error| failed("can't be written", error, &self.shown);
+        let wrong = |error| failed(error, &self.shown);
         let file = self.prepare(text).map_err(wrong)?;
         let backup = self.back_up()?;
         if !self.is_unchanged() {
@@ -106,7 +105,8 @@ impl TextFile {
             fchown(file.as_file(), Some(self.status.uid()), Some(self.status.gid()))?;
         }
         // After the owner: a new one takes some of the permissions away.
-        file.as_file().set_permissions(Permissions::from_mode(self.status.mode() & 0o7777))?;
+        file.as_file()
+            .set_permissions(Permissions::from_mode(self.status.mode() & 0o7777))?;
         file.as_file().sync_all()?;
         Ok(file)
     }
@@ -116,11 +116,11 @@ impl TextFile {
         let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let mut file = made.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => self.backup_exists(),
-            _ => failed("can't be written", error, &path),
+            _ => failed(error, &path),
         })?;
         let backup = Backup { path, is_kept: false };
         let written = file.write_all(self.text.as_bytes()).and_then(|()| file.sync_all());
-        written.map_err(|error| failed("can't be written", error, &backup.path))?;
+        written.map_err(|error| failed(error, &backup.path))?;
         Ok(backup)
     }
 
@@ -154,17 +154,6 @@ impl Drop for Backup {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-fn failed(what: &str, error: io::Error, path: &Path) -> Error {
-    let kind = match error.kind() {
-        io::ErrorKind::NotFound => ErrorKind::NotFound,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::PermissionDenied,
-        _ => ErrorKind::Other,
-    };
-    Error::new(kind, format!("the file {what}"))
-        .with("file", path.display().to_string())
-        .with_source(error)
 }
 
 #[cfg(test)]
