@@ -13,6 +13,9 @@ use keyfob_core::{
 };
 use keyfob_env::dotenv::{self, Document};
 use keyfob_envelope::{Context, KeyEncryptionKey, RawKey, Sealed, StoreId, kek_of};
+use keyfob_snapshot::{Manifest, SnapshotDirectory, SnapshotId};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 
 /// A body: panics when a promise is broken.
 pub type Body = fn(&[u8]);
@@ -24,6 +27,7 @@ pub const TARGETS: &[(&str, Body)] = &[
     ("keyfob_toml", keyfob_toml),
     ("name", name),
     ("reference", reference),
+    ("snapshot", snapshot),
     ("url", url),
 ];
 
@@ -176,6 +180,53 @@ pub fn reference(input: &[u8]) {
     if let Some(reference) = accepted(text.parse::<SecretRef>()) {
         assert_eq!(accepted(reference.to_string().parse()), Some(reference));
     }
+}
+
+/// The file of a snapshot: what it says without its key, and with the key that those in the corpus were made with.
+pub fn snapshot(input: &[u8]) {
+    thread_local! {
+        static PLACE: Option<(TempDir, Runtime)> = TempDir::new().ok().zip(runtime());
+    }
+    let id = input.get(17..33).and_then(|id| <[u8; 16]>::try_from(id).ok());
+    let Ok(id) = StoreId(id.unwrap_or_default()).to_string().parse::<SnapshotId>() else {
+        panic!("any 16 bytes are an id")
+    };
+    PLACE.with(|place| {
+        let Some((directory, runtime)) = place else { return };
+        let directory = SnapshotDirectory::new(directory.path());
+        let path = directory.path_of(id);
+        if std::fs::write(&path, input).is_ok() {
+            runtime.block_on(read_snapshot(&directory, id));
+        }
+        let _ = std::fs::remove_file(path);
+    });
+}
+
+async fn read_snapshot(directory: &SnapshotDirectory, id: SnapshotId) {
+    let manifest = accepted(directory.manifest(id).await);
+    let is_undamaged = accepted(directory.check(id).await).is_some();
+    let listed = accepted(directory.list().await).unwrap_or_default();
+    let is_readable: Vec<bool> = listed.iter().map(|listed| listed.summary.is_ok()).collect();
+    assert_eq!(is_readable, [manifest.is_some()], "what can be read is listed so");
+    let Some(snapshot) = accepted(directory.open_snapshot(id, &RawKey::new(&[7; 32])).await) else {
+        return;
+    };
+    assert_eq!(manifest.as_ref(), Some(snapshot.manifest()), "it is proven as it was read");
+    if let Some(verified) = accepted(snapshot.verify().await) {
+        assert!(is_undamaged, "what is proven has its digest");
+        let names = manifest.iter().flat_map(|manifest: &Manifest| &manifest.secrets);
+        assert_eq!(verified.secrets, names.clone().count());
+        for secret in names {
+            assert!(
+                accepted(snapshot.secret(&secret.name).await).is_some(),
+                "what is proven is read"
+            );
+        }
+    }
+}
+
+fn runtime() -> Option<Runtime> {
+    tokio::runtime::Builder::new_current_thread().build().ok()
 }
 
 /// URLs of stores.
