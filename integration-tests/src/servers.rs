@@ -163,15 +163,25 @@ pub fn remove(variables: &[(&'static str, String)]) {
 }
 
 fn remove_schema(server: &str, schema: &str) {
+    on_postgres(server, async |client| {
+        let sql = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
+        client.batch_execute(&sql).await.expect("a schema that goes");
+    });
+}
+
+/// Does some work in a session of PostgreSQL.
+///
+/// # Panics
+/// When the server can't be reached.
+pub fn on_postgres(server: &str, work: impl AsyncFnOnce(&tokio_postgres::Client)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("an event loop").block_on(async {
         let connected = tokio_postgres::connect(server, tokio_postgres::NoTls).await;
         let (client, connection) = connected.expect("a server");
-        let work = tokio::spawn(connection);
-        let sql = format!("DROP SCHEMA IF EXISTS {schema} CASCADE");
-        client.batch_execute(&sql).await.expect("a schema that goes");
+        let listening = tokio::spawn(connection);
+        work(&client).await;
         drop(client);
-        let _ = work.await;
+        let _ = listening.await;
     });
 }
 

@@ -5,7 +5,9 @@
 //! - `console`: lines that begin with `$ ` are run by `sh` in the page's own scratch directory, one after the other;
 //!   the lines below are what standard output and standard error say, `[..]` standing for anything within a line and
 //!   `...` alone on a line for any lines. A command that fails is followed by `[exit 1]`. With `on=aws`, `on=vault`, ... (a
-//!   provider) the commands find that server of the test bed in their variables, under a prefix of the page's own.
+//!   provider) the commands find that server of the test bed in their variables, under a prefix of the page's own. With
+//!   `on=database` they find PostgreSQL itself in libpq's variables, as its administrator; roles that the page makes are removed
+//!   before and afterwards.
 //! - `yaml`, `toml`, `json`, `dotenv`, ... with `file=NAME`: the file is written before the commands below it run.
 //!   Without `file=`, `json` and `toml` must at least parse.
 //! - `hcl`: a policy, which the tests of the store that it is for load into a server.
@@ -21,6 +23,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use keyfob_core::StoreUrl;
 use keyfob_integration_tests::sandbox::Sandbox;
 use keyfob_integration_tests::servers::{self, Provider};
 
@@ -109,6 +112,8 @@ struct Place {
     sandbox: Sandbox,
     /// What is known of the servers that blocks have named.
     servers: RefCell<BTreeMap<&'static str, Option<Variables>>>,
+    /// The page's own database roles, once it has named the database.
+    database: RefCell<Option<Option<Database>>>,
 }
 
 type Variables = Vec<(&'static str, String)>;
@@ -118,12 +123,18 @@ impl Place {
         Self {
             sandbox: Sandbox::new(),
             servers: RefCell::default(),
+            database: RefCell::default(),
         }
     }
 
     /// The variables of the server that a block names; `None` when it can't run here.
     fn variables(&self, on: Option<&str>) -> Result<Option<Variables>, String> {
         let Some(on) = on else { return Ok(Some(Vec::new())) };
+        if on == "database" {
+            let mut database = self.database.borrow_mut();
+            let database = database.get_or_insert_with(|| Database::new(&self.sandbox));
+            return Ok(database.as_ref().map(Database::variables));
+        }
         let provider = Provider::ALL.into_iter().find(|provider| provider.name() == on);
         let provider = provider.ok_or_else(|| format!("there is no server `{on}`"))?;
         let mut servers = self.servers.borrow_mut();
@@ -139,6 +150,57 @@ impl Drop for Place {
         for variables in self.servers.borrow().values().flatten() {
             servers::remove(variables);
         }
+    }
+}
+
+/// The database itself, and the roles that a page makes there.
+struct Database {
+    url: String,
+    roles: Vec<String>,
+}
+
+impl Database {
+    /// The roles are those of the page's `.sql` files, which are written by now.
+    fn new(sandbox: &Sandbox) -> Option<Self> {
+        let url = keyfob_testkit::server("every_block_of_every_page_works", "KEYFOB_TEST_POSTGRES_URL")?;
+        let files = fs::read_dir(sandbox.work()).unwrap().map(|entry| entry.unwrap().path());
+        let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "sql"));
+        let statements: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
+        let made = statements.split("CREATE ROLE ").skip(1);
+        let roles = made.filter_map(|rest| rest.split([' ', ';', '\n']).next()).map(str::to_owned);
+        let database = Self {
+            url,
+            roles: roles.collect(),
+        };
+        database.clear();
+        Some(database)
+    }
+
+    fn variables(&self) -> Variables {
+        let url = StoreUrl::parse(&self.url).unwrap();
+        let password = url.password().unwrap().expose_str().unwrap();
+        vec![
+            ("PGHOST", url.host().unwrap().to_owned()),
+            ("PGPORT", url.port().unwrap().to_string()),
+            ("PGUSER", url.user().unwrap().to_owned()),
+            ("PGPASSWORD", password.to_owned()),
+            ("PGDATABASE", "postgres".to_owned()),
+        ]
+    }
+
+    fn clear(&self) {
+        let roles = &self.roles;
+        servers::on_postgres(&self.url, async |client| {
+            for role in roles {
+                client.batch_execute(&format!("DROP ROLE IF EXISTS {role}")).await.unwrap();
+            }
+        });
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

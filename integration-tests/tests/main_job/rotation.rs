@@ -1,5 +1,10 @@
 //! `keyfob rotate` and `keyfob rotation`, as somebody at a shell and a job of cron use them.
 
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
 use serde_json::Value;
 
 use crate::{World, assert_has};
@@ -260,12 +265,174 @@ fn steps_of_a_rotation_are_recorded_and_refused_without_a_reason() {
     let steps = world
         .sh("keyfob audit export --format jsonl --where verb=put --where outcome=ok")
         .ok();
-    for phase in ["creating", "testing", "switching", "grace"] {
-        assert!(
-            steps.contains(&format!("ticket 7; rotation: {phase}")),
-            "{phase} is not recorded: {steps}"
-        );
-    }
+    assert_eq!(
+        recorded(&steps, "ticket 7"),
+        [
+            "begin root.keyfob-rotation",
+            "creating root.keyfob-pending",
+            "setting root.keyfob-rotation",
+            "testing root.keyfob-rotation",
+            "switching root.keyfob-rotation",
+            "switching root",
+            "finishing root.keyfob-rotation",
+            "finishing root.keyfob-pending",
+            "grace root.keyfob-rotation",
+        ]
+    );
     let refused = world.sh("keyfob audit export --format jsonl --where outcome=failed").ok();
     assert!(refused.contains("\"name\":\"root\""), "{refused}");
+}
+
+/// The writes whose reason begins so: the step, and what was written. Those in a row that are the same are one.
+fn recorded(log: &str, reason: &str) -> Vec<String> {
+    let records = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let mut all: Vec<String> = records
+        .filter_map(|record| {
+            let step = record["reason"]
+                .as_str()?
+                .strip_prefix(reason)?
+                .strip_prefix("; rotation: ")?
+                .to_owned();
+            let step = step.split(' ').next().unwrap_or_default();
+            Some(format!("{step} {}", record["name"].as_str()?))
+        })
+        .collect();
+    all.dedup();
+    all
+}
+
+#[test]
+fn revoking_and_taking_back_are_recorded_too() {
+    let world = world();
+    world.sh("keyfob audit init -q log").ok();
+    world.write(
+        "keyfob.toml",
+        "default = \"sqlite\"\n[audit]\ndirectory = \"log\"\nkey_file = \"log.key\"\nreason_required = true\n",
+    );
+    let log = || {
+        world
+            .sh("keyfob audit export --format jsonl --where verb=put --where outcome=ok")
+            .ok()
+    };
+    world.sh("keyfob rotate root --grace 1h --reason first").ok();
+    world.sh("keyfob rotate root --grace 0s --end-grace --reason second").ok();
+    let second = recorded(&log(), "second");
+    assert_eq!(
+        second[..2],
+        ["begin root.keyfob-rotation", "revoking root.keyfob-rotation"],
+        "the first value is not revoked"
+    );
+    assert_eq!(
+        second[second.len() - 3..],
+        [
+            "finishing root.keyfob-rotation",
+            "finishing root.keyfob-pending",
+            "revoking root.keyfob-rotation"
+        ]
+    );
+    // Withdrawn before it was current.
+    world.write(
+        "rotation.yaml",
+        "policies:\n  - name: root\n    secrets: [root]\n    make: uuid\n    validate: { run: [\"false\"] }\n",
+    );
+    world.sh("keyfob rotate root --reason third").fails(1);
+    let third = recorded(&log(), "third");
+    assert_eq!(
+        third[third.len() - 4..],
+        [
+            "testing root.keyfob-rotation",
+            "rolling_back root.keyfob-rotation",
+            "rolling_back root.keyfob-pending",
+            "rolling_back root.keyfob-rotation"
+        ]
+    );
+    // Taken back after it was current: a rotation in the other direction.
+    world.write("rotation.yaml", POLICIES);
+    world
+        .sh("keyfob rotate root --grace 1h --reason fourth && keyfob rotation rollback root --reason fifth")
+        .ok();
+    let fifth = recorded(&log(), "fifth");
+    assert!(fifth.contains(&"rollback root.keyfob-rotation".to_owned()), "{fifth:?}");
+    assert!(fifth.contains(&"switching root".to_owned()), "{fifth:?}");
+}
+
+#[test]
+fn a_providers_key_is_rolled_with_an_overlap() {
+    let world = world();
+    let provider = Provider::start();
+    world.write(
+        "rotation.yaml",
+        &format!(
+            "policies:\n  - name: partner\n    secrets: [partner/key]\n    grace: 1h\n    make:\n      api_key:\n        create: {{ method: POST, \
+             url: \"{0}/keys\", headers: {{ authorization: \"Bearer {{credential}}\", idempotency-key: \"{{rotation}}\" }}, form: {{ name: \"{{name}}\" }} }}\n        test: {{ method: \
+             GET, url: \"{0}/me\", headers: {{ authorization: \"Bearer {{key}}\" }} }}\n        revoke: {{ method: DELETE, url: \
+             \"{0}/keys/{{key_id}}\", headers: {{ authorization: \"Bearer {{credential}}\" }} }}\n        key_at: /secret\n        ids_at: /id\n        \
+             credential: ${{secret:partner/admin}}\n",
+            provider.url
+        ),
+    );
+    world
+        .sh("printf 'kfcanary-admin00001' | keyfob set -q partner/admin && printf '{\"id\":\"key_0\",\"key\":\"kfcanary-key000000\"}' | keyfob set -q partner/key")
+        .ok();
+    world.sh("keyfob rotate partner/key").ok();
+    assert_eq!(world.sh("keyfob get partner/key#key").ok(), "kfcanary-key000001");
+    assert_eq!(world.sh("keyfob get partner/key@previous#key").ok(), "kfcanary-key000000");
+    assert_eq!(
+        provider.seen(),
+        ["POST /keys kfcanary-admin00001", "GET /me kfcanary-key000001"]
+    );
+    world.sh("keyfob rotate partner/key --end-grace --grace 0s").ok();
+    let seen = provider.seen();
+    assert_eq!(seen[0], "DELETE /keys/key_0 kfcanary-admin00001");
+    assert_eq!(seen.last().unwrap(), "DELETE /keys/key_1 kfcanary-admin00001");
+    assert_eq!(world.sh("keyfob get partner/key#key").ok(), "kfcanary-key000002");
+}
+
+/// A provider of keys that takes whatever it is told.
+struct Provider {
+    url: String,
+    seen: Arc<Mutex<Vec<String>>>,
+}
+
+impl Provider {
+    fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let seen = Arc::<Mutex<Vec<String>>>::default();
+        let all = Arc::clone(&seen);
+        // Ends with the tests.
+        thread::spawn(move || {
+            let mut made = 0;
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+                let request = lines.next().unwrap_or_default();
+                let request = request.trim_end_matches(" HTTP/1.1").to_owned();
+                let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
+                let bearer = headers
+                    .iter()
+                    .find_map(|line| line.split_once("Bearer "))
+                    .map(|(_, key)| key.to_owned());
+                let body = match request.as_str() {
+                    "POST /keys" => {
+                        made += 1;
+                        format!("{{\"id\":\"key_{made}\",\"secret\":\"kfcanary-key00000{made}\"}}")
+                    }
+                    _ => "{}".to_owned(),
+                };
+                all.lock().unwrap().push(format!("{request} {}", bearer.unwrap_or_default()));
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.write_all(format!("{head}{body}").as_bytes());
+            }
+        });
+        Self { url, seen }
+    }
+
+    /// The requests since it was asked last.
+    fn seen(&self) -> Vec<String> {
+        std::mem::take(&mut self.seen.lock().unwrap())
+    }
 }
