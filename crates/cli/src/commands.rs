@@ -129,6 +129,10 @@ pub(crate) enum Command {
     /// As `keyfob copy`, and besides it makes a snapshot of what it replaces and keeps a report. The report says of every secret what became
     /// of it, holds no values, and is written as it goes: a migration that was interrupted, even killed, goes on when it is run again
     /// with the same report, and `keyfob migrate rollback` takes back what all its runs did.
+    ///
+    /// With `--rewrite`, values of secrets that stand in a project's files are replaced by references, after a diff that shows no
+    /// value: comments and layout stay, what a file held is kept in a copy, and nothing is written that does not resolve to what
+    /// was there.
     Migrate(migrate::Args),
     /// Compare two stores: names, values and metadata
     ///
