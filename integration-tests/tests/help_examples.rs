@@ -76,6 +76,9 @@ const BEFORE: &[(&str, &str)] = &[
     ("keyfob audit export", LOG),
     ("keyfob audit checkpoint", LOG),
 ];
+    ("keyfob migrate report", "keyfob migrate -q --from .env --to sqlite:"),
+    ("keyfob migrate rollback", "keyfob migrate -q --from .env --to sqlite:"),
+    ("keyfob sync sqlite: dotenv:old.env", "printf 'OLD=1\\n' > old.env"),
 
 /// A log with something in it, a checkpoint that was kept, and places for copies.
 const LOG: &str = "keyfob audit init -q audit && keyfob get db/password --output out && keyfob audit checkpoint > kept.jsonl \
