@@ -9,7 +9,7 @@ use keyfob_audit::{AuditReader, Durability, SigningKey, TableAudit, TableAuditOp
 use keyfob_core::{
     Actor, AuditFilter, AuditReceipt, AuditRecord, AuditSink, AuditedStore, Environment, ErrorKind, StoreUrl, Verb,
 };
-use keyfob_sql::audit_table;
+use keyfob_sql::{audit_table, audit_table_to_read};
 use tempfile::TempDir;
 
 struct Bed {
@@ -116,6 +116,38 @@ fn a_log_in_sqlite_is_one_chain_and_its_owners_alone() {
     database.execute("DELETE FROM audit_line WHERE seq = 5", []).unwrap();
     let seen = verify_table(&mut *bed.table(), &[bed.key().public_key()], &[]).unwrap();
     assert_eq!(seen.finding.unwrap().seq, 5);
+}
+
+#[test]
+fn to_read_a_log_makes_nothing_and_to_write_one_waits_for_nobody() {
+    let bed = Bed::sqlite();
+    let file = bed.place.path().join("audit.db");
+    let read = || audit_table_to_read(&bed.url, &bed.environment).unwrap();
+    assert_eq!(read().last().unwrap(), 0);
+    let error = AuditReader::of_table(read(), AuditFilter::default()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert_eq!(read().add(1, &["x"]).unwrap_err().kind(), ErrorKind::Unsupported);
+    assert!(!file.exists());
+
+    // An empty file is an empty log, whoever made it.
+    let mut writer = bed.table();
+    assert_eq!((read().last().unwrap(), writer.last().unwrap()), (0, 0));
+    // Somebody is at it.
+    let other = rusqlite_of(&file);
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let begun = std::time::Instant::now();
+    bed.table();
+    let bed = Bed {
+        url: StoreUrl::parse(&format!("{}?busy-timeout=0", bed.url)).unwrap(),
+        ..bed
+    };
+    let options = TableAuditOptions::new(bed.table(), bed.key());
+    let log = TableAudit::start(options).unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5));
+    drop(log);
+    other.execute_batch("ROLLBACK").unwrap();
+    writer.add(1, &["x"]).unwrap();
+    assert_eq!(audit_table_to_read(&bed.url, &bed.environment).unwrap().last().unwrap(), 1);
 }
 
 fn rusqlite_of(file: &std::path::Path) -> rusqlite::Connection {

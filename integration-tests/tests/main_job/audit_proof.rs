@@ -31,11 +31,11 @@ fn a_change_of_the_log_is_found_and_the_record_named() {
     let answer = world.sh("keyfob audit verify --json");
     assert_eq!((answer.code, &answer.json()["finding"]["record"]), (Some(1), &line.into()));
 
-    // Cut off at the end: only the checkpoint knows.
+    // Cut off at the end: only the checkpoint knows, and the machine that has signed it.
     let cut: String = log.lines().take(line + 1).map(|line| format!("{line}\n")).collect();
     world.write("audit/audit-00000001.jsonl", &cut);
-    world.sh("keyfob audit verify").ok();
-    let answer = world.sh("keyfob audit verify --checkpoint kept.jsonl");
+    world.sh("KEYFOB_STATE_DIR=/dev/null/x keyfob audit verify").ok();
+    let answer = world.sh("KEYFOB_STATE_DIR=/dev/null/x keyfob audit verify --checkpoint kept.jsonl");
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert_has(&answer.out, &["cut off"]);
 
@@ -89,7 +89,7 @@ fn of_two_logs_both_are_proven() {
     let answer = world.sh("keyfob audit verify");
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert_has(&answer.out, &["changed"]);
-    assert_has(&answer.err, &["no audit log", "audit.db"]);
+    assert_has(&answer.err, &["is gone", "audit.db"]);
     world.sh("mv away audit.db && rm -r audit").ok();
     let answer = world.sh("keyfob audit verify");
     assert_eq!(answer.code, Some(3), "{answer:?}");
@@ -131,10 +131,15 @@ fn a_file_that_the_log_announces_and_that_is_gone_is_told() {
     assert_eq!(world.sh("keyfob audit verify --json").json()["next_missing"], Value::Null);
     world.sh(&format!("rm audit/{last}")).ok();
     let number: u64 = last["audit-".len()..].trim_end_matches(".jsonl").parse().unwrap();
-    let answer = world.sh("keyfob audit verify");
+    let elsewhere = "KEYFOB_STATE_DIR=/dev/null/x keyfob audit verify";
+    let answer = world.sh(elsewhere);
     assert_eq!(answer.code, Some(0), "{answer:?}");
     assert_has(&answer.out, &["warning", &format!("file {number} comes next")]);
-    assert_eq!(world.sh("keyfob audit verify --json").json()["next_missing"], number);
+    assert_eq!(world.sh(&format!("{elsewhere} --json")).json()["next_missing"], number);
+    // Where it was signed it is certain.
+    let answer = world.sh("keyfob audit verify");
+    assert_eq!(answer.code, Some(1), "{answer:?}");
+    assert_has(&answer.out, &["cut off"]);
 }
 
 /// A clock that stands still, so many days after some day.

@@ -4,21 +4,22 @@
 
 mod at_once;
 mod audit;
+mod audit_opening;
 mod audit_proof;
 mod data_key;
 mod failover;
 mod import_export;
 mod manifests;
+mod migrate;
 mod resolve;
 mod rewrite;
-mod migrate;
 mod rotation;
 mod run;
 mod signals;
 mod snapshot;
 mod supervised;
-mod watch;
 mod sync;
+mod watch;
 mod which_store;
 
 use std::hash::{BuildHasher as _, RandomState};

@@ -5,8 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use keyfob_core::{
-    Actor, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, Clock as _, Error, ErrorKind, GetOptions, GetRequest,
-    Layer as _, MemoryAudit, MemoryStore, PutRequest, Result, RetryLayer, RetryOptions, SecretStore as _, VirtualClock,
+    Actor, AuditLayer, AuditOutcome, AuditReceipt, AuditRecord, AuditSink, AuditedStore, Clock as _, Error, ErrorKind,
+    GetOptions, GetRequest, Intent, Layer as _, MemoryAudit, MemoryStore, PutRequest, Result, RetryLayer, RetryOptions,
+    SecretStore as _, Verb, VirtualClock,
 };
 
 use crate::name;
@@ -71,6 +72,12 @@ async fn the_wait_for_a_record_is_within_the_deadline_of_the_access() {
     let error = store.get(&name("a"), &GetOptions::default()).await.unwrap_err();
     assert_eq!((error.kind(), took(began)), (ErrorKind::Timeout, 500));
     assert!(error.to_string().contains("audit record"), "{error}");
+    // The sink says what it is about.
+    let below = std::error::Error::source(&error).unwrap().to_string();
+    assert!(
+        below.contains("the disk is slow") && error.hint() == Some("wait"),
+        "{error:?}"
+    );
     // That there is no such secret is an answer, too.
     let error = store.get(&name("b"), &GetOptions::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
@@ -85,6 +92,30 @@ async fn the_wait_for_a_record_is_within_the_deadline_of_the_access() {
     let told: Vec<_> = disk.taken.lock().unwrap().iter().map(|record| record.outcome).collect();
     let (ok, failed) = (AuditOutcome::Ok, AuditOutcome::Failed);
     assert_eq!(told, [ok, ok, failed, ok, failed, ok, ok]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_can_not_open_a_store_waits_for_its_record_within_the_deadline_too() {
+    let clock = Arc::new(VirtualClock::starting_at(SystemTime::UNIX_EPOCH));
+    let disk = Arc::new(Hanging::default());
+    disk.takes(60_000);
+    let audit = AuditLayer::new(Actor::default())
+        .sink(Arc::clone(&disk) as _)
+        .clock(clock.clone())
+        .deadline(Duration::from_millis(500));
+    let store = AuditedStore::new("prod", "vault", "https://vault.example:8200");
+    let refused = async {
+        clock.sleep(Duration::from_millis(200)).await;
+        Err::<(), _>(Error::new(ErrorKind::Unauthenticated, "no"))
+    };
+    let began = clock.now();
+    let error = audit
+        .opening(store, &Intent::of(Verb::Put, &name("a")), refused)
+        .await
+        .unwrap_err();
+    assert_eq!((error.kind(), (clock.now() - began).as_millis()), (ErrorKind::Timeout, 500));
+    assert!(error.to_string().contains("withheld"), "{error}");
+    assert_eq!(disk.taken.lock().unwrap().len(), 1);
 }
 
 /// A durable sink whose disk takes its time.
@@ -112,6 +143,10 @@ impl AuditSink for Hanging {
 
     fn ready(&self) -> Result<()> {
         Ok(())
+    }
+
+    fn delay(&self) -> Option<Error> {
+        Some(Error::new(ErrorKind::Unavailable, "the disk is slow").with_hint("wait"))
     }
 }
 

@@ -29,11 +29,11 @@ Examples:
   keyfob audit verify /backup/audit --public-key audit.pub --checkpoint kept.jsonl
 
 JSON, for each log: {log, intact, finding: {file, line, record, problem} | null, files, lines, accesses,
-checkpoint, unsigned, unfinished, repairs, lost, expired, kept_expired, next_missing, remembered};
-`checkpoint` is the number of the last signed record, `remembered` that of the last one that is remembered as
-signed on this machine, or null (if it is not in the log, the log was changed), `kept_expired` how many checkpoints that were kept are of files that
+checkpoint, unsigned, unfinished, repairs, lost, expired, kept_expired, next_missing, remembered}; `checkpoint`
+is the number of the last signed record, `kept_expired` how many checkpoints that were kept are of files that
 were old enough and deleted, `next_missing` the number of a file that the log says comes next and that is
-not there, or null.
+not there, or null, `remembered` the number of the last record that this machine remembers to have signed, or
+null: if it is not in the log, the log was changed.
 
 Exit status: 0 the log is intact; 1 it was changed; 3 that could not be found out: there is no log, no key,
 or the database does not answer; 2 wrong command line. Of two logs 1 comes before the others.")]
