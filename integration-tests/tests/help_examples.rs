@@ -40,6 +40,7 @@ const NEED_SOMEBODY: &[(&str, &str)] = &[
         "keyfob key rotate --to-key-source vault-transit:app",
         "no address of the server is given",
     ),
+    ("keyfob snapshot delete latest", "there is nobody to confirm"),
     ("keyfob aws replicate db/password eu-central-1 us-east-1", NOT_AWS),
     ("keyfob aws rotate db/password", NOT_AWS),
     (
@@ -61,6 +62,11 @@ const BEFORE: &[(&str, &str)] = &[
     ),
     ("keyfob restore", "keyfob delete db/password"),
     ("keyfob backup restore", "keyfob backup create secrets-monday.db"),
+    ("keyfob snapshot show", "keyfob snapshot create -q"),
+    ("keyfob snapshot diff", "keyfob snapshot create -q"),
+    ("keyfob snapshot restore", "keyfob snapshot create -q"),
+    ("keyfob snapshot verify", "keyfob snapshot create -q"),
+    ("keyfob snapshot delete", "keyfob snapshot create -q"),
     (
         "keyfob completions bash",
         "mkdir -p ~/.local/share/bash-completion/completions",

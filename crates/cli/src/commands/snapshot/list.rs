@@ -89,7 +89,7 @@ impl Args {
             })?;
             return Ok(Exit::Success);
         }
-        let mut table = Table::new(&["ID", "MADE", "SECRETS", "BYTES", "STORE", "PREFIX", "NOTE"]);
+        let mut table = Table::new(&["ID", "MADE", "SECRETS", "BYTES", "PREFIX", "NOTE", "STORE"]);
         for listed in &listed {
             match &listed.summary {
                 Ok(summary) => table.row([
@@ -97,9 +97,9 @@ impl Args {
                     rfc3339(summary.begun),
                     summary.secrets.to_string(),
                     summary.bytes.to_string(),
-                    store(summary),
                     summary.prefix.clone(),
                     summary.note.clone().unwrap_or_default(),
+                    store(summary),
                 ]),
                 Err(error) => printer.warning(&format!("`{}` can't be read: {error}", listed.id)),
             }
