@@ -179,7 +179,7 @@ pub(crate) enum Command {
     Snapshot(snapshot::Args),
     /// What AWS Secrets Manager can do beyond what every store can
     Aws(aws::Args),
-    /// Print objects for Kubernetes: of External Secrets
+    /// Print objects for Kubernetes: of External Secrets, and a job that rotates
     Manifests(manifests::Args),
     /// Print a completion script for a shell
     Completions(completions::Args),

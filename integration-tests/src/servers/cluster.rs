@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kube::Client;
-use kube::api::{Patch, PatchParams, ValidationDirective};
+use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::core::Request;
 use serde_json::{Value, json};
 
@@ -75,6 +74,12 @@ impl Cluster {
         &self.namespace
     }
 
+    /// The file with what an administrator has to know.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &str {
+        &self.kubeconfig
+    }
+
     /// Applies an object on the server's side, as it is written, with every unknown or repeated field an error.
     ///
     /// # Errors
@@ -91,20 +96,7 @@ impl Cluster {
             true => format!("{base}/namespaces/{}/{plural}", self.namespace),
             false => format!("{base}/{plural}"),
         };
-        let params = PatchParams {
-            field_manager: Some("keyfob-tests".to_owned()),
-            force: true,
-            field_validation: Some(ValidationDirective::Strict),
-            ..PatchParams::default()
-        };
-        let request = Request::new(&path)
-            .patch(&name, &params, &Patch::Apply(json!({})))
-            .expect("a request");
-        let yaml = yaml.to_owned();
-        self.call(async move |client| {
-            let answer = client.request::<Value>(request.map(|_| yaml.into_bytes())).await;
-            answer.map_err(|error| error.to_string())
-        })?;
+        self.ask(&path, Call::Apply(name.clone(), yaml.to_owned()))?;
         Ok(Applied { kind, path, name })
     }
 
@@ -113,10 +105,8 @@ impl Cluster {
     /// # Panics
     /// When the server refuses.
     pub fn remove(&self, applied: &Applied) {
-        let request = Request::new(&applied.path).delete(&applied.name, &kube::api::DeleteParams::default());
-        let request = request.expect("a request");
-        self.call(async move |client| client.request::<Value>(request).await.map_err(|error| error.to_string()))
-            .expect("an object that goes");
+        let answer = self.ask(&applied.path, Call::Delete(applied.name.clone()));
+        drop(answer.expect("an object that goes"));
     }
 
     /// Whether a service account may do something to an object of the namespace, as the server sees it.
@@ -137,11 +127,54 @@ impl Cluster {
                 },
             },
         });
-        let request = Request::new("/apis/authorization.k8s.io/v1/subjectaccessreviews");
-        let body = review.to_string().into_bytes();
-        let request = request.create(&kube::api::PostParams::default(), body).expect("a request");
-        let answer = self.call(async move |client| client.request::<Value>(request).await.map_err(|error| error.to_string()));
+        let answer = self.ask("/apis/authorization.k8s.io/v1/subjectaccessreviews", Call::Create(review));
         answer.expect("an answer")["status"]["allowed"] == json!(true)
+    }
+
+    /// Lets only pods into the namespace that pass the Pod Security Standard `restricted`.
+    ///
+    /// # Panics
+    /// When the server refuses.
+    pub fn restrict(&self) {
+        let labels = json!({"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}});
+        let answer = self.ask("/api/v1/namespaces", Call::Merge(self.namespace.clone(), labels));
+        drop(answer.expect("a namespace with a label"));
+    }
+
+    /// Makes a pod as the job of this name would, after `change`. No node runs it.
+    ///
+    /// # Errors
+    /// What the server says against it.
+    ///
+    /// # Panics
+    /// When there is no such job.
+    pub fn make_pod(&self, cronjob: &str, change: impl FnOnce(&mut Value)) -> Result<(), String> {
+        let namespace = &self.namespace;
+        let path = format!("/apis/batch/v1/namespaces/{namespace}/cronjobs");
+        let job = self.ask(&path, Call::Get(cronjob.to_owned())).expect("a job");
+        let mut pod = job["spec"]["jobTemplate"]["spec"]["template"].clone();
+        pod["metadata"]["generateName"] = json!(format!("{cronjob}-"));
+        change(&mut pod);
+        let path = format!("/api/v1/namespaces/{namespace}/pods");
+        self.ask(&path, Call::Create(pod)).map(drop)
+    }
+
+    /// A kubeconfig for a service account of the namespace, with a token such as its pods get.
+    ///
+    /// # Panics
+    /// When there is no such account.
+    #[must_use]
+    pub fn kubeconfig_of(&self, account: &str) -> String {
+        let path = format!("/api/v1/namespaces/{}/serviceaccounts", self.namespace);
+        let wanted = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        let answer = self.ask(&path, Call::Token(account.to_owned(), wanted)).expect("a token");
+        let token = answer["status"]["token"].as_str().expect("a token");
+        let config = std::fs::read_to_string(&self.kubeconfig).expect("a kubeconfig");
+        let lines = config.lines().map(|line| match line.split_once("token: ") {
+            Some((indent, _)) => format!("{indent}token: {token}\n"),
+            None => format!("{line}\n"),
+        });
+        lines.collect()
     }
 
     /// The server serves a new kind a moment after it took it.
@@ -149,12 +182,7 @@ impl Cluster {
         for (_, base, plural, _) in KINDS.iter().filter(|(_, base, ..)| *base == ESO) {
             let path = format!("{base}/{plural}");
             let is_served = (0..200).any(|_| {
-                let request = Request::new(&path)
-                    .list(&kube::api::ListParams::default())
-                    .expect("a request");
-                let answer =
-                    self.call(async move |client| client.request::<Value>(request).await.map_err(|error| error.to_string()));
-                answer.is_ok() || {
+                self.ask(&path, Call::List).is_ok() || {
                     std::thread::sleep(Duration::from_millis(100));
                     false
                 }
@@ -163,13 +191,46 @@ impl Cluster {
         }
     }
 
-    fn call<F>(&self, work: impl FnOnce(Client) -> F + Send + 'static) -> Result<Value, String>
-    where
-        F: Future<Output = Result<Value, String>> + Send + 'static,
-    {
-        let kubeconfig = PathBuf::from(&self.kubeconfig);
-        kubernetes::run(async move { work(kubernetes::client(kubeconfig).await).await })
+    fn ask(&self, path: &str, call: Call) -> Result<Value, String> {
+        let (kubeconfig, path) = (PathBuf::from(&self.kubeconfig), path.to_owned());
+        kubernetes::run(async move {
+            let to = Request::new(&path);
+            let (post, patch) = (PostParams::default(), PatchParams::default());
+            let request = match call {
+                Call::List => to.list(&ListParams::default()),
+                Call::Get(name) => to.get(&name, &GetParams::default()),
+                Call::Create(object) => to.create(&post, object.to_string().into_bytes()),
+                Call::Merge(name, change) => to.patch(&name, &patch, &Patch::Merge(change)),
+                Call::Delete(name) => to.delete(&name, &DeleteParams::default()),
+                Call::Token(name, wanted) => to.create_subresource("token", &name, &post, wanted.to_string().into_bytes()),
+                Call::Apply(name, yaml) => {
+                    let strict = PatchParams {
+                        field_manager: Some("keyfob-tests".to_owned()),
+                        force: true,
+                        field_validation: Some(ValidationDirective::Strict),
+                        ..patch
+                    };
+                    let request = to.patch(&name, &strict, &Patch::Apply(json!({})));
+                    request.map(|request| request.map(|_| yaml.into_bytes()))
+                }
+            };
+            let client = kubernetes::client(kubeconfig).await;
+            let answer = client.request::<Value>(request.expect("a request")).await;
+            answer.map_err(|error| error.to_string())
+        })
     }
+}
+
+/// What is asked of the server at the path of a kind.
+enum Call {
+    List,
+    Get(String),
+    Create(Value),
+    Merge(String, Value),
+    Delete(String),
+    Token(String, Value),
+    /// As it is written.
+    Apply(String, String),
 }
 
 impl Drop for Cluster {

@@ -30,6 +30,8 @@ const APPROLE: &str =
     "--store 'vault://vault.example/kv?kv=1' --auth approle --identity 0f3e6c1a-2222 --secret-id vault-approle/secret-id";
 const STORES: [&str; 7] = [AWS, POD_IDENTITY, GCP, GKE, AZURE, VAULT, APPROLE];
 
+const IMAGE: &str = "--image registry.example/keyfob:0.1.0";
+
 fn shop() -> World {
     let world = World::empty();
     world.write("app.yaml", CONFIGURATION);
@@ -41,8 +43,18 @@ impl World {
     /// The objects for a store, one text each.
     #[track_caller]
     fn objects(&self, namespace: &str, rest: &str) -> Vec<String> {
-        let line = format!("keyfob manifests external-secrets --namespace {namespace} {rest}");
-        let text = self.sh(&line).ok();
+        self.made(&format!("keyfob manifests external-secrets --namespace {namespace} {rest}"))
+    }
+
+    /// The objects of a job that rotates.
+    #[track_caller]
+    fn job(&self, namespace: &str, rest: &str) -> Vec<String> {
+        self.made(&format!("keyfob manifests cronjob --namespace {namespace} {IMAGE} {rest}"))
+    }
+
+    #[track_caller]
+    fn made(&self, line: &str) -> Vec<String> {
+        let text = self.sh(line).ok();
         text.split("---\n").map(str::to_owned).collect()
     }
 }
@@ -416,4 +428,197 @@ fn a_real_vault_has_the_value_where_the_objects_say_and_the_policy_opens_nothing
     assert!(body["data"]["data"]["value"] == json!(world.canary));
     assert_eq!(read("db/other").0, 403);
     let _ = servers::send("DELETE", &format!("{address}/v1/sys/policies/acl/{prefix}"), &root, "");
+}
+
+const POLICIES: &str = "\
+policies:
+  - { name: app, secrets: [app/token], every: 30d, grace: 0s, make: uuid }
+";
+
+/// Every store of which a pod can rotate secrets.
+const ROTATED: [&str; 9] = [
+    "--store k8s:",
+    "--store k8s:///shop",
+    AWS,
+    POD_IDENTITY,
+    GCP,
+    AZURE,
+    VAULT,
+    "--store 'vault://vault.example/kv?kv=1' --auth approle --identity 0f3e6c1a-2222 --secret-id vault-approle/secret-id",
+    "--store postgres: --secret database",
+];
+
+fn rotating() -> World {
+    let world = World::empty();
+    world.write("rotation.yaml", POLICIES);
+    world
+}
+
+#[test]
+fn an_api_server_takes_every_job_and_its_pods_are_restricted() {
+    let Some(cluster) = Cluster::new("jobs that rotate") else {
+        return;
+    };
+    cluster.restrict();
+    let world = rotating();
+    for store in ROTATED {
+        let objects = world.job(cluster.namespace(), &format!("{store} --label team=shop --sole-runner"));
+        for object in &objects {
+            drop(
+                cluster
+                    .apply(object)
+                    .unwrap_or_else(|refusal| panic!("{store}: {refusal}\n{object}")),
+            );
+        }
+        cluster
+            .make_pod("keyfob-rotation", |_| ())
+            .unwrap_or_else(|refusal| panic!("{store}: {refusal}"));
+    }
+    // Otherwise the above would prove nothing.
+    let refusal = cluster
+        .make_pod("keyfob-rotation", |pod| pod["spec"]["securityContext"] = json!({}))
+        .unwrap_err();
+    assert!(refusal.contains("violates PodSecurity"), "{refusal}");
+    let job = the(&world.job(cluster.namespace(), "--store k8s:"), "CronJob").replace("concurrencyPolicy", "concurrency");
+    assert!(cluster.apply(&job).unwrap_err().contains("field not declared in schema"));
+}
+
+/// As the pod's service account, with the role that comes with the job and no other right.
+#[test]
+fn the_role_of_a_job_is_enough_for_a_whole_rotation_and_for_nothing_else() {
+    let Some(cluster) = Cluster::new("the rights of a job that rotates") else {
+        return;
+    };
+    let world = rotating();
+    world.write("rotation.yaml", &POLICIES.replace("30d", "1s"));
+    for store in ["k8s:", "k8s:///app"] {
+        let objects = world.job(cluster.namespace(), &format!("--store {store}"));
+        for object in &objects {
+            drop(cluster.apply(object).unwrap());
+        }
+        let admin = format!(
+            "KUBECONFIG='{}' K8S_SECRET_NAMESPACE={}",
+            cluster.kubeconfig(),
+            cluster.namespace()
+        );
+        let put = format!(
+            "printf %s '{}' | {admin} keyfob set -q --store {store} app/token",
+            world.canary
+        );
+        world.sh(&put).ok();
+        world.write("account.yaml", &cluster.kubeconfig_of("keyfob-rotation"));
+        let url = the(&objects, "CronJob")
+            .split_once("value: k8s://")
+            .unwrap()
+            .1
+            .split_whitespace()
+            .next()
+            .unwrap();
+        let pod = format!("KEYFOB_CONFIG=none KUBECONFIG=$PWD/account.yaml SECRET_PROVIDER=k8s://{url} keyfob");
+        // It is due a second after it was written.
+        let rotated = (0..100).any(|_| {
+            let done = world.sh(&format!("{pod} rotate --due --policies rotation.yaml"));
+            assert_eq!(done.code, Some(0), "{done:?}");
+            done.err.contains("rotated `app/token`") || {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                false
+            }
+        });
+        assert!(rotated);
+        let now = world.sh(&format!("{admin} keyfob get --store {store} app/token")).ok();
+        assert_eq!(now.len(), 36);
+    }
+    // The last role is the one of the one object.
+    let account = format!("{}:keyfob-rotation", cluster.namespace());
+    assert!(cluster.may(&account, "patch", "", "secrets", "app"));
+    assert!(!cluster.may(&account, "patch", "", "secrets", "other"));
+    assert!(!cluster.may(&account, "get", "", "configmaps", "keyfob-rotation"));
+    assert!(!cluster.may(&account, "list", "", "secrets", ""));
+}
+
+/// A volume of a ConfigMap is a directory that everybody may write, by its mode, with links in it: what is there is not
+/// believed. A file of it on its own, as the job has it, is.
+#[test]
+fn the_policies_are_believed_as_the_job_mounts_them() {
+    let world = rotating();
+    world.write("volume/..2026_11_30/rotation.yaml", POLICIES);
+    let volume = "cd volume && ln -s ..2026_11_30 ..data && ln -s ..data/rotation.yaml rotation.yaml && chmod 444 ..data/rotation.yaml \
+                  && chmod 755 ..2026_11_30 && chmod 777 .";
+    world.sh(volume).ok();
+    world.sh("keyfob init -q --store sqlite:secrets.db").ok();
+    let plan = "keyfob rotate --plan --store sqlite:secrets.db --policies";
+    let refused = world.sh(&format!("{plan} volume/rotation.yaml")).fails(1);
+    assert_has(&refused, &["is not believed: others may write its directory", "(mode 0777)"]);
+    world
+        .sh("mkdir etc && cp volume/rotation.yaml etc/ && chmod 444 etc/rotation.yaml && chmod 755 etc")
+        .ok();
+    world.sh(&format!("{plan} etc/rotation.yaml")).ok();
+    if rustix::process::geteuid().is_root() {
+        // As the pod: the file belongs to root, and keyfob runs as somebody else.
+        let line = format!(
+            "cp \"$(command -v keyfob)\" . && chmod 755 ~ . keyfob && setpriv --reuid 65532 --regid 65532 --clear-groups \
+             ./keyfob manifests cronjob --namespace shop {IMAGE} --store k8s: --policies etc/rotation.yaml"
+        );
+        assert_has(&world.sh(&line).ok(), &["kind: CronJob"]);
+    }
+    let objects = world.job("shop", "--store k8s:");
+    assert_has(
+        the(&objects, "CronJob"),
+        &[
+            "mountPath: /etc/keyfob/rotation.yaml\n",
+            "subPath: rotation.yaml\n",
+            "defaultMode: 292\n",
+            "runAsNonRoot: true\n",
+        ],
+    );
+    assert_has(the(&objects, "ConfigMap"), &["  rotation.yaml: |\n    policies:\n"]);
+}
+
+#[test]
+fn a_pod_opens_the_store_that_is_meant_here_and_no_secret_is_in_its_objects() {
+    let world = rotating();
+    let provider = |variables: &str, options: &str| {
+        let line = format!("{variables} keyfob manifests cronjob --namespace shop {IMAGE} {options}");
+        let text = world.sh(&line).ok();
+        let (_, rest) = text.split_once("name: SECRET_PROVIDER\n").unwrap();
+        let value = rest.split_once("value: ").unwrap().1.lines().next().unwrap();
+        value.trim_matches('"').to_owned()
+    };
+    for (variables, options, expected) in [
+        (
+            "AWS_REGION=eu-west-1 AWS_SECRET_PREFIX=app/",
+            "--store aws --auth pod-identity",
+            "aws://eu-west-1?prefix=app/",
+        ),
+        ("GCP_PROJECT_ID=my-project", "--store gcp:", "gcp://my-project"),
+        (
+            "VAULT_ADDR=https://v.example:8200 VAULT_TOKEN=kfcanary-notthisone",
+            "--store vault:secret --identity shop --audience vault",
+            "vault:secret?address=https://v.example:8200&login=kubernetes&login-mount=kubernetes&role=shop&jwt-file=/var/run/secrets/vault/token",
+        ),
+        ("", "--store k8s:///app", "k8s://shop/app"),
+    ] {
+        assert_eq!(provider(variables, options), expected);
+    }
+    for (options, code, said) in [
+        ("--store sqlite:secrets.db", 1, "a pod can't rotate secrets of this machine"),
+        ("--store env", 1, "a pod can't rotate secrets of this machine"),
+        (
+            "--store 'postgres://u:kfcanary-password1@h/x' --secret s",
+            2,
+            "belong into a Secret",
+        ),
+        ("--store postgres://u@h/x", 2, "belong into a Secret"),
+        ("--store k8s: --policies missing.yaml", 1, "--policies"),
+        ("--store k8s: --schedule 'every day'", 2, "a cron line has five fields"),
+        ("--store k8s: --name UPPER", 2, "small letters"),
+    ] {
+        let answer = world.sh(&format!("keyfob manifests cronjob --namespace shop {IMAGE} {options}"));
+        let err = answer.fails(code);
+        assert_has(&err, &[said]);
+        assert!(!err.contains("kfcanary"), "{err}");
+    }
+    world.write("rotation.yaml", "policies: [{ nme: app }]\n");
+    let wrong = world.sh(&format!("keyfob manifests cronjob --namespace shop {IMAGE} --store k8s:"));
+    assert_has(&wrong.fails(1), &["nme"]);
 }

@@ -1,9 +1,7 @@
 //! `keyfob manifests external-secrets`
 
 mod configuration;
-mod field;
 mod keys;
-mod provider;
 mod template;
 
 use std::collections::BTreeSet;
@@ -17,9 +15,9 @@ use serde_json::{Map, Value, json};
 
 use self::configuration::{Configuration, Problems};
 use self::keys::{Data, Keys};
-use self::provider::{Access, Auth, GkeCluster, Identity, Item, Provider, VaultDocuments};
 use super::object::{Application, Object, ServiceAccount, parse_label, parse_label_name, parse_name};
 use super::output;
+use super::provider::{self, Access, GkeCluster, Identity, LogIn, Provider, VaultDocuments};
 use crate::context::Context;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::references::{STANDARD_INPUT, parse_format};
@@ -84,42 +82,12 @@ pub(crate) struct Args {
     #[arg(long)]
     cluster: bool,
 
-    /// How External Secrets logs in to the store; the first that the store has, if not given
-    #[arg(long, value_name = "HOW", help_heading = "Log-in")]
-    auth: Option<Auth>,
-
-    /// As whom: the ARN of a role of AWS, the address of a service account of Google Cloud, the client id of an identity of
-    /// Azure, a role of Vault or the role id of an AppRole
-    #[arg(long, value_name = "WHO", help_heading = "Log-in")]
-    identity: Option<String>,
-
-    /// The service account that asks; the application's name and `-secrets`, if not given
-    #[arg(long, value_name = "NAME", value_parser = parse_name, help_heading = "Log-in")]
-    service_account: Option<String>,
-
-    /// Azure: the id of the tenant
-    #[arg(long, value_name = "ID", help_heading = "Log-in")]
-    tenant: Option<String>,
+    #[command(flatten)]
+    log_in: LogIn,
 
     /// Google Cloud: the cluster, where External Secrets can't find out itself
     #[arg(long, value_name = "PROJECT/LOCATION/NAME", value_parser = GkeCluster::parse, help_heading = "Log-in")]
     gke: Option<GkeCluster>,
-
-    /// Vault: the path of the log-in method; `kubernetes` or `approle`, if not given
-    #[arg(long, value_name = "PATH", help_heading = "Log-in")]
-    auth_mount: Option<String>,
-
-    /// Vault: the audience that the role asks for
-    #[arg(long, value_name = "TEXT", help_heading = "Log-in")]
-    audience: Option<String>,
-
-    /// Vault: the item of a Secret that is the AppRole's secret id
-    #[arg(long, value_name = "NAME/KEY", value_parser = Item::parse, help_heading = "Log-in")]
-    secret_id: Option<Item>,
-
-    /// Vault: the item of a ConfigMap that is the certificate authority
-    #[arg(long, value_name = "NAME/KEY", value_parser = Item::parse, help_heading = "Log-in")]
-    ca: Option<Item>,
 
     /// Vault: how documents stand there of which a reference picks a field
     #[arg(long, value_name = "HOW", default_value = "map")]
@@ -210,21 +178,12 @@ impl Args {
 
     fn access(&self, application: &Application) -> Access {
         Access {
-            auth: self.auth,
-            identity: self.identity.clone(),
-            namespace: self.namespace.clone(),
-            service_account: self
-                .service_account
-                .clone()
-                .unwrap_or_else(|| format!("{}-secrets", application.name)),
             is_cluster: self.cluster,
-            tenant: self.tenant.clone(),
             gke: self.gke.clone(),
-            auth_mount: self.auth_mount.clone(),
-            audience: self.audience.clone(),
-            secret_id: self.secret_id.clone(),
-            ca: self.ca.clone(),
             vault_documents: self.vault_documents,
+            ..self
+                .log_in
+                .access(&self.namespace, || format!("{}-secrets", application.name))
         }
     }
 

@@ -1,14 +1,16 @@
-//! What External Secrets has to know of a store: a module for each that it reads and keyfob does.
+//! What a cluster has to know of a store: a module for each that External Secrets and keyfob both read.
 
 mod aws;
 mod azure;
+mod field;
 mod gcp;
 mod vault;
 
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use keyfob::{Environment, Error, ErrorKind, Result, SecretName, SecretRef, StoreUrl};
 use serde_json::{Map, Value, json};
 
+use super::object::parse_name;
 use crate::exit::Failure;
 
 /// Where External Secrets finds a value.
@@ -46,6 +48,9 @@ pub(super) trait Provider {
     /// Whose rights count.
     fn identity(&self) -> Identity;
 
+    /// The store as keyfob in a pod opens it: with everything that the environment says here, and with the log-in.
+    fn url(&self) -> Result<StoreUrl>;
+
     /// What allows exactly the reading of these secrets, in the store's own language.
     fn policy(&self, names: &[SecretName]) -> Result<String>;
 }
@@ -76,7 +81,65 @@ pub(super) enum Auth {
     Approle,
 }
 
-/// What the command line says about logging in.
+// What the command line says about logging in. No documentation: the parser would take it for that of the command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log-in")]
+pub(super) struct LogIn {
+    /// How it logs in to the store; the first way that the store has, if not given
+    #[arg(long, value_name = "HOW")]
+    auth: Option<Auth>,
+
+    /// As whom: the ARN of a role of AWS, the address of a service account of Google Cloud, the client id of an identity of
+    /// Azure, a role of Vault or the role id of an AppRole
+    #[arg(long, value_name = "WHO")]
+    identity: Option<String>,
+
+    /// The service account that asks; made, and called after the application, if not given
+    #[arg(long, value_name = "NAME", value_parser = parse_name)]
+    service_account: Option<String>,
+
+    /// Azure: the id of the tenant
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+
+    /// Vault: the path of the log-in method; `kubernetes` or `approle`, if not given
+    #[arg(long, value_name = "PATH")]
+    auth_mount: Option<String>,
+
+    /// Vault: the audience that the role asks for
+    #[arg(long, value_name = "TEXT")]
+    audience: Option<String>,
+
+    /// Vault: the item of a Secret that is the AppRole's secret id
+    #[arg(long, value_name = "NAME/KEY", value_parser = Item::parse)]
+    pub(super) secret_id: Option<Item>,
+
+    /// Vault: the item of a ConfigMap that is the certificate authority
+    #[arg(long, value_name = "NAME/KEY", value_parser = Item::parse)]
+    pub(super) ca: Option<Item>,
+}
+
+impl LogIn {
+    /// For the objects of a namespace.
+    pub(super) fn access(&self, namespace: &str, service_account: impl FnOnce() -> String) -> Access {
+        Access {
+            auth: self.auth,
+            identity: self.identity.clone(),
+            namespace: namespace.to_owned(),
+            service_account: self.service_account.clone().unwrap_or_else(service_account),
+            is_cluster: false,
+            tenant: self.tenant.clone(),
+            gke: None,
+            auth_mount: self.auth_mount.clone(),
+            audience: self.audience.clone(),
+            secret_id: self.secret_id.clone(),
+            ca: self.ca.clone(),
+            vault_documents: VaultDocuments::Map,
+        }
+    }
+}
+
+/// How the store is asked, and from where.
 #[derive(Debug)]
 pub(super) struct Access {
     pub(super) auth: Option<Auth>,
@@ -122,11 +185,11 @@ impl Item {
     /// Reads `NAME/KEY`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let (name, key) = text.split_once('/').ok_or("write `NAME/KEY`")?;
-        if !super::super::object::is_data_key(key) {
+        if !super::object::is_data_key(key) {
             return Err("a key has letters, digits, `-`, `.` and `_`".to_owned());
         }
         Ok(Self {
-            name: super::super::object::parse_name(name)?,
+            name: parse_name(name)?,
             key: key.to_owned(),
         })
     }

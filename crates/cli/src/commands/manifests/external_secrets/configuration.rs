@@ -21,6 +21,8 @@ pub(super) struct Configuration {
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) path: PathBuf,
+    /// All of it.
+    pub(super) place: Place,
     pub(super) format: Format,
     pub(super) text: String,
     pub(super) values: Vec<Value>,
@@ -32,8 +34,8 @@ pub(super) struct Value {
     /// Where it stands in the file, quotes included.
     pub(super) span: Range<usize>,
     pub(super) key: Option<String>,
-    /// The line and column of its first reference, for people.
-    pub(super) place: String,
+    /// Of its first reference.
+    pub(super) place: Place,
     pub(super) parts: Vec<Part>,
 }
 
@@ -48,7 +50,27 @@ pub(super) enum Part {
 #[derive(Debug)]
 pub(super) struct Used {
     pub(super) secret: SecretRef,
-    pub(super) place: String,
+    pub(super) place: Place,
+}
+
+/// A place in a file; places are in the order in which people read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// Which of the files.
+    file: usize,
+    /// From 1; 0 for the file as a whole.
+    line: usize,
+    column: usize,
+    source: String,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            0 => f.write_str(&self.source),
+            line => write!(f, "{}:{line}:{}", self.source, self.column),
+        }
+    }
 }
 
 impl Value {
@@ -59,25 +81,25 @@ impl Value {
 
 /// What can't be expressed, each with its place: told together, so that a configuration is mended in one go.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<String>);
+pub(super) struct Problems(Vec<(Place, String)>);
 
 impl Problems {
-    pub(super) fn add(&mut self, place: &str, what: impl std::fmt::Display) {
-        self.0.push(format!("{place}: {what}"));
+    pub(super) fn add(&mut self, place: &Place, what: impl std::fmt::Display) {
+        self.0.push((place.clone(), what.to_string()));
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        match self.0.as_slice() {
-            [] => Ok(()),
-            [one] => Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("External Secrets can't do this: {one}"),
-            )),
-            all => {
-                let message = format!("External Secrets can't do {} things: {}", all.len(), all.join("; "));
-                Err(Error::new(ErrorKind::Unsupported, message))
-            }
-        }
+        let mut problems = self.0.clone();
+        problems.sort();
+        problems.dedup();
+        let told: Vec<String> = problems.iter().map(|(place, what)| format!("{place}: {what}")).collect();
+        let how_many = match told.len() {
+            0 => return Ok(()),
+            1 => "this".to_owned(),
+            count => format!("{count} things"),
+        };
+        let message = format!("External Secrets can't do {how_many}: {}", told.join("; "));
+        Err(Error::new(ErrorKind::Unsupported, message))
     }
 }
 
@@ -93,7 +115,7 @@ impl Configuration {
         problems: &mut Problems,
     ) -> Result<Self> {
         let mut configuration = Self::default();
-        for path in paths {
+        for (number, path) in paths.iter().enumerate() {
             let format = format.unwrap_or_else(|| match path == Path::new(STANDARD_INPUT) {
                 true => Format::Text,
                 false => Format::of_path(path),
@@ -110,7 +132,12 @@ impl Configuration {
                 let Some(first) = pieces.first() else { continue };
                 let place = |offset: usize| {
                     let position = document.position(index, offset);
-                    format!("{source}:{}:{}", position.line, position.column)
+                    Place {
+                        file: number,
+                        line: position.line,
+                        column: position.column,
+                        source: source.clone(),
+                    }
                 };
                 let mut parts = Vec::new();
                 let mut at = 0;
@@ -145,6 +172,12 @@ impl Configuration {
             }
             configuration.files.push(File {
                 path: path.clone(),
+                place: Place {
+                    file: number,
+                    line: 0,
+                    column: 0,
+                    source: source.clone(),
+                },
                 format,
                 text: content.as_str().to_owned(),
                 values,
@@ -153,12 +186,12 @@ impl Configuration {
         Ok(configuration)
     }
 
-    fn number(&mut self, secret: &SecretRef, place: &str) -> usize {
+    fn number(&mut self, secret: &SecretRef, place: &Place) -> usize {
         let known = self.secrets.iter().position(|used| used.secret == *secret);
         known.unwrap_or_else(|| {
             self.secrets.push(Used {
                 secret: secret.clone(),
-                place: place.to_owned(),
+                place: place.clone(),
             });
             self.secrets.len() - 1
         })

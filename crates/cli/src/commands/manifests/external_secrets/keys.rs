@@ -8,8 +8,8 @@ use keyfob::{Error, ErrorKind, Fallback, Result, VersionSelector};
 use serde_json::Map;
 
 use super::super::object::is_data_key;
+use super::super::provider::{Provider, Remote};
 use super::configuration::{Configuration, File, Part, Problems, Value};
-use super::provider::{Provider, Remote};
 use super::template;
 
 /// What the keys of the Secret are.
@@ -232,19 +232,18 @@ fn variable(key: &str) -> String {
 }
 
 fn whole_file<'c>(file: &File, names: &[String], problems: &mut Problems) -> Option<(String, Content<'c>)> {
-    let place = file.path.display().to_string();
     let key = file
         .path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
     if !is_data_key(&key) || key == crate::references::STANDARD_INPUT {
-        problems.add(&place, "its name can't be the key of a Secret");
+        problems.add(&file.place, "its name can't be the key of a Secret");
         return None;
     }
     let Some(template) = template::of_file(file, names) else {
         problems.add(
-            &place,
+            &file.place,
             "a file of this format has no way to write any value so that every reader takes it: say `--keys variables`",
         );
         return None;

@@ -104,13 +104,14 @@ fn go_string(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::configuration::Place;
     use super::*;
 
     fn value(parts: Vec<Part>) -> Value {
         Value {
             span: 0..0,
             key: None,
-            place: String::new(),
+            place: Place::default(),
             parts,
         }
     }

@@ -4,7 +4,7 @@ use keyfob::{Environment, Result, SecretName, SecretRef, StoreUrl, VersionSelect
 use keyfob_azure::AzureConfig;
 use serde_json::{Map, Value, json};
 
-use super::super::field::property;
+use super::field::property;
 use super::{Access, Auth, Identity, Provider, Remote, no_place};
 use crate::exit::Failure;
 
@@ -95,6 +95,14 @@ impl Provider for Azure {
             ("azure.workload.identity/client-id", self.client.clone()),
             ("azure.workload.identity/tenant-id", self.tenant.clone()),
         ])
+    }
+
+    fn url(&self) -> Result<StoreUrl> {
+        let mut url = StoreUrl::parse(&format!("azure://{}", self.config.vault.host()))?;
+        if !self.config.prefix.is_empty() {
+            url = url.with_parameter("prefix", self.config.prefix.as_str());
+        }
+        Ok(url.with_parameter("identity", "workload"))
     }
 
     fn policy(&self, names: &[SecretName]) -> Result<String> {

@@ -4,7 +4,7 @@ use keyfob::{Environment, Error, ErrorKind, Result, SecretName, SecretRef, Store
 use keyfob_aws::{AwsConfig, is_version_id};
 use serde_json::{Map, Value, json};
 
-use super::super::field::property;
+use super::field::property;
 use super::{Access, Auth, Identity, Provider, Remote, no_place};
 use crate::exit::Failure;
 
@@ -114,6 +114,17 @@ impl Provider for Aws {
             (Some(_), Some(role)) => Identity::ServiceAccount(vec![("eks.amazonaws.com/role-arn", role.clone())]),
             _ => Identity::Controller,
         }
+    }
+
+    fn url(&self) -> Result<StoreUrl> {
+        let mut url = StoreUrl::parse(&format!("aws://{}", self.region))?;
+        if !self.config.prefix.is_empty() {
+            url = url.with_parameter("prefix", self.config.prefix.as_str());
+        }
+        if let Some(role) = &self.config.role_arn {
+            url = url.with_parameter("role_arn", role.as_str());
+        }
+        Ok(url)
     }
 
     fn policy(&self, names: &[SecretName]) -> Result<String> {

@@ -4,7 +4,7 @@ use keyfob::{Environment, Error, ErrorKind, Result, SecretName, SecretRef, Store
 use keyfob_gcp::GcpConfig;
 use serde_json::{Map, Value, json};
 
-use super::super::field::property;
+use super::field::property;
 use super::{Access, Auth, GkeCluster, Identity, Provider, Remote, no_place};
 use crate::exit::Failure;
 
@@ -108,6 +108,19 @@ impl Provider for Gcp {
             .iter()
             .map(|email| ("iam.gke.io/gcp-service-account", email.clone()));
         Identity::ServiceAccount(annotation.collect())
+    }
+
+    fn url(&self) -> Result<StoreUrl> {
+        let place = self
+            .config
+            .location
+            .as_ref()
+            .map_or(String::new(), |location| format!("/{location}"));
+        let mut url = StoreUrl::parse(&format!("gcp://{}{place}", self.project))?;
+        if !self.config.prefix.is_empty() {
+            url = url.with_parameter("prefix", self.config.prefix.as_str());
+        }
+        Ok(url)
     }
 
     /// A binding at each secret is narrower than any condition in the policy of the project.

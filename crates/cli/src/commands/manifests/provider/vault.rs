@@ -4,7 +4,7 @@ use keyfob::{Environment, Error, ErrorKind, Result, SecretName, SecretRef, Store
 use keyfob_vault::{AuthConfig, KvVersion, VaultConfig, Verification};
 use serde_json::{Map, Value, json};
 
-use super::super::field::property;
+use super::field::property;
 use super::{Access, Auth, Identity, Provider, Remote, VaultDocuments, no_place};
 use crate::exit::Failure;
 
@@ -184,6 +184,24 @@ impl Provider for Vault {
             Identity::Secret(name) => Identity::Secret(name.clone()),
             _ => Identity::ServiceAccount(Vec::new()),
         }
+    }
+
+    fn url(&self) -> Result<StoreUrl> {
+        let mut url = StoreUrl::parse(&format!("vault:{}", self.config.mount))?;
+        url = url.with_parameter("address", self.config.address.to_string());
+        if let Some(namespace) = &self.config.namespace {
+            url = url.with_parameter("namespace", namespace.as_str());
+        }
+        if let Some(version) = self.config.kv_version {
+            url = url.with_parameter("kv", version.to_string());
+        }
+        if !self.config.prefix.is_empty() {
+            url = url.with_parameter("prefix", self.config.prefix.as_str());
+        }
+        let log_in = [("login", self.method), ("login-mount", &self.mount), ("role", &self.role)];
+        Ok(log_in
+            .into_iter()
+            .fold(url, |url, (name, value)| url.with_parameter(name, value)))
     }
 
     fn policy(&self, names: &[SecretName]) -> Result<String> {
