@@ -8,8 +8,9 @@ use subtle::ConstantTimeEq as _;
 use super::{Difference, Ends};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
-use crate::options::{Change, Expired, GetOptions, PutRequest, VersionSelector};
-use crate::secret::Secret;
+use crate::options::{Change, Expired, GetOptions, GetRequest, PutRequest, VersionSelector};
+use crate::secret::{Metadata, Secret};
+use crate::value::SecretValue;
 
 /// A secret as the target is to have it.
 pub(super) struct Content(PutRequest);
@@ -62,20 +63,42 @@ impl Content {
 
     /// In what `present` differs; `None` when it is the same. What the source can't know about a secret does not count.
     pub(super) fn difference(&self, present: &Secret) -> Option<Difference> {
-        let wanted = &self.0;
-        let has_value = wanted
-            .value
-            .as_ref()
-            .is_some_and(|value| value.expose_secret().ct_eq(present.value.expose_secret()).into());
-        if !has_value {
+        if !self.has_value(present) {
             return Some(Difference::Value);
         }
-        let metadata = &present.metadata;
-        let has_metadata = is_there(&wanted.description, metadata.description.as_ref(), |wanted, there| {
+        (!self.has_metadata(&present.metadata)).then_some(Difference::Metadata)
+    }
+
+    /// Whether all of the metadata is there.
+    pub(super) fn has_metadata(&self, metadata: &Metadata) -> bool {
+        let wanted = &self.0;
+        is_there(&wanted.description, metadata.description.as_ref(), |wanted, there| {
             wanted == there
         }) && is_there(&wanted.tags, some_tags(&metadata.tags), |wanted, there| wanted == there)
-            && is_there(&wanted.expires_at, metadata.expires_at.as_ref(), is_same_time);
-        (!has_metadata).then_some(Difference::Metadata)
+            && is_there(&wanted.expires_at, metadata.expires_at.as_ref(), is_same_time)
+    }
+
+    /// What the answer to a batch, which may lack description and tags, proves of a secret that was just created.
+    pub(super) fn proof(&self, read: &Secret) -> Proof {
+        let metadata = &read.metadata;
+        let has_expiry = is_there(&self.0.expires_at, metadata.expires_at.as_ref(), is_same_time);
+        let is_left_out = metadata.description.is_none() && metadata.tags.is_empty();
+        match (self.has_value(read), self.has_metadata(metadata)) {
+            (true, true) => Proof::Whole,
+            (true, false) if has_expiry && is_left_out => Proof::ButMetadata,
+            _ => Proof::None,
+        }
+    }
+
+    /// The same, when the value is proven.
+    pub(super) fn without_value(mut self) -> Self {
+        self.0.value = None;
+        self
+    }
+
+    fn has_value(&self, present: &Secret) -> bool {
+        let is_same = |value: &SecretValue| value.expose_secret().ct_eq(present.value.expose_secret()).into();
+        self.0.value.as_ref().is_none_or(is_same)
     }
 
     /// The write.
@@ -84,20 +107,52 @@ impl Content {
     }
 }
 
+/// What an answer proves.
+pub(super) enum Proof {
+    Whole,
+    /// All but the description and the tags, which it may have left out.
+    ButMetadata,
+    None,
+}
+
 impl Ends {
+    /// Reads secrets of the source, to find out whether the target can hold them: by as few requests as the source allows. What a batch
+    /// leaves out of the metadata, a listing may have had.
+    pub(super) async fn read_many(&self, some: &[Metadata]) -> Vec<Result<Content>> {
+        let requests: Vec<GetRequest> = some
+            .iter()
+            .map(|listed| GetRequest {
+                name: listed.name.clone(),
+                options: fresh(self.expired()),
+            })
+            .collect();
+        let answers = self.from.get_many(&requests).await;
+        let contents = some.iter().zip(answers).map(|(listed, answer)| {
+            let answer = answer.map(|mut secret| {
+                let metadata = secret.metadata_mut();
+                if metadata.description.is_none() && metadata.tags.is_empty() {
+                    metadata.description.clone_from(&listed.description);
+                    metadata.tags.clone_from(&listed.tags);
+                }
+                secret
+            });
+            self.content(&listed.name, answer)
+        });
+        contents.collect()
+    }
+
     /// Reads a secret of the source.
     ///
-    /// By `get`, as everything here: a batch leaves out description and tags where the service's own does.
+    /// By `get`: a batch leaves out description and tags where the service's own does.
     ///
     /// # Errors
     /// Those of the read and of [`Content::new`].
     pub(super) async fn read(&self, name: &SecretName) -> Result<Content> {
-        let expired = if self.options.include_expired {
-            Expired::Allow
-        } else {
-            Expired::Refuse
-        };
-        let secret = self.from.get(name, &fresh(expired)).await.map_err(|error| {
+        self.content(name, self.from.get(name, &fresh(self.expired())).await)
+    }
+
+    fn content(&self, name: &SecretName, read: Result<Secret>) -> Result<Content> {
+        let secret = read.map_err(|error| {
             if error.kind() == ErrorKind::Expired {
                 error.with_hint("`--include-expired` copies what has expired, with its expiry")
             } else {
@@ -106,6 +161,14 @@ impl Ends {
         });
         let content = secret.and_then(|secret| Content::new(self, name, &secret));
         content.map_err(|error| error.with("name", name.as_str()))
+    }
+
+    fn expired(&self) -> Expired {
+        if self.options.include_expired {
+            Expired::Allow
+        } else {
+            Expired::Refuse
+        }
     }
 
     /// What the target has now; also what has expired there.
@@ -124,7 +187,7 @@ impl Ends {
 }
 
 /// Past every cache.
-fn fresh(expired: Expired) -> GetOptions {
+pub(super) fn fresh(expired: Expired) -> GetOptions {
     GetOptions {
         max_age: Some(Duration::ZERO),
         expired,

@@ -8,7 +8,7 @@ use super::{Content, CopyEntry, CopyOutcome, CopyProgress, CopyReport, Differenc
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{Deleted, ListOptions};
-use crate::secret::{Secret, Version};
+use crate::secret::{Metadata, Secret, Version};
 use crate::store::SecretStore;
 
 /// What a copy will do with every secret of the source. It holds names, no values.
@@ -37,15 +37,34 @@ pub(super) enum Step {
 
 impl CopyPlan {
     pub(super) async fn make(ends: Ends, mut progress: impl FnMut(CopyProgress)) -> Result<Self> {
-        let reserved = ends.reserved_names().await?;
+        let reserved = &ends.reserved_names().await?;
         let mut steps = BTreeMap::new();
+        let source: Vec<Metadata> = ends.source().try_collect().await?;
+        // Where a listing lacks what is there already, the write finds it: then nothing is written.
+        let there = ends.listed_there(source.len()).await?;
+        let is_absent = |secret: &Metadata| match &there {
+            Some(there) => !there.contains_key(&secret.name),
+            None => false,
+        };
+        let (absent, others): (Vec<Metadata>, Vec<Metadata>) = source.into_iter().partition(is_absent);
+        drop(there);
         {
-            let mut compared = Box::pin(
-                ends.names()
-                    .map_ok(|name| async { Ok::<_, Error>(ends.compare(name, &reserved).await) })
-                    .try_buffer_unordered(ends.concurrency()),
+            let (size, at_once) = ends.portions();
+            let mut seen = Box::pin(
+                stream::iter(in_portions(absent, size))
+                    .map(|portion| ends.create_portion(portion, reserved))
+                    .buffer_unordered(at_once),
             );
-            while let Some((name, step)) = compared.try_next().await? {
+            while let Some(portion) = seen.next().await {
+                steps.extend(portion);
+                progress(CopyProgress::Compared(steps.len()));
+            }
+            let mut compared = Box::pin(
+                stream::iter(others)
+                    .map(|secret| ends.compare(secret.name, reserved))
+                    .buffer_unordered(ends.concurrency()),
+            );
+            while let Some((name, step)) = compared.next().await {
                 steps.insert(name, step);
                 progress(CopyProgress::Compared(steps.len()));
             }
@@ -107,12 +126,28 @@ impl Ends {
         }
     }
 
+    /// What to do with secrets that the target does not list.
+    async fn create_portion(&self, portion: Vec<Metadata>, reserved: &BTreeSet<SecretName>) -> Vec<(SecretName, Step)> {
+        let contents = self.read_many(&portion).await;
+        let steps = portion.into_iter().zip(contents).map(|(secret, content)| match content {
+            Ok(_) => self.unless_reserved(secret.name, Step::Create, reserved),
+            Err(error) => (secret.name, Step::Fail(error)),
+        });
+        steps.collect()
+    }
+
     async fn compare(&self, name: SecretName, reserved: &BTreeSet<SecretName>) -> (SecretName, Step) {
-        let content = match self.read(&name).await {
-            Ok(content) => content,
-            Err(error) => return (name, Step::Fail(error)),
-        };
-        let step = match self.step(&content, self.look(&name).await) {
+        match self.read(&name).await {
+            Ok(content) => {
+                let step = self.step(&content, self.look(&name).await);
+                self.unless_reserved(name, step, reserved)
+            }
+            Err(error) => (name, Step::Fail(error)),
+        }
+    }
+
+    fn unless_reserved(&self, name: SecretName, step: Step, reserved: &BTreeSet<SecretName>) -> (SecretName, Step) {
+        let step = match step {
             Step::Create if reserved.contains(&name) && self.options.bring_back => Step::BringBack,
             Step::Create if reserved.contains(&name) => Step::Fail(
                 Error::new(ErrorKind::Conflict, "the name belongs to a deleted secret of the target")
@@ -133,9 +168,9 @@ impl Ends {
         };
         let mut names: BTreeMap<String, BTreeSet<SecretName>> = BTreeMap::new();
         if self.to.info().capabilities.list {
-            let present: Vec<SecretName> = names_in(&*self.to, ListOptions::default()).try_collect().await?;
-            for name in present {
-                names.entry(key(&name)).or_default().insert(name);
+            let present: Vec<Metadata> = list(&*self.to, ListOptions::default()).try_collect().await?;
+            for secret in present {
+                names.entry(key(&secret.name)).or_default().insert(secret.name);
             }
         }
         let created = |step: &Step| matches!(step, Step::Create | Step::BringBack);
@@ -158,18 +193,49 @@ impl Ends {
         Ok(())
     }
 
-    /// The names to copy, as they are listed.
-    fn names(&self) -> impl Stream<Item = Result<SecretName>> {
+    /// What to copy, as it is listed.
+    fn source(&self) -> impl Stream<Item = Result<Metadata>> {
         let prefix = &self.options.prefix;
         let listed = match &self.options.names {
             Some(names) => {
                 let wanted = names.iter().filter(move |name| name.as_str().starts_with(prefix));
-                stream::iter(wanted.cloned().map(Ok)).left_stream()
+                let scheme = &self.from.info().scheme;
+                stream::iter(wanted.map(|name| Ok(Metadata::new(name.clone(), scheme.clone())))).left_stream()
             }
-            None => names_in(&*self.from, self.list_options()).right_stream(),
+            None => list(&*self.from, self.list_options()).right_stream(),
         };
         // A journal of another store's rotations would be wrong about the values there.
-        listed.try_filter(|name| std::future::ready(!name.is_reserved()))
+        listed.try_filter(|secret| std::future::ready(!secret.name.is_reserved()))
+    }
+
+    /// What the target lists; `None` where it can't, the caller may not, or there is so much that looking at each of `wanted` secrets costs
+    /// less.
+    pub(super) async fn listed_there(&self, wanted: usize) -> Result<Option<BTreeMap<SecretName, Metadata>>> {
+        // With names that are given, each is looked at, as nobody knows what the source has of it.
+        if self.options.names.is_some() || !self.to.info().capabilities.list {
+            return Ok(None);
+        }
+        let most = wanted.saturating_mul(4).saturating_add(1000);
+        let mut listed = Box::pin(list(&*self.to, self.list_options()));
+        let mut there = BTreeMap::new();
+        loop {
+            match listed.next().await {
+                None => return Ok(Some(there)),
+                Some(Ok(_)) if there.len() >= most => return Ok(None),
+                Some(Ok(metadata)) => _ = there.insert(metadata.name.clone(), metadata),
+                Some(Err(error)) if error.kind() == ErrorKind::PermissionDenied => return Ok(None),
+                Some(Err(error)) => return Err(error),
+            }
+        }
+    }
+
+    /// How many secrets are asked for at once where a batch is cheaper, and how many such portions at the same time.
+    pub(super) fn portions(&self) -> (usize, usize) {
+        let concurrency = self.concurrency();
+        // Each write that waits for its turn would keep those before it from being read back.
+        let fits = |size: &usize| concurrency.is_multiple_of(*size) && self.options.rate.is_none();
+        let size = (1..=(concurrency / 2).min(MAX_PORTION)).rev().find(fits).unwrap_or(1);
+        (size, concurrency / size)
     }
 
     /// The names that deleted secrets of the target keep from being used.
@@ -197,8 +263,16 @@ impl Ends {
     }
 }
 
-/// The names that a store lists.
-fn names_in(store: &dyn SecretStore, options: ListOptions) -> impl Stream<Item = Result<SecretName>> {
+/// The most that is asked for at once: the smallest that a service with batches takes.
+const MAX_PORTION: usize = 20;
+
+pub(super) fn in_portions<T>(all: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
+    let mut all = all.into_iter();
+    std::iter::from_fn(move || Some(all.by_ref().take(size).collect::<Vec<T>>()).filter(|portion| !portion.is_empty()))
+}
+
+/// What a store lists.
+fn list(store: &dyn SecretStore, options: ListOptions) -> impl Stream<Item = Result<Metadata>> {
     let pages = stream::try_unfold(Some(options), move |options| async move {
         let Some(mut options) = options else {
             return Ok::<_, Error>(None);
@@ -208,8 +282,8 @@ fn names_in(store: &dyn SecretStore, options: ListOptions) -> impl Stream<Item =
             options.page.token = Some(token);
             options
         });
-        let names = page.items.into_iter().map(|metadata| Ok::<_, Error>(metadata.name));
-        Ok(Some((stream::iter(names), next)))
+        let items = page.items.into_iter().map(Ok::<_, Error>);
+        Ok(Some((stream::iter(items), next)))
     });
     pages.try_flatten()
 }

@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use futures_util::stream::{self, StreamExt as _};
 
+use super::content::{Proof, fresh};
 use super::pace::Pace;
-use super::plan::Step;
+use super::plan::{Step, in_portions};
 use super::{Content, CopyEntry, CopyJournal, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Ends, NoJournal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
-use crate::options::{PutMode, VersionSelector};
+use crate::options::{Expired, GetRequest, PutMode, VersionSelector};
 use crate::secret::Version;
 
 /// How long a service may take to show what it has just acknowledged.
@@ -31,57 +33,158 @@ impl CopyPlan {
     /// The same, and tells `journal` of every write before it is sent and after it.
     pub async fn carry_out_with(self, journal: &dyn CopyJournal, mut progress: impl FnMut(CopyProgress)) -> CopyReport {
         let mut report = self.report();
-        let (ends, steps) = (&self.ends, &self.steps);
-        let planned: Vec<(usize, CopyEntry)> = report
-            .entries
-            .iter()
-            .enumerate()
-            .filter(|(_, entry)| matches!(entry.outcome, CopyOutcome::Created | CopyOutcome::Changed(_)))
-            .map(|(index, entry)| (index, entry.clone()))
-            .collect();
+        let ends = &self.ends;
+        let mut planned = Vec::new();
+        for (index, entry) in report.entries.iter().enumerate() {
+            if let Some(step @ (Step::Create | Step::BringBack | Step::Change { .. })) = self.steps.get(&entry.name) {
+                planned.push(Write {
+                    index,
+                    entry: entry.clone(),
+                    step: step.clone(),
+                    unproven: None,
+                });
+            }
+        }
         let total = planned.len();
         let pace = &Pace::new(ends.options.rate);
-        let mut writes = Box::pin(
-            stream::iter(planned)
-                .map(|(index, mut entry)| async move {
-                    if let Some(step) = steps.get(&entry.name) {
-                        pace.turn().await;
-                        ends.write_journalled(&mut entry, step, journal).await;
-                    }
-                    (index, entry)
-                })
-                .buffer_unordered(ends.concurrency()),
+        let (size, at_once) = ends.portions();
+        let mut portions = Box::pin(
+            stream::iter(in_portions(planned, size))
+                .map(|portion| ends.write_portion(portion, journal, pace))
+                .buffer_unordered(at_once),
         );
-        let mut done = 0;
-        while let Some((index, entry)) = writes.next().await {
-            report.entries[index] = entry;
-            done += 1;
-            progress(CopyProgress::Written { done, total });
+        let (mut done, mut unproven) = (0, Vec::new());
+        while let Some(portion) = portions.next().await {
+            for write in portion {
+                if let Some(content) = write.unproven {
+                    unproven.push((write.index, content));
+                }
+                report.entries[write.index] = write.entry;
+                done += 1;
+                progress(CopyProgress::Written { done, total });
+            }
         }
-        drop(writes);
+        drop(portions);
+        for (index, error) in ends.prove_metadata(unproven, &report).await {
+            report.entries[index].outcome = CopyOutcome::Failed(error);
+            journal.ended(&report.entries[index]);
+        }
         report
     }
 }
 
-impl Ends {
-    async fn write_journalled(&self, entry: &mut CopyEntry, step: &Step, journal: &dyn CopyJournal) {
-        if let Err(error) = journal.begins(entry) {
-            entry.outcome = CopyOutcome::Failed(error);
-            return;
+/// What came of a put.
+enum Put {
+    /// It was acknowledged, and is to be read back.
+    Done(CopyOutcome),
+    /// The target was looked at already.
+    Settled(CopyOutcome),
+}
+
+impl Put {
+    fn outcome(self) -> CopyOutcome {
+        match self {
+            Self::Done(outcome) | Self::Settled(outcome) => outcome,
         }
-        let outcome = self.write(&entry.name, step, &mut entry.written).await;
-        entry.outcome = outcome.unwrap_or_else(CopyOutcome::Failed);
-        journal.ended(entry);
+    }
+}
+
+/// A secret that is being written.
+struct Write {
+    /// Its place in the report.
+    index: usize,
+    entry: CopyEntry,
+    step: Step,
+    /// What was written and not read back yet; of what a cheap answer has proven, the rest.
+    unproven: Option<Content>,
+}
+
+impl Ends {
+    async fn write_portion(&self, portion: Vec<Write>, journal: &dyn CopyJournal, pace: &Pace) -> Vec<Write> {
+        let writes = portion.into_iter().map(|mut write| async move {
+            pace.turn().await;
+            match journal.begins(&write.entry) {
+                Ok(()) => {
+                    let outcome = self.write(&mut write).await;
+                    write.entry.outcome = outcome.unwrap_or_else(CopyOutcome::Failed);
+                }
+                Err(error) => write.entry.outcome = CopyOutcome::Failed(error),
+            }
+            write
+        });
+        let mut portion = join_all(writes).await;
+        self.read_back(&mut portion).await;
+        portion.iter().for_each(|write| journal.ended(&write.entry));
+        portion
     }
 
-    /// `written` becomes the version that was made, also when what comes after fails.
-    async fn write(&self, name: &SecretName, step: &Step, written: &mut Option<Version>) -> Result<CopyOutcome> {
+    /// Proves what was created, by as few requests as the target allows. A batch may leave out descriptions and tags; those are left
+    /// unproven here.
+    async fn read_back(&self, portion: &mut [Write]) {
+        let waiting: Vec<&mut Write> = portion.iter_mut().filter(|write| write.unproven.is_some()).collect();
+        let requests: Vec<GetRequest> = waiting
+            .iter()
+            .map(|write| GetRequest {
+                name: write.entry.name.clone(),
+                options: fresh(Expired::Allow),
+            })
+            .collect();
+        let answers = match requests.is_empty() {
+            true => Vec::new(),
+            false => self.to.get_many(&requests).await,
+        };
+        for (write, answer) in waiting.into_iter().zip(answers) {
+            let Some(content) = write.unproven.take() else { continue };
+            let (name, written) = (&write.entry.name, &write.entry.written);
+            let read = answer.ok().filter(|read| read.metadata.version == *written);
+            match read.map(|read| content.proof(&read)) {
+                Some(Proof::Whole) => {}
+                Some(Proof::ButMetadata) => write.unproven = Some(content.without_value()),
+                Some(Proof::None) | None => {
+                    if let Err(error) = self.verify(name, &content, written.clone()).await {
+                        write.entry.outcome = CopyOutcome::Failed(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Proves descriptions and tags that were written: by a listing, and what that does not show by a read of each. A listing may be
+    /// older than the write, but does not show what was never written.
+    async fn prove_metadata(&self, unproven: Vec<(usize, Content)>, report: &CopyReport) -> Vec<(usize, Error)> {
+        if unproven.is_empty() {
+            return Vec::new();
+        }
+        let listed = self.listed_there(unproven.len()).await.ok().flatten().unwrap_or_default();
+        let left = unproven.into_iter().filter(|(index, content)| {
+            let there = listed.get(&report.entries[*index].name);
+            !there.is_some_and(|metadata| content.has_metadata(metadata))
+        });
+        let reads = stream::iter(left).map(|(index, content)| async move {
+            let entry = &report.entries[index];
+            let verified = self.verify(&entry.name, &content, entry.written.clone()).await;
+            verified.err().map(|error| (index, error))
+        });
+        let failed = reads
+            .buffer_unordered(self.concurrency())
+            .filter_map(|failed| async { failed });
+        failed.collect().await
+    }
+
+    /// The version that was made is known also when what comes after fails.
+    async fn write(&self, write: &mut Write) -> Result<CopyOutcome> {
+        let (name, written) = (&write.entry.name, &mut write.entry.written);
         // Once more: the plan keeps no values.
         let content = self.read(name).await?;
-        if matches!(step, Step::BringBack) {
-            return self.bring_back(name, &content, written).await;
+        match &write.step {
+            Step::BringBack => self.bring_back(name, &content, written).await,
+            Step::Create => {
+                let put = self.put_content(name, &write.step, &content, written).await?;
+                write.unproven = matches!(put, Put::Done(_)).then_some(content);
+                Ok(put.outcome())
+            }
+            step => self.write_content(name, step, &content, written).await,
         }
-        self.write_content(name, step, &content, written).await
     }
 
     async fn bring_back(&self, name: &SecretName, content: &Content, written: &mut Option<Version>) -> Result<CopyOutcome> {
@@ -111,24 +214,34 @@ impl Ends {
         content: &Content,
         written: &mut Option<Version>,
     ) -> Result<CopyOutcome> {
+        let put = self.put_content(name, step, content, written).await?;
+        if matches!(put, Put::Done(_)) {
+            self.verify(name, content, written.clone()).await?;
+        }
+        Ok(put.outcome())
+    }
+
+    async fn put_content(&self, name: &SecretName, step: &Step, content: &Content, written: &mut Option<Version>) -> Result<Put> {
         let can = &self.to.info().capabilities;
         let mode = match step {
             Step::Create if can.put_create => PutMode::Create,
             Step::Change { seen: Some(seen), .. } if can.put_match => PutMode::Match(seen.clone()),
             _ => {
                 if let Some(outcome) = self.overtaken(name, step, content, None).await? {
-                    return Ok(outcome);
+                    return Ok(Put::Settled(outcome));
                 }
                 PutMode::Upsert
             }
         };
         match self.to.put(name, content.request().mode(mode)).await {
             Ok(metadata) => {
-                written.clone_from(&metadata.version);
-                self.verify(name, content, metadata.version).await?;
-                Ok(step.outcome())
+                *written = metadata.version;
+                Ok(Put::Done(step.outcome()))
             }
-            Err(error) if error.kind() == ErrorKind::Timeout => self.settle(name, step, content, error, written).await,
+            Err(error) if error.kind() == ErrorKind::Timeout => {
+                let settled = self.settle(name, step, content, error, written).await;
+                settled.map(Put::Settled)
+            }
             Err(error)
                 if matches!(
                     error.kind(),
@@ -136,7 +249,7 @@ impl Ends {
                 ) =>
             {
                 let overtaken = self.overtaken(name, step, content, Some(error.clone())).await?;
-                overtaken.ok_or(error)
+                overtaken.map(Put::Settled).ok_or(error)
             }
             Err(error) => Err(error.with("name", name.as_str())),
         }

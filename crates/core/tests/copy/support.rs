@@ -33,6 +33,8 @@ pub(crate) enum Fault {
     FollowedBy(&'static str),
     /// It takes a while.
     Slow,
+    /// A listing does not show it yet.
+    IsListedLate,
 }
 
 /// A store in memory with fewer capabilities or a fault. Counts what is asked of it.
@@ -157,7 +159,7 @@ impl Store {
     async fn faulty_put(&self, name: &SecretName, mut request: PutRequest) -> Result<Metadata> {
         let timeout = || Err(Error::new(ErrorKind::Timeout, "no answer came"));
         match self.fault {
-            Fault::None => self.right.put(name, request).await,
+            Fault::None | Fault::IsListedLate => self.right.put(name, request).await,
             Fault::AnswerIsLost => {
                 self.right.put(name, request).await?;
                 timeout()
@@ -252,6 +254,12 @@ impl SecretStore for Store {
     async fn list(&self, options: &ListOptions) -> Result<Page<Metadata>> {
         self.info.capabilities.check_list(options)?;
         self.calls.fetch_add(1, Ordering::SeqCst);
+        if matches!(self.fault, Fault::IsListedLate) {
+            return Ok(Page {
+                items: Vec::new(),
+                next: None,
+            });
+        }
         let mut options = options.clone();
         // Small pages, so that there are several.
         options.page.limit = Some(7);
