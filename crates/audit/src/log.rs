@@ -18,8 +18,8 @@ use crate::line::{Access, Event, Hash, Line};
 use crate::permissions::{failed, prepare_directory};
 use crate::remembered::{Memory, Place, tell_missing};
 use crate::segment::{
-    Ending, Found, Lock, beginning, damaged, ending, hash_of, next_line, numbers, open_to_append, open_to_read, path_of,
-    predecessor,
+    Ending, Found, Lock, Sought, beginning, damaged, ending, next_line, numbers, open_to_append, open_to_read, path_of,
+    predecessor, seek,
 };
 use crate::verify::Checkpoint;
 use crate::writer::Kept;
@@ -459,11 +459,15 @@ fn lack(remembered: &Checkpoint, log: &str, end: &Ending, directory: &Path) -> R
         return Ok(Some(format!("it had {seq} records, and ends after {}", end.seq)));
     }
     let found = match end.sought {
-        Some(hash) => Some(hash),
-        None => hash_of(directory, seq)?,
+        Some(hash) => Sought::There(hash),
+        None => seek(directory, seq)?,
     };
-    let is_another = found.is_some_and(|hash| hash != remembered.hash());
-    Ok(is_another.then(|| format!("record {seq} is another than the one that was signed")))
+    Ok(match found {
+        Sought::There(hash) if hash == remembered.hash() => None,
+        Sought::There(_) => Some(format!("record {seq} is another than the one that was signed")),
+        Sought::Missing => Some(format!("record {seq} was signed, and is gone")),
+        Sought::Expired => None,
+    })
 }
 
 fn sync_directory(directory: &Path) -> io::Result<()> {

@@ -234,12 +234,13 @@ impl Queue {
     pub(crate) fn close(&self, patience: Option<Duration>) -> Result<()> {
         self.shared.state().is_closing = true;
         self.shared.wake.notify_one();
-        if self.thread().is_none() {
-            return Ok(());
-        }
         let give_up = patience.and_then(|patience| Instant::now().checked_add(patience));
         let mut state = self.shared.state();
         loop {
+            // Who is told what came of it is one alone.
+            if self.thread().is_none() {
+                return Ok(());
+            }
             if let Some(ended) = state.ended.take() {
                 self.thread().take();
                 return ended;

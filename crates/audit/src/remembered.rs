@@ -61,8 +61,12 @@ impl Memory {
     /// `Corrupt` when it is no signed line.
     pub(crate) fn read(&self) -> Result<Option<Checkpoint>> {
         let Some(file) = &self.file else { return Ok(None) };
-        let _lock = RECORD.lock_shared(file)?;
-        read(file).map_err(|error| self.located(error))
+        // A write by another process may have been seen in half.
+        let again = |_| {
+            let _lock = RECORD.lock_shared(file)?;
+            read(file)
+        };
+        read(file).or_else(again).map_err(|error| self.located(error))
     }
 
     /// The same, but where accesses need not be durable a damaged record is told and made anew with the next signature.

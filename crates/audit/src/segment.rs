@@ -272,7 +272,6 @@ pub(crate) fn ending(file: &File, path: &Path, sought: Option<u64>) -> Result<En
     let mut back = std::iter::once(last).chain(lines.clone());
     let unsigned = back.clone().position(is_signed).and_then(|lines| u64::try_from(lines).ok());
     let signed = back.clone().find(|line| is_signed(line)).map(<[u8]>::to_vec);
-    let start_of = |number: u64| format!("{{\"seq\":{number},").into_bytes();
     let sought = sought
         .map(start_of)
         .and_then(|start| back.find(|line| line.starts_with(&start)));
@@ -289,8 +288,18 @@ pub(crate) fn ending(file: &File, path: &Path, sought: Option<u64>) -> Result<En
     })
 }
 
-/// The hash of the line with a number, wherever it is in the log; `None` when its file is not there any more.
-pub(crate) fn hash_of(directory: &Path, number: u64) -> Result<Option<Hash>> {
+/// What stands in the place of a line.
+pub(crate) enum Sought {
+    /// A line with this hash.
+    There(Hash),
+    /// Nothing, and lines before it are there.
+    Missing,
+    /// Nothing, and neither is anything before it.
+    Expired,
+}
+
+/// Looks for the line with a number, wherever it is in the log.
+pub(crate) fn seek(directory: &Path, number: u64) -> Result<Sought> {
     for file in numbers(directory)?.into_iter().rev() {
         let path = path_of(directory, file);
         let read = |source| failed("read the audit log", &path, source);
@@ -300,16 +309,21 @@ pub(crate) fn hash_of(directory: &Path, number: u64) -> Result<Option<Hash>> {
         if is_later {
             continue;
         }
-        let start = format!("{{\"seq\":{number},").into_bytes();
+        let start = start_of(number);
         let (mut reader, mut left, mut line) = (BufReader::with_capacity(1 << 18, opened), u64::MAX, Vec::new());
         while let Found::Line(_) = next_line(&mut reader, &mut left, &mut line).map_err(read)? {
             if line.starts_with(&start) {
-                return Ok(Line::parse(&line).ok().map(|line| line.hash));
+                return Ok(Line::parse(&line).map_or(Sought::Missing, |line| Sought::There(line.hash)));
             }
         }
-        return Ok(None);
+        return Ok(Sought::Missing);
     }
-    Ok(None)
+    Ok(Sought::Expired)
+}
+
+/// How the line with this number begins.
+fn start_of(number: u64) -> Vec<u8> {
+    format!("{{\"seq\":{number},").into_bytes()
 }
 
 /// Whether a line is a signed one. Inside of a JSON text every `"` has a `\` in front, so nothing else looks like this.

@@ -171,6 +171,30 @@ fn a_record_that_is_far_behind_is_found_in_a_long_log() {
 }
 
 #[test]
+fn a_file_that_is_gone_from_the_middle_is_missed() {
+    let bed = Bed::new();
+    for part in 0..3 {
+        let log = FileAudit::open(options(&bed).max_bytes(1)).unwrap();
+        give(&log, part..part + 1);
+        log.close().unwrap();
+        if part == 0 {
+            fs::copy(record_of(&state(&bed)), bed.place.path().join("early")).unwrap();
+        }
+    }
+    fs::copy(bed.place.path().join("early"), record_of(&state(&bed))).unwrap();
+    let files = bed.files();
+    let of_the_early = fs::read_to_string(bed.place.path().join("early")).unwrap();
+    let gone = files
+        .iter()
+        .find(|file| fs::read_to_string(file).unwrap().contains(of_the_early.trim()))
+        .unwrap();
+    assert!(gone != &files[0] && Some(gone) != files.last());
+    fs::remove_file(gone).unwrap();
+    let error = open_durably(&bed).unwrap_err();
+    assert!(error.to_string().contains("is gone"), "{error}");
+}
+
+#[test]
 fn without_a_state_directory_a_log_is_kept_all_the_same() {
     let bed = Bed::new();
     for _ in 0..2 {

@@ -212,7 +212,7 @@ variables! {
     KEYFOB_REASON: Global, false, "What the accesses of the command `keyfob` are for, as `--reason`.", "none";
     KEYFOB_CONFIG: Global, false, "The path of `keyfob.toml`, or `none` to go without one.", "found by walking up from the current directory";
     KEYFOB_ENV: Global, false, "Which environment of `keyfob.toml` applies, for example `production` for `[env.production]`.", "none";
-    KEYFOB_STATE_DIR: Global, false, "Where keyfob remembers things outside the stores, such as the newest generation of an encrypted store.", "`keyfob` below `$XDG_STATE_HOME`";
+    KEYFOB_STATE_DIR: Global, false, "Where keyfob remembers things outside the stores, such as the newest generation of an encrypted store and the last signature of an audit log.", "`keyfob` below `$XDG_STATE_HOME`";
     XDG_CONFIG_HOME: Global, false, "The directory for programs' configuration, by the XDG base directory specification.", "`~/.config`";
     XDG_DATA_HOME: Global, false, "The directory for programs' data, by the XDG base directory specification: `sqlite:` without a file is `keyfob/secrets.db` below it.", "`~/.local/share`";
     XDG_STATE_HOME: Global, false, "The directory for programs' state, by the XDG base directory specification.", "`~/.local/state`";
