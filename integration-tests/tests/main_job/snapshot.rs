@@ -554,3 +554,61 @@ fn what_openbao_had_is_brought_to_aws_and_to_sqlite() {
     servers::remove(&vault);
     servers::remove(&aws);
 }
+
+/// AWS and Vault's KV 2 have a test of their own above.
+#[test]
+fn every_other_store_is_kept_and_restored_as_well() {
+    let test = "every_other_store_is_kept_and_restored_as_well";
+    for provider in Provider::ALL {
+        if matches!(provider, Provider::Aws | Provider::Vault) {
+            continue;
+        }
+        let Some(variables) = servers::variables(test, provider) else {
+            continue;
+        };
+        let world = World::empty();
+        let canary = &world.canary;
+        let run = |line: &str, code: i32| {
+            let mut command = world.sandbox.program("bash");
+            command.args(["-c", line]).stdin(Stdio::null());
+            command.envs(variables.iter().map(|(name, value)| (name, value)));
+            command.env("SECRET_PROVIDER", servers::store(&variables, provider));
+            let output = command.output().unwrap();
+            assert_eq!(output.status.code(), Some(code), "{provider:?}: `{line}`: {}", said(&output));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        if provider == Provider::Postgres {
+            run("keyfob init -q --no-project", 0);
+        } else {
+            run("keyfob snapshot verify", 3);
+            run("keyfob snapshot init -q && keyfob snapshot init -q", 0);
+        }
+        for which in ["one", "two"] {
+            run(&format!("printf %s '{canary}-{which}' | keyfob set -q app/{which}"), 0);
+        }
+        run("keyfob snapshot create -q --prefix app/", 0);
+        run("keyfob snapshot diff -q", 0);
+        run(&format!("printf %s '{canary}-other' | keyfob set -q app/one"), 0);
+        run(
+            "keyfob delete -q app/two 2>/dev/null || keyfob delete -q app/two --permanent --yes",
+            0,
+        );
+        run("keyfob snapshot diff -q", 1);
+        let restored: Value = serde_json::from_str(&run("keyfob snapshot restore latest --json", 0)).unwrap();
+        assert_eq!(
+            (names(&restored["changed"]), names(&restored["created"])),
+            (vec!["app/one"], vec!["app/two"]),
+            "{provider:?}"
+        );
+        run("keyfob snapshot diff -q", 0);
+        for which in ["one", "two"] {
+            let value = run(&format!("keyfob get app/{which}"), 0);
+            assert!(value == format!("{canary}-{which}"), "{provider:?}: another value");
+            run(
+                &format!("keyfob delete -q app/{which} --permanent --yes 2>/dev/null || keyfob delete -q app/{which}"),
+                0,
+            );
+        }
+        servers::remove(&variables);
+    }
+}

@@ -85,7 +85,10 @@ impl Snapshots {
         connected.source().map_err(|error| match error.kind() {
             ErrorKind::NotFound => Error::new(ErrorKind::NotFound, "there is no key for snapshots")
                 .with_source(error)
-                .with_hint("`keyfob snapshot init` makes one; where snapshots were made already, put their key back"),
+                .with_hint(
+                    "name one under `[snapshots]`, or let `keyfob snapshot init` make one; where snapshots were made already, put their \
+                     key back",
+                ),
             _ => error,
         })
     }
@@ -312,4 +315,143 @@ fn default_directory(environment: &Environment) -> Result<PathBuf> {
         Error::new(ErrorKind::InvalidConfig, "there is no home directory for snapshots")
             .with_hint("name a directory: `directory` under `[snapshots]`, or `SECRET_SNAPSHOTS_DIRECTORY`")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use keyfob_core::{MemoryStore, PutRequest};
+
+    use super::*;
+
+    const KEY: &str = "0707070707070707070707070707070707070707070707070707070707070707";
+
+    /// With a default store that has a secret, and another one.
+    async fn snapshots(variables: &[(&str, &str)]) -> (Snapshots, Arc<MemoryStore>) {
+        let environment = variables
+            .iter()
+            .fold(Environment::fake().home("/home/me"), |environment, (name, value)| {
+                environment.var(*name, *value)
+            });
+        let store = Arc::new(MemoryStore::new());
+        let name = SecretName::new("db/password").unwrap();
+        store.put(&name, PutRequest::new("kfcanary-snapshotted1")).await.unwrap();
+        let manager = SecretManager::builder()
+            .environment(environment.build())
+            .with_store("secret", store.clone())
+            .with_store("far", Arc::new(MemoryStore::new()))
+            .build_lazily()
+            .unwrap();
+        (manager.snapshots().unwrap(), store)
+    }
+
+    #[tokio::test]
+    async fn they_are_below_the_data_directory_unless_it_is_said_otherwise() {
+        for (variable, value, expected) in [
+            ("NO_COLOR", "1", "/home/me/.local/share/keyfob/snapshots"),
+            ("XDG_DATA_HOME", "/data", "/data/keyfob/snapshots"),
+            ("XDG_DATA_HOME", "relative", "/home/me/.local/share/keyfob/snapshots"),
+            ("SECRET_SNAPSHOTS_DIRECTORY", "/var/kept", "/var/kept"),
+            ("SECRET_SNAPSHOTS_DIRECTORY", "~/kept", "/home/me/kept"),
+        ] {
+            let (snapshots, _) = snapshots(&[(variable, value)]).await;
+            assert_eq!(
+                snapshots.directory().path(),
+                std::path::Path::new(expected),
+                "{variable}={value}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn the_key_is_the_one_that_is_named_else_that_of_the_encrypted_store() {
+        let (named, _) = snapshots(&[("SECRET_SNAPSHOTS_KEY_FILE", "/k"), ("KEYFOB_KEY", KEY)]).await;
+        assert!(matches!(named.key_config(), Ok(KeyConfig::File(file)) if file == std::path::Path::new("/k")));
+        let (named, _) = snapshots(&[("SECRET_SNAPSHOTS_KEY_SOURCE", "aws-kms:alias/app"), ("KEYFOB_KEY", KEY)]).await;
+        assert!(matches!(named.key_config(), Ok(KeyConfig::Named(name)) if name.to_string() == "aws-kms:alias/app"));
+        let (other, _) = snapshots(&[("KEYFOB_KEY", KEY)]).await;
+        assert!(matches!(other.key_config(), Ok(KeyConfig::Raw(_))));
+        let both = [
+            ("SECRET_SNAPSHOTS_KEY_FILE", "/k"),
+            ("SECRET_SNAPSHOTS_KEY_SOURCE", "aws-kms:x"),
+        ];
+        let (both, _) = snapshots(&both).await;
+        assert_eq!(both.key_config().unwrap_err().kind(), ErrorKind::InvalidConfig);
+        let (none, _) = snapshots(&[]).await;
+        let error = none.key().await.err().unwrap();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (ErrorKind::NotFound, "there is no key for snapshots")
+        );
+    }
+
+    #[tokio::test]
+    async fn copies_need_a_store_and_a_prefix_that_can_be_one() {
+        for wrong in [
+            &[("SECRET_SNAPSHOTS_STORE_PREFIX", "kept")][..],
+            &[("SECRET_SNAPSHOTS_STORE", "far"), ("SECRET_SNAPSHOTS_STORE_PREFIX", "a//b")],
+            &[("SECRET_SNAPSHOTS_STORE", "nowhere")],
+        ] {
+            let (snapshots, _) = snapshots(wrong).await;
+            let error = snapshots.depot(&Intent::new(Verb::List)).await.err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{wrong:?}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lost_directory_is_made_up_for_by_the_copies() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("kept").display().to_string();
+        let variables = [
+            ("KEYFOB_KEY", KEY),
+            ("SECRET_SNAPSHOTS_DIRECTORY", path.as_str()),
+            ("SECRET_SNAPSHOTS_STORE", "far"),
+        ];
+        let (snapshots, store) = snapshots(&variables).await;
+        let made = snapshots.create(&*store, CreateOptions::default(), |_| {}).await.unwrap();
+        let name = SecretName::new("db/password").unwrap();
+        store.put(&name, PutRequest::new("kfcanary-another0001")).await.unwrap();
+        let names = BTreeSet::from([name.clone()]);
+        let before = snapshots.before_change(&*store, names, "a test".to_owned(), 4).await;
+        let before = before.unwrap().unwrap().summary;
+        assert_eq!(
+            (before.whole, before.bases.len(), before.note.as_deref()),
+            (false, 0, Some("a test"))
+        );
+        assert!(
+            snapshots
+                .before_change(&*store, BTreeSet::new(), String::new(), 4)
+                .await
+                .unwrap()
+                .is_none()
+        );
+
+        std::fs::remove_dir_all(snapshots.directory().path()).unwrap();
+        assert_eq!(snapshots.find("latest").await.unwrap_err().kind(), ErrorKind::NotFound);
+        let id = snapshots.find(&made.summary.id.to_string()[..12]).await.unwrap();
+        let snapshot = snapshots.open_snapshot(id).await.unwrap();
+        assert_eq!(snapshots.diff(&snapshot, &*store, |_| {}).await.unwrap().len(), 1);
+        let plan = snapshot
+            .plan_restore(store.clone(), &Default::default(), |_| {})
+            .await
+            .unwrap();
+        let restored = snapshots.restore(plan, |_| {}).await.unwrap();
+        assert_eq!(
+            store
+                .get(&name, &Default::default())
+                .await
+                .unwrap()
+                .value
+                .expose_str()
+                .unwrap(),
+            "kfcanary-snapshotted1"
+        );
+
+        // All of them, in both places; which is not there any more can't be deleted again.
+        let before_it = restored.before.unwrap().summary.id;
+        let ids = [made.summary.id, before.id, before_it].map(|id| id.to_string());
+        assert_eq!(snapshots.delete(&ids).await.unwrap().len(), 3);
+        let depot = snapshots.depot(&Intent::new(Verb::List)).await.unwrap().unwrap();
+        assert_eq!(depot.list().await.unwrap(), []);
+        assert_eq!(snapshots.delete(&ids[..1]).await.unwrap_err().kind(), ErrorKind::NotFound);
+    }
 }

@@ -16,7 +16,7 @@ use crate::time::rfc3339;
 ///
 /// Each rule keeps some: the newest ones, or the newest of so many hours, days, weeks, months or years in which there was one. The rules
 /// hold for each store and prefix by itself, and for snapshots of chosen names (those that a restore makes, too) apart from whole ones. What
-/// one that is kept builds on is kept. Times are UTC, weeks begin on Monday. Needs no key.
+/// one that is kept builds on is kept. Copies in a store go with those of the directory. Times are UTC, weeks begin on Monday. Needs no key.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
