@@ -7,17 +7,17 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use data_encoding::BASE64URL_NOPAD;
 use jiff::Timestamp;
 use keyfob_core::{Error, ErrorKind, Result, SecretValue, async_trait};
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 pub use self::data_key::{DataKey, Keyring};
 pub use self::reencrypt::{Portion, Reencrypt};
 use crate::keys::set::{Key, Set};
 use crate::keys::unusable;
 use crate::progress::Progress;
+use crate::random::{random_bytes, random_id};
 use crate::rotator::{Rotator, StepContext};
 
 /// What a data-encryption key is for.
@@ -223,7 +223,7 @@ impl Rotator for KeyringRotator {
         Ok(())
     }
 
-    fn check_reversible(&self) -> Result<()> {
+    fn come_back(&self, _: &SecretValue, _: &SecretValue) -> Result<SecretValue> {
         Err(Error::new(
             ErrorKind::Unsupported,
             "the keyring from before lacks the key that data is encrypted with now, so it does not come back",
@@ -238,15 +238,11 @@ fn text<'k>(key: &'k Key, field: &str) -> Option<&'k str> {
 
 /// A new primary key.
 fn generate(algorithm: DataAlgorithm, created: Timestamp) -> Result<Key> {
-    let mut bytes = Zeroizing::new(vec![0; algorithm.aead().key_len()]);
-    let mut id = [0; 8];
-    getrandom::fill(&mut bytes)
-        .and_then(|()| getrandom::fill(&mut id))
-        .map_err(|error| Error::new(ErrorKind::Unavailable, "the operating system gives no random bytes").with_source(error))?;
+    let bytes = random_bytes(algorithm.aead().key_len())?;
     let fields = [
         ("kty", "oct".to_owned()),
         // Random, because it stands in the open beside every record.
-        ("kid", HEXLOWER.encode(&id)),
+        ("kid", random_id()?),
         ("alg", algorithm.as_str().to_owned()),
         ("use", "enc".to_owned()),
         ("created", format!("{created:.0}")),

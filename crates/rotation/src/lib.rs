@@ -19,6 +19,7 @@ mod phase;
 mod place;
 mod policy;
 mod progress;
+mod random;
 mod recipe;
 mod rotation;
 mod rotator;

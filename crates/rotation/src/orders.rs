@@ -10,6 +10,7 @@ use crate::hold;
 use crate::journal::{Journal, UnderWay, rfc3339, token};
 use crate::phase::Phase;
 use crate::place::Seen;
+use crate::random::random_id;
 use crate::rotation::{Places, Rotation};
 use crate::rotator::{Rotator, StepContext};
 use crate::run::{Run, absent, in_grace_until, reason, same_kind};
@@ -122,8 +123,9 @@ impl<'a> Run<'a> {
             let back = match known.0.under_way {
                 Some(_) => None,
                 None => {
-                    reversible(name, rotator)?;
-                    Some(places.last_one(known.0.last.as_ref(), name).await?)
+                    let (current, source, old) = places.last_one(known.0.last.as_ref(), name).await?;
+                    comes_back(name, rotator, &old, &current)?;
+                    Some((current, source))
                 }
             };
             Ok::<_, Error>((known, back))
@@ -175,14 +177,13 @@ impl<'a> Run<'a> {
 
     /// Begins a rotation back to the version `source`, or to what is kept aside.
     async fn reverse(&self, source: Option<String>) -> Result<()> {
-        reversible(self.name, self.rotator)?;
         let (id, now) = (random_id()?, self.rotation.clock.system_now());
+        let current = self.places.target.read().await?.ok_or_else(|| absent(self.name))?;
+        let old = self.places.old(source.as_deref()).await?;
+        let old = old.ok_or_else(|| nothing_to_go_back_to(self.name))?;
+        comes_back(self.name, self.rotator, &old, &current)?;
         // What was pending has become current; it must not be taken for what comes back.
         slot::empty(&self.places.pending, &self.hold, None).await?;
-        let current = self.places.target.read().await?.ok_or_else(|| absent(self.name))?;
-        if self.places.old(source.as_deref()).await?.is_none() {
-            return Err(nothing_to_go_back_to(self.name));
-        }
         let kind = self.rotator.kind();
         self.hold
             .enter(|journal| {
@@ -225,10 +226,12 @@ async fn is_drained(rotation: &Rotation, name: &SecretName, places: &Places, und
     })
 }
 
-fn reversible(name: &SecretName, rotator: &dyn Rotator) -> Result<()> {
-    rotator
-        .check_reversible()
-        .map_err(|error| error.with("name", name.as_str()).with("rotator", rotator.kind()))
+/// Whether the value from before may become current again.
+fn comes_back(name: &SecretName, rotator: &dyn Rotator, old: &Seen, current: &Seen) -> Result<()> {
+    match rotator.come_back(&old.value, &current.value) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.with("name", name.as_str()).with("rotator", rotator.kind())),
+    }
 }
 
 fn go_back(journal: &mut Journal, source: Option<String>) {
@@ -236,13 +239,6 @@ fn go_back(journal: &mut Journal, source: Option<String>) {
         under_way.reverse = true;
         under_way.source = source;
     }
-}
-
-fn random_id() -> Result<String> {
-    let mut bytes = [0; 8];
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::new(ErrorKind::Unavailable, "the operating system gives no random bytes").with_source(error))?;
-    Ok(data_encoding::HEXLOWER.encode(&bytes))
 }
 
 fn in_grace(name: &SecretName, under_way: &UnderWay, now: SystemTime) -> Result<()> {

@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use keyfob_core::{Error, ErrorKind, Result, SecretValue};
 use zeroize::Zeroizing;
 
+use crate::random::random_bytes;
+
 /// What a random value looks like: text of an alphabet, a UUID, or random bytes in hexadecimal or base64.
 ///
 /// Every value that fits is as likely as any other. The bytes come from the operating system.
@@ -211,10 +213,10 @@ impl Recipe {
                     break std::mem::take(&mut *text);
                 }
             },
-            Form::Uuid => uuid(random(16)?),
-            Form::Hex(bytes) => data_encoding::HEXLOWER.encode(&random(*bytes)?),
-            Form::Base64(bytes) => data_encoding::BASE64.encode(&random(*bytes)?),
-            Form::Base64Url(bytes) => data_encoding::BASE64URL_NOPAD.encode(&random(*bytes)?),
+            Form::Uuid => uuid(random_bytes(16)?),
+            Form::Hex(bytes) => data_encoding::HEXLOWER.encode(&random_bytes(*bytes)?),
+            Form::Base64(bytes) => data_encoding::BASE64.encode(&random_bytes(*bytes)?),
+            Form::Base64Url(bytes) => data_encoding::BASE64URL_NOPAD.encode(&random_bytes(*bytes)?),
         };
         Ok(SecretValue::from(text))
     }
@@ -293,7 +295,7 @@ fn draw(length: usize, alphabet: &Alphabet) -> Result<Zeroizing<String>> {
     let mut text = Zeroizing::new(String::with_capacity(4 * length));
     let mut missing = length;
     while missing > 0 {
-        let bytes = random(missing)?;
+        let bytes = random_bytes(missing)?;
         for byte in bytes.iter().map(|byte| usize::from(*byte)).filter(|byte| *byte < limit) {
             text.push(characters[byte % characters.len()]);
             missing -= 1;
@@ -314,13 +316,6 @@ fn uuid(mut bytes: Zeroizing<Vec<u8>>) -> String {
         text.push_str(&digits[part]);
     }
     text
-}
-
-fn random(count: usize) -> Result<Zeroizing<Vec<u8>>> {
-    let mut bytes = Zeroizing::new(vec![0; count]);
-    getrandom::fill(&mut bytes)
-        .map_err(|error| Error::new(ErrorKind::Unavailable, "the operating system gives no random bytes").with_source(error))?;
-    Ok(bytes)
 }
 
 #[cfg(test)]
