@@ -76,7 +76,10 @@ fn a_rotation_is_taken_back() {
     let world = world();
     world.sh("keyfob rotate root --grace 1h").ok();
     assert_ne!(world.sh("keyfob get root").ok(), world.canary);
-    world.sh("keyfob rotation rollback root").ok();
+    let answer = world.sh("keyfob rotation rollback root");
+    assert_has(&answer.err, &["`root` has the value of before again", "the newer one is "]);
+    assert!(!answer.err.contains("rotated"), "{answer:?}");
+    answer.ok();
     assert_eq!(world.sh("keyfob get root").ok(), world.canary);
 }
 

@@ -49,11 +49,32 @@ impl<'a> Json<'a> {
     }
 }
 
-pub(crate) fn tell_one(printer: &Printer, name: &SecretName, outcome: &Outcome, json: bool) -> Result<(), OutputError> {
+pub(super) fn tell_one(printer: &Printer, name: &SecretName, outcome: &Outcome, json: bool) -> Result<(), OutputError> {
     printer.note(sentence(name, outcome));
+    tell_rest(printer, name, outcome, "the old value", json)
+}
+
+/// The same of a rotation that was taken back.
+pub(crate) fn tell_rollback(printer: &Printer, name: &SecretName, outcome: &Outcome, json: bool) -> Result<(), OutputError> {
+    match outcome {
+        Outcome::Grace { version, until } => printer.note(format_args!(
+            "`{name}` has the value of before again{}; the newer one is valid until {}",
+            of(version.as_ref()),
+            rfc3339(*until)
+        )),
+        Outcome::Completed { version } => printer.note(format_args!(
+            "`{name}` has the value of before again{}; the newer one is revoked",
+            of(version.as_ref())
+        )),
+        _ => printer.note(sentence(name, outcome)),
+    }
+    tell_rest(printer, name, outcome, "the newer value", json)
+}
+
+fn tell_rest(printer: &Printer, name: &SecretName, outcome: &Outcome, other: &str, json: bool) -> Result<(), OutputError> {
     if matches!(outcome, Outcome::Grace { .. }) {
         printer.hint(&format!(
-            "`keyfob rotate {name} --resume` or `keyfob rotate --due` revokes the old value when that time is over"
+            "`keyfob rotate {name} --resume` or `keyfob rotate --due` revokes {other} when that time is over"
         ));
     }
     match json {
@@ -80,23 +101,21 @@ pub(super) fn tell_many(printer: &Printer, mut passed: Vec<Passed>, json: bool) 
     printer.json(&all)
 }
 
+fn of(version: Option<&keyfob::Version>) -> String {
+    version.map(|version| format!(", version {version}")).unwrap_or_default()
+}
+
 fn sentence(name: &SecretName, outcome: &Outcome) -> String {
-    let of = |version: &Option<keyfob::Version>| {
-        version
-            .as_ref()
-            .map(|version| format!(", version {version}"))
-            .unwrap_or_default()
-    };
     match outcome {
         Outcome::Nothing => format!("there was nothing to do for `{name}`"),
         Outcome::Grace { version, until } => {
             format!(
                 "rotated `{name}`{}; the old value is valid until {}",
-                of(version),
+                of(version.as_ref()),
                 rfc3339(*until)
             )
         }
-        Outcome::Completed { version } => format!("rotated `{name}`{}; the old value is revoked", of(version)),
+        Outcome::Completed { version } => format!("rotated `{name}`{}; the old value is revoked", of(version.as_ref())),
         Outcome::RolledBack => format!("the rotation of `{name}` is rolled back; its value is as it was"),
         Outcome::Superseded => format!("somebody made the old value of `{name}` current again, so it is not revoked"),
         _ => format!("`{name}` is done"),

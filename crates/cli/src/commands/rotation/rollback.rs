@@ -51,7 +51,7 @@ impl Args {
             how.notify(&name, outcome.as_ref()).await;
             outcome
         })?;
-        answer::tell_one(context.printer(), &name, &outcome, self.json)?;
+        answer::tell_rollback(context.printer(), &name, &outcome, self.json)?;
         Ok(Exit::Success)
     }
 }
