@@ -130,6 +130,32 @@ fn a_store_opens_with_transit_then_with_kms_then_with_a_file() {
 }
 
 #[test]
+fn snapshots_open_with_a_key_in_a_service_only() {
+    let Some(user) = User::new("snapshots_open_with_a_key_in_a_service_only") else {
+        return;
+    };
+    user.succeed("keyfob init");
+    user.succeed("printf kfcanary-keysource01 | keyfob set db/password");
+    for source in [user.transit(), user.kms()] {
+        let with_key = format!("export SECRET_SNAPSHOTS_KEY_SOURCE={source}");
+        let made = user.succeed(&format!("{with_key}; keyfob snapshot create --parent none"));
+        assert!(!made.contains("kfcanary"), "a command shows a value");
+        user.succeed("printf other | keyfob set db/password");
+        user.succeed(&format!(
+            "{with_key}; keyfob snapshot verify latest && keyfob snapshot restore latest"
+        ));
+        user.reads_its_secret();
+        // Neither with the key file of the store, nor where the service does not answer.
+        assert!(user.fail("keyfob snapshot restore latest").contains("the key does not fit"));
+        let keyless = format!("{with_key} VAULT_ADDR=http://127.0.0.1:1 AWS_ENDPOINT_URL=http://127.0.0.1:1");
+        let _ = user.fail(&format!("{keyless} SECRET_RETRY_ATTEMPTS=1; keyfob snapshot restore latest"));
+        user.succeed(&format!(
+            "{keyless}; keyfob snapshot show latest && keyfob snapshot verify --no-key"
+        ));
+    }
+}
+
+#[test]
 fn a_key_source_that_is_none_is_refused_with_what_there_is() {
     let sandbox = Sandbox::new();
     for source in ["vault-transit:", "aws-kms:", "gcp-kms:x", "x", "vault-transit:a/../b"] {
