@@ -46,7 +46,7 @@ Tasks:
   check-features [--test] Compile the facade without a backend and with each alone, without warnings,
                           and test it without; --test also tests it with each
   docs [--check]          Write the generated pages of docs/; --check only compares
-  bench [--write] [--quick] [--peers | --no-peers] [--only-clouds | --only-layers]
+  bench [--write] [--quick] [--peers | --no-peers] [--only-clouds | --only-layers | --only-rotation]
                           Run the measurements of benches/ in release mode; --write writes the pages of
                           docs/, --quick shows that they run, --no-peers installs no program of others
   fuzz [TARGET] [--seconds N]
