@@ -123,9 +123,8 @@ impl<'a> Run<'a> {
             let back = match known.0.under_way {
                 Some(_) => None,
                 None => {
-                    let (current, source, old) = places.last_one(known.0.last.as_ref(), name).await?;
-                    comes_back(name, rotator, &old, &current)?;
-                    Some((current, source))
+                    reversible(name, rotator)?;
+                    Some(places.last_one(known.0.last.as_ref(), name).await?)
                 }
             };
             Ok::<_, Error>((known, back))
@@ -177,13 +176,14 @@ impl<'a> Run<'a> {
 
     /// Begins a rotation back to the version `source`, or to what is kept aside.
     async fn reverse(&self, source: Option<String>) -> Result<()> {
+        reversible(self.name, self.rotator)?;
         let (id, now) = (random_id()?, self.rotation.clock.system_now());
-        let current = self.places.target.read().await?.ok_or_else(|| absent(self.name))?;
-        let old = self.places.old(source.as_deref()).await?;
-        let old = old.ok_or_else(|| nothing_to_go_back_to(self.name))?;
-        comes_back(self.name, self.rotator, &old, &current)?;
         // What was pending has become current; it must not be taken for what comes back.
         slot::empty(&self.places.pending, &self.hold, None).await?;
+        let current = self.places.target.read().await?.ok_or_else(|| absent(self.name))?;
+        if self.places.old(source.as_deref()).await?.is_none() {
+            return Err(nothing_to_go_back_to(self.name));
+        }
         let kind = self.rotator.kind();
         self.hold
             .enter(|journal| {
@@ -226,12 +226,10 @@ async fn is_drained(rotation: &Rotation, name: &SecretName, places: &Places, und
     })
 }
 
-/// Whether the value from before may become current again.
-fn comes_back(name: &SecretName, rotator: &dyn Rotator, old: &Seen, current: &Seen) -> Result<()> {
-    match rotator.come_back(&old.value, &current.value) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(error.with("name", name.as_str()).with("rotator", rotator.kind())),
-    }
+fn reversible(name: &SecretName, rotator: &dyn Rotator) -> Result<()> {
+    rotator
+        .check_reversible()
+        .map_err(|error| error.with("name", name.as_str()).with("rotator", rotator.kind()))
 }
 
 fn go_back(journal: &mut Journal, source: Option<String>) {
