@@ -26,6 +26,7 @@ mod write;
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
@@ -229,7 +230,14 @@ struct Ends {
 
 impl Ends {
     fn new(from: Arc<dyn SecretStore>, to: Arc<dyn SecretStore>, options: CopyOptions) -> Result<Self> {
-        let ends = Self { from, to, options };
+        let ends = Self {
+            from,
+            to,
+            options,
+            batches_fail: AtomicBool::new(false),
+        };
+    /// Whether a batch has failed of which each part can be read.
+    batches_fail: AtomicBool,
         let (source, target) = (ends.from.info(), ends.to.info());
         let listed = source.capabilities.check_list(&ends.list_options());
         listed.map_err(|error| error.with("store", source.location.clone()))?;

@@ -133,7 +133,7 @@ fn a_migration_can_be_taken_back_and_made_again() {
     assert_eq!(
         done.json(),
         json!({"dry_run": false, "created": ["API_KEY", "DB_PASSWORD"], "changed": none, "unchanged": none, "left": none,
-               "failed": none, "report": "keyfob-migration.jsonl", "backup": null})
+               "failed": none, "report": "keyfob-migration.jsonl", "backup": null, "rewrite": null})
     );
     assert_eq!(world.mode("keyfob-migration.jsonl"), 0o600);
     assert!(

@@ -1,8 +1,10 @@
 //! What of a secret is copied, and whether the target has it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use futures_util::future::join_all;
 use subtle::ConstantTimeEq as _;
 
 use super::{Difference, Ends};
@@ -12,6 +14,7 @@ use crate::options::{Change, Expired, GetOptions, GetRequest, PutRequest, Versio
 use crate::secret::{Metadata, Secret};
 use crate::value::SecretValue;
 
+use crate::store::SecretStore;
 /// A secret as the target is to have it.
 pub(super) struct Content(PutRequest);
 
@@ -119,14 +122,8 @@ impl Ends {
     /// Reads secrets of the source, to find out whether the target can hold them: by as few requests as the source allows. What a batch
     /// leaves out of the metadata, a listing may have had.
     pub(super) async fn read_many(&self, some: &[Metadata]) -> Vec<Result<Content>> {
-        let requests: Vec<GetRequest> = some
-            .iter()
-            .map(|listed| GetRequest {
-                name: listed.name.clone(),
-                options: fresh(self.expired()),
-            })
-            .collect();
-        let answers = self.from.get_many(&requests).await;
+        let names = some.iter().map(|listed| &listed.name);
+        let answers = self.get_many(&*self.from, names, fresh(self.expired())).await;
         let contents = some.iter().zip(answers).map(|(listed, answer)| {
             let answer = answer.map(|mut secret| {
                 let metadata = secret.metadata_mut();
@@ -156,6 +153,40 @@ impl Ends {
             if error.kind() == ErrorKind::Expired {
                 error.with_hint("`--include-expired` copies what has expired, with its expiry")
             } else {
+    /// A batch, and what it can't answer one by one: a service may fail at a batch and not at its parts.
+    pub(super) async fn get_many<'n>(
+        &self,
+        store: &dyn SecretStore,
+        names: impl Iterator<Item = &'n SecretName>,
+        options: GetOptions,
+    ) -> Vec<Result<Secret>> {
+        let requests: Vec<GetRequest> = names
+            .map(|name| GetRequest {
+                name: name.clone(),
+                options: options.clone(),
+            })
+            .collect();
+        let mut answers = Vec::new();
+        if !requests.is_empty() && !self.batches_fail.load(Ordering::Relaxed) {
+            answers = store.get_many(&requests).await;
+        }
+        let is_asked_again = |answer: &Result<Secret>| answer.as_ref().is_err_and(|error| error.kind().is_retryable());
+        let given = answers.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        let all = requests.iter().zip(given).map(|(request, answer)| async move {
+            match answer.filter(|answer| !is_asked_again(answer)) {
+                Some(answer) => answer,
+                None => {
+                    let read = store.get(&request.name, &request.options).await;
+                    if read.is_ok() {
+                        self.batches_fail.store(true, Ordering::Relaxed);
+                    }
+                    read
+                }
+            }
+        });
+        join_all(all).await
+    }
+
                 error
             }
         });

@@ -1,6 +1,7 @@
 //! Taking back what a copy wrote.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use futures_util::stream::{self, StreamExt as _};
 
@@ -108,6 +109,7 @@ pub async fn undo(
             concurrency,
             ..CopyOptions::default()
         },
+        batches_fail: AtomicBool::new(false),
     };
     let ends = &ends;
     let undone = stream::iter(wrote).map(|wrote| async move {

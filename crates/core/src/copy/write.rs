@@ -11,7 +11,7 @@ use super::plan::{Step, in_portions};
 use super::{Content, CopyEntry, CopyJournal, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Ends, NoJournal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
-use crate::options::{Expired, GetRequest, PutMode, VersionSelector};
+use crate::options::{Expired, PutMode, VersionSelector};
 use crate::secret::Version;
 
 /// How long a service may take to show what it has just acknowledged.
@@ -122,17 +122,8 @@ impl Ends {
     /// unproven here.
     async fn read_back(&self, portion: &mut [Write]) {
         let waiting: Vec<&mut Write> = portion.iter_mut().filter(|write| write.unproven.is_some()).collect();
-        let requests: Vec<GetRequest> = waiting
-            .iter()
-            .map(|write| GetRequest {
-                name: write.entry.name.clone(),
-                options: fresh(Expired::Allow),
-            })
-            .collect();
-        let answers = match requests.is_empty() {
-            true => Vec::new(),
-            false => self.to.get_many(&requests).await,
-        };
+        let names = waiting.iter().map(|write| &write.entry.name);
+        let answers = self.get_many(&*self.to, names, fresh(Expired::Allow)).await;
         for (write, answer) in waiting.into_iter().zip(answers) {
             let Some(content) = write.unproven.take() else { continue };
             let (name, written) = (&write.entry.name, &write.entry.written);

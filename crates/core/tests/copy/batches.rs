@@ -48,3 +48,16 @@ async fn a_listing_that_is_late_makes_nobody_lose_anything() {
         assert_eq!(to.versions_of("same").await, 1);
     }
 }
+
+#[tokio::test]
+async fn a_service_that_fails_at_batches_is_asked_one_by_one() {
+    let (from, to) = (Store::failing(Fault::BatchesFail), Store::failing(Fault::BatchesFail));
+    for index in 0..50 {
+        from.add(&format!("s/{index:02}"), "one").await;
+    }
+    let report = copied(&from, &to, CopyOptions::default()).await;
+    assert!(words(&report).iter().all(|line| line.ends_with(" created")));
+    assert!(to.has("s/49", "one").await);
+    let batches = from.batches.load(Ordering::SeqCst) + to.batches.load(Ordering::SeqCst);
+    assert!(batches <= 2, "{batches}");
+}

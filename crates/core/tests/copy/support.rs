@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     Slow,
     /// A listing does not show it yet.
     IsListedLate,
+    /// Each batch fails, and its parts do not.
+    BatchesFail,
 }
 
 /// A store in memory with fewer capabilities or a fault. Counts what is asked of it.
@@ -48,6 +50,7 @@ pub(crate) struct Store {
     /// Values that were read here and not written there yet, when both ends share it.
     pub(crate) in_flight: Arc<Peak>,
     pub(crate) calls: AtomicUsize,
+    pub(crate) batches: AtomicUsize,
 }
 
 /// How many there are, and how many there ever were.
@@ -117,6 +120,7 @@ impl Store {
             at_once: Peak::default(),
             in_flight,
             calls: AtomicUsize::new(0),
+            batches: AtomicUsize::new(0),
         }
     }
 
@@ -159,7 +163,7 @@ impl Store {
     async fn faulty_put(&self, name: &SecretName, mut request: PutRequest) -> Result<Metadata> {
         let timeout = || Err(Error::new(ErrorKind::Timeout, "no answer came"));
         match self.fault {
-            Fault::None | Fault::IsListedLate => self.right.put(name, request).await,
+            Fault::None | Fault::IsListedLate | Fault::BatchesFail => self.right.put(name, request).await,
             Fault::AnswerIsLost => {
                 self.right.put(name, request).await?;
                 timeout()
@@ -225,6 +229,11 @@ impl SecretStore for Store {
 
     /// Without description and tags, as the batch call of a service.
     async fn get_many(&self, requests: &[GetRequest]) -> Vec<Result<Secret>> {
+        self.batches.fetch_add(1, Ordering::SeqCst);
+        if matches!(self.fault, Fault::BatchesFail) {
+            let fails = |_| Err(Error::new(ErrorKind::Unavailable, "the service fails"));
+            return requests.iter().map(fails).collect();
+        }
         let mut answers = self.right.get_many(requests).await;
         for secret in answers.iter_mut().flatten() {
             secret.metadata_mut().description = None;
