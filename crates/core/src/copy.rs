@@ -35,6 +35,7 @@ use crate::secret::Version;
 use crate::store::SecretStore;
 
 use self::content::Content;
+pub use self::content::refers_to_a_secret;
 pub use self::journal::{CopyJournal, NoJournal};
 pub use self::plan::CopyPlan;
 pub use self::undo::{UndoOutcome, Undone, Wrote, undo};
@@ -61,6 +62,9 @@ pub struct CopyOptions {
     /// Leaves out the description, tags or expiry that the target can't keep. Without it, such a secret fails with
     /// [`Unsupported`](ErrorKind::Unsupported): one that lost its expiry would live for ever.
     pub drop_metadata: bool,
+    /// Fails for a value that [refers to a secret](refers_to_a_secret), with [`InvalidInput`](ErrorKind::InvalidInput): for a source
+    /// that is a configuration, where such a value stands for the secret and is not the secret.
+    pub refuse_references: bool,
     /// How many secrets are looked at or written at the same time; zero counts as one.
     pub concurrency: usize,
     /// How many writes may begin in a second; `None` does not bound it. What a retry layer sends again does not count.
@@ -76,6 +80,7 @@ impl Default for CopyOptions {
             bring_back: false,
             include_expired: false,
             drop_metadata: false,
+            refuse_references: false,
             concurrency: DEFAULT_CONCURRENCY,
             rate: None,
         }
@@ -226,6 +231,8 @@ struct Ends {
     from: Arc<dyn SecretStore>,
     to: Arc<dyn SecretStore>,
     options: CopyOptions,
+    /// Whether a batch has failed of which each part can be read.
+    batches_fail: AtomicBool,
 }
 
 impl Ends {
@@ -236,8 +243,6 @@ impl Ends {
             options,
             batches_fail: AtomicBool::new(false),
         };
-    /// Whether a batch has failed of which each part can be read.
-    batches_fail: AtomicBool,
         let (source, target) = (ends.from.info(), ends.to.info());
         let listed = source.capabilities.check_list(&ends.list_options());
         listed.map_err(|error| error.with("store", source.location.clone()))?;

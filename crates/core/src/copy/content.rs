@@ -11,10 +11,12 @@ use super::{Difference, Ends};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{Change, Expired, GetOptions, GetRequest, PutRequest, VersionSelector};
+use crate::reference::DEFAULT_SCHEME;
+use crate::scanner::{PieceKind, scan};
 use crate::secret::{Metadata, Secret};
+use crate::store::SecretStore;
 use crate::value::SecretValue;
 
-use crate::store::SecretStore;
 /// A secret as the target is to have it.
 pub(super) struct Content(PutRequest);
 
@@ -59,6 +61,11 @@ impl Content {
                 Error::new(ErrorKind::Unsupported, problem)
                     .with_hint("`--drop-metadata` copies without what the target can't keep"),
             ));
+        }
+        if ends.options.refuse_references && refers_to_a_secret(&secret.value) {
+            let problem = "the value refers to a secret (`${secret:…}`), and is not the secret";
+            return Err(Error::new(ErrorKind::InvalidInput, problem)
+                .with_hint("it is where the reference leads; leave this name out, with `--prefix` for example"));
         }
         target.check_put(name, &content.0).map_err(of_target)?;
         Ok(content)
@@ -118,6 +125,14 @@ pub(super) enum Proof {
     None,
 }
 
+/// Whether there is a `${secret:…}` in a value, as in a configuration whose secrets were moved into a store.
+#[must_use]
+pub fn refers_to_a_secret(value: &SecretValue) -> bool {
+    let text = std::str::from_utf8(value.expose_secret()).unwrap_or_default();
+    let pieces = scan(text, |scheme| scheme == DEFAULT_SCHEME);
+    pieces.iter().any(|piece| matches!(piece.kind, PieceKind::Reference(_)))
+}
+
 impl Ends {
     /// Reads secrets of the source, to find out whether the target can hold them: by as few requests as the source allows. What a batch
     /// leaves out of the metadata, a listing may have had.
@@ -138,21 +153,6 @@ impl Ends {
         contents.collect()
     }
 
-    /// Reads a secret of the source.
-    ///
-    /// By `get`: a batch leaves out description and tags where the service's own does.
-    ///
-    /// # Errors
-    /// Those of the read and of [`Content::new`].
-    pub(super) async fn read(&self, name: &SecretName) -> Result<Content> {
-        self.content(name, self.from.get(name, &fresh(self.expired())).await)
-    }
-
-    fn content(&self, name: &SecretName, read: Result<Secret>) -> Result<Content> {
-        let secret = read.map_err(|error| {
-            if error.kind() == ErrorKind::Expired {
-                error.with_hint("`--include-expired` copies what has expired, with its expiry")
-            } else {
     /// A batch, and what it can't answer one by one: a service may fail at a batch and not at its parts.
     pub(super) async fn get_many<'n>(
         &self,
@@ -187,6 +187,21 @@ impl Ends {
         join_all(all).await
     }
 
+    /// Reads a secret of the source.
+    ///
+    /// By `get`: a batch leaves out description and tags where the service's own does.
+    ///
+    /// # Errors
+    /// Those of the read and of [`Content::new`].
+    pub(super) async fn read(&self, name: &SecretName) -> Result<Content> {
+        self.content(name, self.from.get(name, &fresh(self.expired())).await)
+    }
+
+    fn content(&self, name: &SecretName, read: Result<Secret>) -> Result<Content> {
+        let secret = read.map_err(|error| {
+            if error.kind() == ErrorKind::Expired {
+                error.with_hint("`--include-expired` copies what has expired, with its expiry")
+            } else {
                 error
             }
         });
