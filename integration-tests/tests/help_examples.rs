@@ -76,15 +76,15 @@ const BEFORE: &[(&str, &str)] = &[
     ("keyfob man ~", "mkdir -p ~/.local/share/man/man1"),
     ("keyfob rotation rollback", "keyfob rotate -q app/token --make uuid"),
     ("keyfob rotation forget", "keyfob rotate -q app/token --make uuid --grace 0s"),
+    ("keyfob migrate report", "keyfob migrate -q --from .env --to sqlite:"),
+    ("keyfob migrate rollback", "keyfob migrate -q --from .env --to sqlite:"),
+    ("keyfob sync sqlite: dotenv:old.env", "printf 'OLD=1\\n' > old.env"),
     ("keyfob audit init /var/log", "mkdir -p /var/log/app"),
     ("keyfob audit tail", LOG),
     ("keyfob audit verify", LOG),
     ("keyfob audit export", LOG),
     ("keyfob audit checkpoint", LOG),
 ];
-    ("keyfob migrate report", "keyfob migrate -q --from .env --to sqlite:"),
-    ("keyfob migrate rollback", "keyfob migrate -q --from .env --to sqlite:"),
-    ("keyfob sync sqlite: dotenv:old.env", "printf 'OLD=1\\n' > old.env"),
 
 /// A log with something in it, a checkpoint that was kept, and places for copies.
 const LOG: &str = "keyfob audit init -q audit && keyfob get db/password --output out && keyfob audit checkpoint > kept.jsonl \
