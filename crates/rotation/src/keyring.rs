@@ -223,7 +223,7 @@ impl Rotator for KeyringRotator {
         Ok(())
     }
 
-    fn check_reversible(&self) -> Result<()> {
+    fn come_back(&self, _: &SecretValue, _: &SecretValue) -> Result<SecretValue> {
         Err(Error::new(
             ErrorKind::Unsupported,
             "the keyring from before lacks the key that data is encrypted with now, so it does not come back",

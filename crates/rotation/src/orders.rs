@@ -123,8 +123,9 @@ impl<'a> Run<'a> {
             let back = match known.0.under_way {
                 Some(_) => None,
                 None => {
-                    reversible(name, rotator)?;
-                    Some(places.last_one(known.0.last.as_ref(), name).await?)
+                    let (current, source, old) = places.last_one(known.0.last.as_ref(), name).await?;
+                    comes_back(name, rotator, &old, &current)?;
+                    Some((current, source))
                 }
             };
             Ok::<_, Error>((known, back))
@@ -166,24 +167,34 @@ impl<'a> Run<'a> {
             Phase::Creating | Phase::Setting | Phase::Testing => self.turn(Phase::RollingBack, |_| ()).await,
             Phase::RollingBack => Ok(()),
             Phase::Switching => match self.switching(&under_way).await {
-                Ok(_) => self.reverse(under_way.old_version).await,
+                Ok(_) => self.reverse(under_way.old_version, None).await,
                 Err(Trouble::Foreign(_)) => self.turn(Phase::RollingBack, |_| ()).await,
                 Err(Trouble::Failed(error)) => Err(error),
             },
-            Phase::Finishing | Phase::Grace | Phase::Revoking => self.reverse(under_way.old_version).await,
+            Phase::Finishing | Phase::Grace => self.reverse(under_way.old_version, under_way.new_version).await,
+            // A part of the new value may have been cut out already.
+            Phase::Revoking => self.reverse(under_way.old_version, None).await,
         }
     }
 
-    /// Begins a rotation back to the version `source`, or to what is kept aside.
-    async fn reverse(&self, source: Option<String>) -> Result<()> {
-        reversible(self.name, self.rotator)?;
+    /// Begins a rotation back to the version `source`, or to what is kept aside, if the secret still has the version that the rotation
+    /// made.
+    async fn reverse(&self, source: Option<String>, made: Option<String>) -> Result<()> {
         let (id, now) = (random_id()?, self.rotation.clock.system_now());
+        let current = self.places.target.read().await?.ok_or_else(|| absent(self.name))?;
+        // Tokens of a store without versions may change with another secret.
+        let present = token(current.version.as_ref()).filter(|_| self.places.previous.is_none());
+        if made.is_some() && present.is_some() && made != present {
+            let problem = "somebody has written the secret since the rotation, and that would be lost";
+            return Err(Error::new(ErrorKind::Conflict, problem)
+                .with("name", self.name.as_str())
+                .with_hint("rotate again once the grace period is over, or end it"));
+        }
+        let old = self.places.old(source.as_deref()).await?;
+        let old = old.ok_or_else(|| nothing_to_go_back_to(self.name))?;
+        comes_back(self.name, self.rotator, &old, &current)?;
         // What was pending has become current; it must not be taken for what comes back.
         slot::empty(&self.places.pending, &self.hold, None).await?;
-        let current = self.places.target.read().await?.ok_or_else(|| absent(self.name))?;
-        if self.places.old(source.as_deref()).await?.is_none() {
-            return Err(nothing_to_go_back_to(self.name));
-        }
         let kind = self.rotator.kind();
         self.hold
             .enter(|journal| {
@@ -226,10 +237,12 @@ async fn is_drained(rotation: &Rotation, name: &SecretName, places: &Places, und
     })
 }
 
-fn reversible(name: &SecretName, rotator: &dyn Rotator) -> Result<()> {
-    rotator
-        .check_reversible()
-        .map_err(|error| error.with("name", name.as_str()).with("rotator", rotator.kind()))
+/// Whether the value from before may become current again.
+fn comes_back(name: &SecretName, rotator: &dyn Rotator, old: &Seen, current: &Seen) -> Result<()> {
+    match rotator.come_back(&old.value, &current.value) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.with("name", name.as_str()).with("rotator", rotator.kind())),
+    }
 }
 
 fn go_back(journal: &mut Journal, source: Option<String>) {

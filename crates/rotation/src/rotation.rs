@@ -195,15 +195,22 @@ impl Rotation {
 
     /// Deletes the journal and the empty places of a secret that is rotated no longer.
     ///
-    /// Only for when nobody rotates it: the fencing number begins anew.
+    /// Only for when nobody rotates it: the fencing number begins anew. Of a secret that is gone, a rotation that was under way is
+    /// forgotten too, with the old value that was kept aside. A damaged journal is deleted.
     ///
     /// # Errors
-    /// `Conflict` while a rotation is under way. Those of the store.
+    /// `Conflict` while a rotation is under way and the secret is there. Those of the store.
     pub async fn forget(&self, name: &SecretName) -> Result<()> {
         let places = self.places(name)?;
         let forgetting = async {
-            let (journal, _) = hold::read(&places.journal, name).await?;
-            if let Some(under_way) = journal.under_way {
+            let under_way = match hold::read(&places.journal, name).await {
+                Ok((journal, _)) => journal.under_way,
+                Err(error) if error.kind() == ErrorKind::Corrupt => None,
+                Err(error) => return Err(error),
+            };
+            if let Some(under_way) = under_way
+                && places.target.read().await?.is_some()
+            {
                 return Err(Error::new(ErrorKind::Conflict, "a rotation of the secret is under way")
                     .with("name", name.as_str())
                     .with("phase", under_way.phase.as_str())
@@ -297,8 +304,8 @@ impl Places {
         }
     }
 
-    /// The current value, and the version before it, which the last rotation replaced.
-    pub(crate) async fn last_one(&self, last: Option<&Last>, name: &SecretName) -> Result<(Seen, String)> {
+    /// The current value, and the version before it, which the last rotation replaced, with its value.
+    pub(crate) async fn last_one(&self, last: Option<&Last>, name: &SecretName) -> Result<(Seen, String, Seen)> {
         let source = last
             .filter(|last| last.ended == Ended::Completed)
             .and_then(|last| last.old_version.clone());
@@ -308,7 +315,7 @@ impl Places {
         match self.old_and_new(Some(&source)).await? {
             (_, None) => Err(absent(name)),
             (None, _) => Err(nothing_to_go_back_to(name)),
-            (Some(_), Some(current)) => Ok((current, source)),
+            (Some(old), Some(current)) => Ok((current, source, old)),
         }
     }
 

@@ -65,12 +65,15 @@ pub trait Rotator: Send + Sync + fmt::Debug {
     /// secret during the rotation, `old` is what they wrote.
     async fn rollback(&self, step: &StepContext<'_>) -> Result<()>;
 
-    /// Whether the old value may come back once the new one was current. Asked before a rotation in the other direction begins.
+    /// What becomes current when `old`, which was current before, comes back in the place of `current`: `old` itself, unless it
+    /// lacks what is still needed, as a set of keys lacks the newer key. Always the same for the same two values; asked before a
+    /// rotation in the other direction begins, and in it.
     ///
     /// # Errors
-    /// Why not: `Unsupported`, where that would lose what only the new value can read.
-    fn check_reversible(&self) -> Result<()> {
-        Ok(())
+    /// `Unsupported`, where `old` may not come back: that would lose what only `current` can read.
+    fn come_back(&self, old: &SecretValue, current: &SecretValue) -> Result<SecretValue> {
+        let _ = current;
+        Ok(old.clone())
     }
 }
 

@@ -226,5 +226,5 @@ pub(crate) fn version(token: Option<&str>) -> Option<keyfob_core::Version> {
 pub(crate) fn absent(name: &SecretName) -> Error {
     Error::new(ErrorKind::NotFound, "there is no such secret to rotate")
         .with("name", name.as_str())
-        .with_hint("a rotation needs a first value: write one")
+        .with_hint("a rotation needs a first value: write one; if the secret was deleted, forget what is known of its rotations")
 }

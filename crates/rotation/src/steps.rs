@@ -69,7 +69,7 @@ impl Run<'_> {
         self.has_same_version(under_way, &current)?;
         if !under_way.reverse {
             // First, so that whatever is made is made from the value that is kept.
-            self.keep_previous(&current, None).await?;
+            self.keep_previous(&current, |_| false).await?;
         }
         let pending = match slot.clone().filter(|slot| !slot::is_empty(&slot.value)) {
             Some(pending) => pending,
@@ -80,7 +80,11 @@ impl Run<'_> {
         };
         if under_way.reverse {
             // Last, because what comes back is taken from the place that the other value is put into.
-            self.keep_previous(&current, Some(&pending.value)).await?;
+            let comes_back = |kept: &SecretValue| {
+                let back = self.rotator.come_back(kept, &current.value);
+                back.is_ok_and(|back| pending.holds(&back))
+            };
+            self.keep_previous(&current, comes_back).await?;
         }
         self.remember(Values { current, pending });
         self.turn(Phase::Setting, |_| ()).await?;
@@ -92,7 +96,7 @@ impl Run<'_> {
         let value = if under_way.reverse {
             let source = self.places.old(under_way.source.as_deref()).await?;
             let source = source.ok_or_else(|| Error::new(ErrorKind::NotFound, "the earlier value is no longer in the store"))?;
-            source.value
+            self.rotator.come_back(&source.value, &current.value)?
         } else {
             let step = StepContext::of(&self.hold, self.name, under_way, Some(current.value.clone()), None);
             self.hold.during(self.limit(), self.rotator.create(&step)).await?
@@ -159,17 +163,17 @@ impl Run<'_> {
         Ok(Next::On)
     }
 
-    /// On a store without versions: puts the value aside that will be replaced, over `replaces` if that is still there. It is also
+    /// On a store without versions: puts the value aside that will be replaced, over what is there if that `may_go`. It is also
     /// what tells later whether the current value is still the same, since tokens there may change with another secret, or be
     /// missing.
-    async fn keep_previous(&self, current: &Seen, replaces: Option<&SecretValue>) -> Result<(), Trouble> {
+    async fn keep_previous(&self, current: &Seen, may_go: impl Fn(&SecretValue) -> bool) -> Result<(), Trouble> {
         let Some(previous) = &self.places.previous else {
             return Ok(());
         };
         let kept = previous.read().await?;
         match slot::filled(kept.as_ref()) {
             Some(value) if current.holds(value) => return Ok(()),
-            Some(value) if replaces.is_some_and(|replaces| replaces.expose_secret() == value.expose_secret()) => {}
+            Some(value) if may_go(value) => {}
             Some(_) => return Err(changed_by_others()),
             None => {}
         }

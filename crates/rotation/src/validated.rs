@@ -60,7 +60,7 @@ impl Rotator for Validated {
         self.rotator.rollback(step).await
     }
 
-    fn check_reversible(&self) -> Result<()> {
-        self.rotator.check_reversible()
+    fn come_back(&self, old: &SecretValue, current: &SecretValue) -> Result<SecretValue> {
+        self.rotator.come_back(old, current)
     }
 }

@@ -128,6 +128,23 @@ async fn a_plan_says_what_is_due_when_and_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_has_expired_is_rotated_and_keeps_nothing_else_from_it() {
+    let world = World::new().await;
+    world.wait(30 * DAY).await;
+    let expired = PutRequest {
+        expires_at: Change::Set(world.clock.system_now() + Duration::from_secs(1)),
+        ..PutRequest::new(FIRST)
+    };
+    world.store.put(&name("web/session"), expired).await.unwrap();
+    world.wait(30 * DAY).await;
+    let due = world.due().await;
+    assert!(
+        due.contains(&"web/session".to_owned()) && due.contains(&"web/csrf/a".to_owned()),
+        "{due:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_due_is_rotated_and_revoked_by_the_passes_after_it() {
     let world = World::new().await;
     assert!(world.due().await.is_empty());

@@ -52,7 +52,8 @@ pub enum TokenAlgorithm {
 /// makers; their fields stay as they are.
 ///
 /// Before a new set becomes current its first key signs something and is verified with its public part, and all keys of
-/// the old set are in the new one. Taking back a rotation after the switch brings the old set back as it was, without the newer key.
+/// the old set are in the new one. When a rotation is taken back after the switch, the key from before signs again, and the newer one
+/// verifies until the grace period is over.
 #[derive(Debug, Clone, Copy)]
 pub struct JwksRotator {
     algorithm: TokenAlgorithm,
@@ -112,7 +113,7 @@ impl Rotator for JwksRotator {
             .first()
             .ok_or_else(|| unusable("there is no key in the set that could sign"))?;
         prove(first, step.id().as_bytes())?;
-        if !step.is_reversal() && !old.0.iter().all(|key| new.0.contains(key)) {
+        if !old.0.iter().all(|key| new.0.contains(key)) {
             return Err(unusable("a key that tokens were signed with is not in the new set"));
         }
         Ok(())
@@ -142,6 +143,17 @@ impl Rotator for JwksRotator {
 
     async fn rollback(&self, _: &StepContext<'_>) -> Result<()> {
         Ok(())
+    }
+
+    /// The key that signed before signs again, and tokens of the newer one are still verified.
+    fn come_back(&self, old: &SecretValue, current: &SecretValue) -> Result<SecretValue> {
+        let (mut set, mut newer) = (Set::parse(old)?, Set::parse(current)?);
+        if set.0.is_empty() {
+            return Err(unusable("the set from before has no key that could sign"));
+        }
+        newer.0.retain(|key| !set.0.contains(key));
+        set.0.append(&mut newer.0);
+        set.text()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use futures_util::stream::{self, StreamExt as _};
 use keyfob_core::{
-    Error, ErrorKind, GetRequest, ListOptions, Metadata, PageRequest, Result, SecretName, SecretStore, with_reason,
+    Error, ErrorKind, Expired, GetRequest, ListOptions, Metadata, PageRequest, Result, SecretName, SecretStore, with_reason,
 };
 
 use super::schedule::History;
@@ -47,7 +47,7 @@ pub struct Planned {
     pub history: History,
     /// From when on there is something to do: go on with what is under way, or begin a rotation. `None` for never.
     pub due: Option<SystemTime>,
-    /// Why its journal can't be read. Then nothing is known of it, and nothing is due.
+    /// Why it can't be read, or its journal. Then nothing is known of it, and nothing is due.
     pub error: Option<Error>,
 }
 
@@ -107,8 +107,8 @@ impl Rotation {
     /// What `policies` ask for: finds the secrets that they are about, and reads the journal of each. Nothing is written.
     ///
     /// # Errors
-    /// `Unsupported` when a policy is about a prefix or tags and the store can't list its secrets; those of the store. A journal
-    /// that can't be read stands in the plan.
+    /// `Unsupported` when a policy is about a prefix or tags and the store can't list its secrets; those of a list. A secret or a
+    /// journal that can't be read stands in the plan.
     pub async fn plan(&self, policies: &Policies) -> Result<Plan> {
         let now = self.clock.system_now();
         let secrets = with_reason(reason(self, "plan")?, find(&*self.store, policies)).await?;
@@ -117,12 +117,15 @@ impl Rotation {
             names.map(|name| (name.clone(), Arc::clone(policy)))
         });
         let missing = missing.collect();
-        let selected = secrets.into_values().filter_map(|secret| {
+        let selected = secrets.into_values().filter_map(|(secret, error)| {
             let policy = Arc::clone(policies.of(&secret)?);
-            Some((secret, policy))
+            Some((secret, policy, error))
         });
-        let planned = stream::iter(selected).map(|(secret, policy)| async move {
-            let status = self.status(&secret.name).await;
+        let planned = stream::iter(selected).map(|(secret, policy, error)| async move {
+            let status = match error {
+                Some(error) => Err(error),
+                None => self.status(&secret.name).await,
+            };
             Planned::new(secret, policy, status, now)
         });
         Ok(Plan {
@@ -152,8 +155,11 @@ impl Rotation {
     }
 }
 
-/// All that the policies may be about, with their metadata.
-async fn find(store: &dyn SecretStore, policies: &Policies) -> Result<BTreeMap<SecretName, Metadata>> {
+/// A secret's metadata, and why it could not be read if that is so: then only the name is known.
+type Found = (Metadata, Option<Error>);
+
+/// All that the policies may be about, also what has expired: a new value is what it needs.
+async fn find(store: &dyn SecretStore, policies: &Policies) -> Result<BTreeMap<SecretName, Found>> {
     let prefixes: BTreeSet<&str> = policies.iter().flat_map(|policy| policy.selector.prefixes()).collect();
     let can_list = store.info().capabilities.list;
     if !can_list && (!prefixes.is_empty() || policies.iter().any(|policy| policy.selector.has_tags())) {
@@ -167,7 +173,7 @@ async fn find(store: &dyn SecretStore, policies: &Policies) -> Result<BTreeMap<S
     let mut found = BTreeMap::new();
     for prefix in shortest(&prefixes) {
         for secret in list(store, prefix).await? {
-            found.insert(secret.name.clone(), secret);
+            found.insert(secret.name.clone(), (secret, None));
         }
     }
     // What isn't listed yet is asked for by its name: no right to list is needed for that. Its value is dropped at once.
@@ -175,14 +181,24 @@ async fn find(store: &dyn SecretStore, policies: &Policies) -> Result<BTreeMap<S
     let unlisted = names
         .into_iter()
         .filter(|name| !prefixes.iter().any(|prefix| name.as_str().starts_with(prefix)));
-    let requests: Vec<GetRequest> = unlisted.cloned().map(GetRequest::new).collect();
-    for answer in store.get_many(&requests).await {
+    let requests: Vec<GetRequest> = unlisted
+        .map(|name| {
+            let mut request = GetRequest::new(name.clone());
+            request.options.expired = Expired::Allow;
+            request
+        })
+        .collect();
+    for (request, answer) in requests.iter().zip(store.get_many(&requests).await) {
+        let name = request.name.clone();
         match answer {
             Ok(secret) => {
-                found.insert(secret.metadata.name.clone(), Metadata::clone(&secret.metadata));
+                found.insert(name, (Metadata::clone(&secret.metadata), None));
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                let metadata = Metadata::new(name.clone(), Arc::clone(&store.info().scheme));
+                found.insert(name, (metadata, Some(error)));
+            }
         }
     }
     Ok(found)

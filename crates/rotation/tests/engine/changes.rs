@@ -160,6 +160,8 @@ async fn a_damaged_journal_is_reported_and_left_as_it_is() {
     }
     assert_eq!(rotation.status(&name()).await.unwrap_err().kind(), ErrorKind::Corrupt);
     assert!(world.snapshot() == before);
+    rotation.forget(&name()).await.unwrap();
+    rotation.rotate(&name(), &rotator).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -228,4 +230,24 @@ async fn an_expiry_is_kept_or_moved_and_never_makes_the_new_value_unreadable() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_secret_that_is_gone_everything_can_be_forgotten() {
+    for kind in Kind::ALL {
+        let world = World::new(kind, SystemKind::Keys);
+        let runner = Runner::new([]);
+        let (rotation, rotator) = (world.rotation(&runner, "me", grace(600)), world.rotator(&runner));
+        rotation.rotate(&name(), &rotator).await.unwrap();
+        world
+            .memory
+            .delete(&name(), &keyfob_core::DeleteOptions::default())
+            .await
+            .unwrap();
+        rotation.forget(&name()).await.unwrap();
+        for memory in [&world.memory, &world.journals] {
+            let page = memory.list(&keyfob_core::ListOptions::default()).await.unwrap();
+            assert!(page.items.is_empty(), "{kind:?}: {:?}", page.items);
+        }
+    }
 }
