@@ -32,7 +32,7 @@ pub(crate) struct Context {
 const AUDIT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// An error and what lies below it, in one line.
-fn with_causes(error: &Error) -> String {
+pub(crate) fn with_causes(error: &Error) -> String {
     let below = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     below.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

@@ -126,6 +126,6 @@ fn a_key_is_taken_out_once_no_record_needs_it() {
         world.sh("keyfob rotate --due").ok();
         assert_eq!((keys(&world), check(&world)), (expected, vec![RECORDS]));
     }
-    let refused = world.sh("keyfob rotation rollback app/data-key").fails(1);
+    let refused = world.sh("keyfob rotation rollback app/data-key --yes").fails(1);
     assert_has(&refused, &["does not come back", "rotate again"]);
 }

@@ -14,7 +14,7 @@ use keyfob::rotation::{Made, Pass, Passed, Planned, Rotation};
 use keyfob::{DEFAULT_SCHEME, Error, Intent, SecretManager, SecretName, Verb};
 
 use self::filter::Condition;
-use crate::context::Context;
+use crate::context::{Context, with_causes};
 use crate::embedded;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::time::parse_duration;
@@ -32,10 +32,10 @@ Examples:
 JSON: of one secret {name, outcome, version, until}, else an array of them with {policy, error};
 `--plan`: an array of {name, policy, due, now, phase, rotated, error}.
 
-Exit status: 1 when a secret could not be rotated.")]
+Exit status: 1 when a secret could not be rotated. With `--due`, what another run is rotating is left to it.")]
 pub(crate) struct Args {
     /// The secret
-    #[arg(conflicts_with_all = ["plan", "due", "all"], required_unless_present_any = ["plan", "due", "all"])]
+    #[arg(conflicts_with_all = MANY, required_unless_present_any = MANY)]
     name: Option<String>,
 
     /// Show what the policies ask for and when, and do nothing
@@ -63,23 +63,23 @@ pub(crate) struct Args {
     policies: Option<PathBuf>,
 
     /// How to make the new value, as `make` of a policy says it, for example `uuid`
-    #[arg(long, value_name = "HOW", requires = "name", value_parser = parse_made)]
+    #[arg(long, value_name = "HOW", conflicts_with_all = MANY, value_parser = parse_made)]
     make: Option<Made>,
 
     /// How long the old value stays valid; as the policy says, else an hour
-    #[arg(long, value_name = "TIME", requires = "name", conflicts_with = "emergency", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", conflicts_with_all = MANY, conflicts_with = "emergency", value_parser = parse_duration)]
     grace: Option<Duration>,
 
     /// End the grace period of an earlier rotation, if there is one
-    #[arg(long, requires = "name", conflicts_with = "resume")]
+    #[arg(long, conflicts_with_all = MANY, conflicts_with = "resume")]
     end_grace: bool,
 
     /// Wait until the grace period is over and the old value is revoked
-    #[arg(long, requires = "name")]
+    #[arg(long, conflicts_with_all = MANY)]
     wait: bool,
 
     /// Only go on with a rotation that is under way
-    #[arg(long, requires = "name", conflicts_with = "emergency")]
+    #[arg(long, conflicts_with_all = MANY, conflicts_with = "emergency")]
     resume: bool,
 
     /// Do not ask before an emergency rotation
@@ -94,6 +94,9 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// What has to do with many secrets. `requires = "name"` would not do: it counts for nothing beside what conflicts with a name.
+const MANY: [&str; 3] = ["plan", "due", "all"];
 
 pub(super) fn parse_made(text: &str) -> Result<Made, String> {
     Made::parse(text).map_err(|error| error.to_string())
@@ -163,7 +166,7 @@ impl Args {
             }
             for planned in planned.iter().filter(|_| self.due) {
                 if let Some(error) = &planned.error {
-                    printer.warning(&format!("`{}` is left alone: {error}", planned.name));
+                    printer.warning(&format!("`{}` is left alone: {}", planned.name, with_causes(error)));
                 }
             }
             let chosen: Vec<&Planned> = planned.iter().filter(|planned| self.all || planned.is_due(now)).collect();
@@ -185,7 +188,9 @@ impl Args {
             };
             let passed = rotation.pass(chosen, &manager, &pass, show).await;
             drop(progress);
-            let has_failed = passed.iter().any(|passed| passed.outcome.is_err());
+            // What another run has in hand is not due any more.
+            let is_failure = |error: &Error| !(self.due && answer::is_held(error));
+            let has_failed = passed.iter().any(|passed| passed.outcome.as_ref().is_err_and(is_failure));
             answer::tell_many(printer, passed, self.json)?;
             Ok(exit(has_failed || (self.due && unknown)))
         })

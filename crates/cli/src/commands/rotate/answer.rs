@@ -1,9 +1,10 @@
 //! What became of rotations.
 
 use keyfob::rotation::{Outcome, Passed};
-use keyfob::{Error, SecretName};
+use keyfob::{Error, ErrorKind, SecretName};
 use serde::Serialize;
 
+use crate::context::with_causes;
 use crate::exit::OutputError;
 use crate::printer::Printer;
 use crate::time::rfc3339;
@@ -42,7 +43,7 @@ impl<'a> Json<'a> {
             until,
             error: outcome.err().map(|error| ErrorJson {
                 kind: error.kind().as_str(),
-                why: error.to_string(),
+                why: with_causes(error),
                 hint: error.hint(),
             }),
         }
@@ -88,7 +89,13 @@ pub(super) fn tell_many(printer: &Printer, mut passed: Vec<Passed>, json: bool) 
     for Passed { name, outcome, .. } in &passed {
         match outcome {
             Ok(outcome) => printer.note(sentence(name, outcome)),
-            Err(error) => printer.warning(&format!("`{name}` is not rotated: {error}")),
+            Err(error) if is_held(error) => {
+                printer.note(format_args!("`{name}` is left to who rotates it: {}", with_causes(error)))
+            }
+            Err(error) => {
+                printer.warning(&format!("`{name}` is not rotated: {}", with_causes(error)));
+                error.hint().into_iter().for_each(|hint| printer.hint(hint));
+            }
         }
     }
     if !json {
@@ -99,6 +106,11 @@ pub(super) fn tell_many(printer: &Printer, mut passed: Vec<Passed>, json: bool) 
         .map(|passed| Json::new(&passed.name, Some(&passed.policy.name), passed.outcome.as_ref()))
         .collect();
     printer.json(&all)
+}
+
+/// Whether somebody else has the lease, and goes on.
+pub(super) fn is_held(error: &Error) -> bool {
+    error.kind() == ErrorKind::Conflict && error.context().any(|(key, _)| key == "holder")
 }
 
 fn of(version: Option<&keyfob::Version>) -> String {

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use keyfob::rotation::{Made, Outcome, Policies, Policy, Rotation, RotationOptions, Rotator, Rotators as _};
-use keyfob::{DEFAULT_SCHEME, Error, ErrorKind, GetOptions, Intent, POLICIES_FILE_NAME, Result, SecretManager, SecretName, Verb};
+use keyfob::{
+    DEFAULT_SCHEME, Error, ErrorKind, Expired, GetOptions, Intent, POLICIES_FILE_NAME, Result, SecretManager, SecretName, Verb,
+};
 
 use crate::context::Context;
 
@@ -82,7 +84,9 @@ pub(crate) async fn of(
         // Only for its tags; the value is dropped at once.
         Some(policies) => {
             let store = manager.store_for(DEFAULT_SCHEME, &Intent::of(Verb::Get, name)).await?;
-            let secret = store.get(name, &GetOptions::default()).await?;
+            let mut options = GetOptions::default();
+            options.expired = Expired::Allow;
+            let secret = store.get(name, &options).await?;
             policies.of(&secret.metadata).cloned()
         }
         None => None,

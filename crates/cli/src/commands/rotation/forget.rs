@@ -9,7 +9,8 @@ use crate::exit::{Exit, Failure, Outcome};
 
 /// Delete the journal of a secret that is rotated no longer
 ///
-/// The value stays. Only for when nobody rotates the secret: the numbers that keep a paused run from writing begin anew.
+/// The value stays. Only for when nobody rotates the secret: the numbers that keep a paused run from writing begin anew. Of a
+/// secret that was deleted, an old value that a rotation kept aside goes too. A damaged journal is deleted.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:

@@ -2,7 +2,7 @@
 
 use clap::Parser;
 use keyfob::rotation::{Progress, Rotation, Status, UnderWayStatus};
-use keyfob::{Error, Intent, SecretName, Verb};
+use keyfob::{Error, ErrorKind, Intent, SecretName, Verb};
 use serde::Serialize;
 
 use crate::commands::rotate;
@@ -21,7 +21,9 @@ Examples:
 
 JSON: an array of {name, under_way, last, lease, fence}, of one secret the object alone; under_way is {id, rotator, phase,
 reversal, started, grace_until, attempts, failed, progress, data}, progress {cursor, done, total}, last {id, rotator, ended, at,
-failed}, lease {holder, until}.")]
+failed}, lease {holder, until}.
+
+Exit status: 1 when a journal can't be read; the others are shown.")]
 pub(crate) struct Args {
     /// The secret
     name: Option<String>,
@@ -69,6 +71,9 @@ struct LeaseJson {
     until: String,
 }
 
+type Known = (SecretName, Status);
+type Unknown = (SecretName, Error);
+
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let printer = context.printer();
@@ -79,13 +84,23 @@ impl Args {
             .transpose()
             .map_err(Failure::Usage)?;
         let is_one = only.is_some();
-        let known = context.block_on::<_, Error>(async {
+        let (known, unknown) = context.block_on::<_, Error>(async {
             let intent = match &only {
                 Some(name) => Intent::of(Verb::Get, name),
                 None => Intent::new(Verb::List),
             };
             read(&rotate::rotation(&context.manager()?, &intent).await?, only).await
         })?;
+        for (name, error) in &unknown {
+            printer.warning(&format!("of `{name}` nothing is known: {error}"));
+            printer.hint(&format!(
+                "`keyfob rotation forget {name}` deletes the journal, and the next rotation begins anew"
+            ));
+        }
+        let exit = match unknown.is_empty() {
+            true => Exit::Success,
+            false => Exit::Failure,
+        };
         if self.json {
             let mut all: Vec<Json> = known.iter().map(|(name, status)| Json::new(name, status)).collect();
             match (is_one, all.pop()) {
@@ -95,9 +110,9 @@ impl Args {
                     printer.json(&all)?;
                 }
             }
-            return Ok(Exit::Success);
+            return Ok(exit);
         }
-        if known.is_empty() {
+        if known.is_empty() && unknown.is_empty() {
             printer.note("nothing was rotated yet");
         }
         let mut table = Table::new(&["NAME", "UNDER WAY", "UNTIL", "FAILED", "LAST", "AT", "HELD BY"]);
@@ -118,7 +133,7 @@ impl Args {
             ]);
         }
         printer.table(&table)?;
-        Ok(Exit::Success)
+        Ok(exit)
     }
 }
 
@@ -136,17 +151,21 @@ fn phase(under_way: &UnderWayStatus) -> String {
     }
 }
 
-async fn read(rotation: &Rotation, only: Option<SecretName>) -> Result<Vec<(SecretName, Status)>, Error> {
-    let names = match only {
-        Some(name) => vec![name],
-        None => rotation.rotated().await?,
-    };
-    let mut known = Vec::new();
-    for name in names {
+/// What is known, and why of others nothing is. Of a secret that was asked for alone, that is the error.
+async fn read(rotation: &Rotation, only: Option<SecretName>) -> Result<(Vec<Known>, Vec<Unknown>), Error> {
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    if let Some(name) = only {
         let status = rotation.status(&name).await?;
-        known.push((name, status));
+        return Ok((vec![(name, status)], unknown));
     }
-    Ok(known)
+    for name in rotation.rotated().await? {
+        match rotation.status(&name).await {
+            Ok(status) => known.push((name, status)),
+            Err(error) if error.kind() == ErrorKind::Corrupt => unknown.push((name, error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok((known, unknown))
 }
 
 impl Json {
@@ -161,7 +180,7 @@ impl Json {
                 started: rfc3339(under_way.started),
                 grace_until: under_way.grace_until.map(rfc3339),
                 attempts: under_way.attempts,
-                failed: under_way.failed.map(keyfob::ErrorKind::as_str),
+                failed: under_way.failed.map(ErrorKind::as_str),
                 progress: under_way.progress(),
                 data: under_way.data.iter().cloned().collect(),
             }),
@@ -170,7 +189,7 @@ impl Json {
                 rotator: last.rotator.clone(),
                 ended: last.ended.as_str(),
                 at: rfc3339(last.at),
-                failed: last.failed.map(keyfob::ErrorKind::as_str),
+                failed: last.failed.map(ErrorKind::as_str),
             }),
             lease: status.lease.as_ref().map(|(holder, until)| LeaseJson {
                 holder: holder.clone(),
