@@ -109,9 +109,12 @@ impl Pair {
 
     /// Looks at every secret and shows how far that is.
     ///
+    /// A file whose secrets were moved into a store refers to them: what stands there now must not become the secret.
+    ///
     /// # Errors
     /// Those of [`copy::plan`].
-    pub(crate) async fn plan(&self, context: &Context, options: CopyOptions) -> Result<copy::CopyPlan> {
+    pub(crate) async fn plan(&self, context: &Context, mut options: CopyOptions) -> Result<copy::CopyPlan> {
+        options.refuse_references = is_configuration(&self.from) && !is_configuration(&self.to);
         let mut progress = context.printer().progress();
         let (from, to) = (Arc::clone(&self.from.store), Arc::clone(&self.to.store));
         copy::plan(from, to, options, |at| show(&mut progress, at)).await
@@ -137,6 +140,11 @@ pub(crate) fn refuse_store(context: &Context, what: &'static str, instead: &'sta
         Some(_) => Err(Failure::usage(what, instead)),
         None => Ok(()),
     }
+}
+
+/// Whether values are read with references in them resolved.
+fn is_configuration(opened: &Opened) -> bool {
+    matches!(&*opened.store.info().scheme, "dotenv" | "env")
 }
 
 fn parameters(url: &str) -> Option<&str> {

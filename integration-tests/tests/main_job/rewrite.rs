@@ -186,6 +186,27 @@ fn a_migration_turns_the_project_over_in_one_go() {
         .sh("keyfob run --env-file .env -- bash -c 'printf \"%s %s\" \"${DB_PASSWORD#*-*-}\" \"$DB_PORT\"'")
         .ok();
     assert_eq!(run, "db 5432");
+
+    // The file refers to the secrets now: what stands there never takes their place.
+    for again in [
+        "keyfob migrate --from .env --to sqlite: --overwrite",
+        "keyfob sync .env sqlite:",
+        "keyfob copy --from .env --to sqlite: --overwrite",
+        "keyfob import .env --overwrite",
+    ] {
+        let again = world.sh(again);
+        assert_eq!(again.code, Some(1), "{again:?}");
+        assert_has(&again.err, &["the value refers to a secret (`${secret:…}`)"]);
+    }
+    assert_eq!(world.sh("keyfob get DB_PORT").ok(), "5432");
+    // And what it needs is not taken back unseen.
+    let rollback = world.sh("keyfob migrate rollback keyfob-migration.jsonl");
+    assert_eq!(rollback.code, Some(1), "{rollback:?}");
+    assert_has(&rollback.err, &["refers to what would be taken back", ".env.bak", "--force"]);
+    assert_eq!(world.sh("keyfob get DB_PORT").ok(), "5432");
+    world.sh("mv .env.bak .env && mv app.yaml.bak app.yaml").ok();
+    world.sh("keyfob migrate rollback keyfob-migration.jsonl").ok();
+    assert_has(&world.sh("keyfob get DB_PORT").err, &["no such secret"]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Parser;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use keyfob::copy::refers_to_a_secret;
 use keyfob::format::Format;
 use keyfob::{
     Error, ErrorKind, Expired, GetOptions, GetRequest, Intent, PutMode, PutRequest, Result, SecretName, SecretStore, SecretValue,
@@ -135,6 +136,12 @@ impl Plan {
         for ((name, value), present) in values.into_iter().zip(present) {
             let fate = match present {
                 Ok(present) if present.value.expose_secret() == value.expose_secret() => Fate::Unchanged,
+                Ok(_) if overwrite && refers_to_a_secret(&value) => {
+                    let problem = "the value refers to a secret (`${secret:…}`), and would replace one";
+                    return Err(Error::new(ErrorKind::InvalidInput, problem)
+                        .with("name", name.as_str())
+                        .with_hint("leave this name out of the file: its secret is where the reference leads"));
+                }
                 Ok(_) if overwrite => Fate::Changed,
                 Ok(_) => Fate::Kept,
                 Err(error) if error.kind() == ErrorKind::NotFound => Fate::Created,

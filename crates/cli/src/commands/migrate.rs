@@ -131,6 +131,7 @@ impl Args {
             prefix: &self.what.prefix,
             dry_run: self.dry_run,
             json: self.json,
+            report: self.from.is_some().then_some(&self.report),
         }
     }
 

@@ -57,6 +57,8 @@ pub(super) enum Event {
     },
     /// The run is over.
     Finished { at: String },
+    /// Files are about to refer to what was migrated.
+    Rewrite { files: Vec<PathBuf> },
     /// A secret was taken back.
     RolledBack {
         name: String,
@@ -187,6 +189,15 @@ impl Journal {
     pub(super) fn finish(self) -> Result<()> {
         let at = rfc3339(SystemTime::now());
         self.append(&Event::Finished { at })?;
+        self.sync()
+    }
+
+    /// Notes which files are about to be rewritten.
+    ///
+    /// # Errors
+    /// Those of the file system.
+    pub(super) fn rewrites(&self, files: Vec<PathBuf>) -> Result<()> {
+        self.append(&Event::Rewrite { files })?;
         self.sync()
     }
 

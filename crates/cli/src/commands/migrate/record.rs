@@ -3,7 +3,7 @@
 //! What several runs wrote to one secret counts as one, as long as each found what the one before had written: then it is taken back to
 //! what was there before the first. Where somebody else changed it in between, what they wrote is what was there before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -64,6 +64,8 @@ pub(super) struct Record {
     pub(super) about: About,
     pub(super) runs: Vec<Run>,
     pub(super) entries: BTreeMap<SecretName, Entry>,
+    /// The files that were made to refer to them.
+    pub(super) files: BTreeSet<PathBuf>,
 }
 
 /// One call of `keyfob migrate`.
@@ -143,6 +145,7 @@ impl Record {
                         about,
                         runs: Vec::new(),
                         entries: BTreeMap::new(),
+                        files: BTreeSet::new(),
                     });
                     record.runs.push(run);
                 }
@@ -194,6 +197,7 @@ impl Record {
             Event::Run { .. } => return None,
             Event::Backup(backup) => self.runs.last_mut()?.backup = Some(backup),
             Event::Finished { at } => self.runs.last_mut()?.finished = Some(at),
+            Event::Rewrite { files } => self.files.extend(files),
             Event::Passed { name, outcome, why } => {
                 let entry = self.entry(&name)?;
                 (entry.outcome, entry.why) = (outcome, why);

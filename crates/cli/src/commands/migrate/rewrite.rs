@@ -12,6 +12,7 @@ use keyfob::{DEFAULT_SCHEME, Error, ErrorKind, Intent, SecretManager, StoreInfo,
 use serde::Serialize;
 
 use self::file::TextFile;
+use super::journal::Journal;
 use crate::context::Context;
 use crate::embedded;
 use crate::exit::{Exit, Failure};
@@ -48,6 +49,8 @@ pub(super) struct How<'a> {
     pub(super) dry_run: bool,
     /// Whether standard output is for a document.
     pub(super) json: bool,
+    /// The report of the migration before it.
+    pub(super) report: Option<&'a Path>,
 }
 
 /// What was done.
@@ -122,6 +125,10 @@ impl RewriteArgs {
             printer.note(format_args!("would rewrite {}", files_of(count)));
         } else {
             self.confirm(printer, count)?;
+            // Before the first is written: who takes the migration back must know of them.
+            if let Some(report) = how.report {
+                Journal::open(report)?.rewrites(changed().map(|(_, file)| file.path().to_owned()).collect())?;
+            }
             for (text, file) in changed() {
                 file.rewrite(text.text())?;
                 let (shown, backup) = (file.shown.display(), file.backup());

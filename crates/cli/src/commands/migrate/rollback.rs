@@ -1,13 +1,16 @@
 //! `keyfob migrate rollback`
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Parser;
 use keyfob::copy::{self, CopyOptions, CopyOutcome, UndoOutcome, Undone, Wrote};
 use keyfob::snapshot::SnapshotDirectory;
-use keyfob::{Error, ErrorKind, Intent, Result, SecretName, SecretStore, SystemClock, Verb, Version};
+use keyfob::{
+    DEFAULT_SCHEME, Error, ErrorKind, Intent, PieceKind, Result, SecretName, SecretStore, SystemClock, Target, Verb, Version,
+    read_configuration, scan,
+};
 use serde::Serialize;
 
 use super::journal::{Backup, Journal};
@@ -22,6 +25,8 @@ use crate::transfer::{self, DEFAULT_CONCURRENCY, FailedJson, Named, Opened};
 /// What it made is deleted, as the store deletes when nothing else is said; what it replaced is put back from the snapshot. What somebody
 /// changed or deleted since is left to them. The source is asked only for what a killed run had begun: where the target has the
 /// same, that run wrote it. A rollback that was interrupted goes on when it is called again.
+///
+/// While a file that `--rewrite` changed refers to the secrets, nothing is taken back without `--force`.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
@@ -38,6 +43,10 @@ pub(crate) struct Args {
     /// Show what would become of every secret, and do nothing
     #[arg(long)]
     dry_run: bool,
+
+    /// Take back also what files refer to that `--rewrite` changed
+    #[arg(long)]
+    force: bool,
 
     /// The store that was migrated to, where the report does not say it because its URL held a password
     #[arg(long, value_name = "URL|NAME|FILE")]
@@ -90,6 +99,7 @@ impl Args {
 
     async fn roll_back(&self, context: &Context) -> Result<Vec<Undone>> {
         let record = Record::read(&self.report)?;
+        self.check_files(context, &record)?;
         let journal = match self.dry_run {
             true => None,
             false => Some(Journal::open(&self.report)?),
@@ -126,6 +136,25 @@ impl Args {
         drop(progress);
         undone.sort_by(|one, other| one.name.cmp(&other.name));
         Ok(undone)
+    }
+
+    /// Without its secrets a project that was turned over does not start.
+    ///
+    /// # Errors
+    /// `Conflict` when a file that was rewritten refers to one.
+    fn check_files(&self, context: &Context, record: &Record) -> Result<()> {
+        let Some(file) = record.files.iter().find(|file| refers_to(file, record)) else {
+            return Ok(());
+        };
+        let problem = format!("`{}` refers to what would be taken back", file.display());
+        if self.force || self.dry_run {
+            context.printer().warning(&problem);
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::Conflict, problem).with_hint(format!(
+            "put back what the file held before, from `{}.bak` if it is still there; `--force` takes back all the same",
+            file.display()
+        )))
     }
 
     /// What there is to take back, by the run whose snapshot has what was there before; and what became of the rest.
@@ -307,6 +336,23 @@ enum Settled {
     /// It happened, and made this version.
     Written(Option<Version>),
     Not(UndoOutcome),
+}
+
+/// Whether a file has references to secrets that were written. One that is gone has none.
+fn refers_to(file: &Path, record: &Record) -> bool {
+    let Ok(text) = read_configuration(file) else {
+        return false;
+    };
+    let is_written = |name: &SecretName| record.entries.get(name).is_some_and(|entry| entry.wrote.is_some());
+    scan(&text, |scheme| scheme == DEFAULT_SCHEME)
+        .into_iter()
+        .any(|piece| match piece.kind {
+            PieceKind::Reference(Ok(reference)) => match &reference.target {
+                Target::Secret(secret) => is_written(&secret.name),
+                Target::File { .. } => false,
+            },
+            _ => false,
+        })
 }
 
 fn note(journal: Option<&Journal>, undone: &Undone) -> Result<()> {
