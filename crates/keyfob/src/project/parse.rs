@@ -289,7 +289,9 @@ impl Source<'_> {
                 let texts = references.iter().map(|text| self.text_of(text, key).map(str::to_owned));
                 Some(Value::References(texts.collect::<Result<_>>()?))
             }
-            (Unit::Count | Unit::Share | Unit::Number, DeValue::Integer(number)) if number.radix() == 10 => unit.parse(number.as_str()),
+            (Unit::Count | Unit::Share | Unit::Number, DeValue::Integer(number)) if number.radix() == 10 => {
+                unit.parse(number.as_str())
+            }
             (Unit::Share | Unit::Number, DeValue::Float(number)) => unit.parse(number.as_str()),
             _ => return Err(self.wrong_type(value, key, expected)),
         };
