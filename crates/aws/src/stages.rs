@@ -27,12 +27,20 @@ pub(crate) fn pending_label(version: &str) -> String {
     format!("{PENDING}{}-{}", since_epoch(SystemTime::now()).as_millis(), nonce(version))
 }
 
+/// Whether a value waits, or waited, under this label until it becomes current.
+pub(crate) fn is_pending(label: &str) -> bool {
+    waits_since(label).is_some()
+}
+
 /// Whether a value has waited under this label for so long that nobody will make it current.
 pub(crate) fn is_abandoned(label: &str, now: SystemTime) -> bool {
-    let written = label
-        .strip_prefix(PENDING)
-        .and_then(|rest| rest.split('-').next()?.parse::<u64>().ok());
-    written.is_some_and(|written| u128::from(written) + u128::from(ABANDONED) < since_epoch(now).as_millis())
+    waits_since(label).is_some_and(|written| u128::from(written) + u128::from(ABANDONED) < since_epoch(now).as_millis())
+}
+
+/// In milliseconds since 1970.
+fn waits_since(label: &str) -> Option<u64> {
+    let (written, _) = label.strip_prefix(PENDING)?.split_once('-')?;
+    written.parse().ok()
 }
 
 fn nonce(version: &str) -> String {

@@ -22,16 +22,32 @@ impl Inner {
         // whether it has lost, it keeps its expiry, because it may be current.
         let surplus = if has_lost { labels } else { &labels[..1] };
         for label in surplus {
-            if let Err(failed) = self.remove_label(name, label, version).await
-                && failed.code() != "InvalidParameterException"
-            {
-                tracing::warn!(target: "keyfob", name = name.as_str(), label, code = failed.code(), "a staging label is left behind");
-            }
+            self.give_back(name, label, version).await;
         }
         match moved {
             Ok(()) => Ok(()),
             Err(failed) if has_lost => Err(with_facts_of(another_is_current(name), &failed.about(name))),
             Err(failed) => Err(written_on_deleted(failed, name)),
+        }
+    }
+
+    /// Takes away the labels under which values waited before a write that is done. Whoever wrote them expected AWSCURRENT where it
+    /// no longer is: they have lost and are about to take their labels away, or were killed, before they made their value
+    /// current or after it.
+    pub(super) async fn end_waiting(&self, name: &SecretName, before: &Described) {
+        for (version, labels) in &before.stages {
+            for label in labels.iter().filter(|label| stages::is_pending(label)) {
+                self.give_back(name, label, version).await;
+            }
+        }
+    }
+
+    /// Takes a label away that means nothing any more, if it is still there.
+    async fn give_back(&self, name: &SecretName, label: &str, version: &str) {
+        if let Err(failed) = self.remove_label(name, label, version).await
+            && failed.code() != "InvalidParameterException"
+        {
+            tracing::warn!(target: "keyfob", name = name.as_str(), label, code = failed.code(), "a staging label is left behind");
         }
     }
 

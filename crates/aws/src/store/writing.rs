@@ -84,6 +84,7 @@ impl Inner {
         if let Some(expected) = expected {
             self.make_current(name, &version, expected, &labels).await?;
         }
+        self.end_waiting(name, &before).await;
         let mut metadata = before.metadata(name);
         metadata.version = Some(Version::new(&version)?);
         metadata.expires_at = expires_at;

@@ -268,6 +268,48 @@ async fn labels_never_add_up() {
 }
 
 #[tokio::test]
+async fn what_killed_writes_left_goes_with_the_next_write() {
+    let Some(live) = live("what_killed_writes_left_goes_with_the_next_write").await else {
+        return;
+    };
+    let first = live.put("a", "kfcanary-killed0001").await;
+    let (id, written) = (
+        format!("{}a", live.prefix),
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH),
+    );
+    let label = |nonce: &str| format!("keyfob-pending-{}-{nonce}", written.clone().unwrap().as_millis());
+    // Killed before its value was current, and killed after that.
+    let waiting = live
+        .other
+        .put_secret_value()
+        .secret_id(&id)
+        .secret_string("kfcanary-killed0002");
+    waiting.version_stages(label("before")).send().await.unwrap();
+    let done = live
+        .other
+        .update_secret_version_stage()
+        .secret_id(&id)
+        .version_stage(label("after"));
+    done.move_to_version_id(first.as_str()).send().await.unwrap();
+    assert_eq!(live.labels("a").await.len(), 3);
+    let next = PutRequest::new("kfcanary-killed0003").mode(PutMode::Match(first));
+    let version = live.store.put(&name("a"), next).await.unwrap().version.unwrap();
+    let mut labels = live.labels("a").await;
+    labels.sort_unstable();
+    assert_eq!(labels, ["AWSCURRENT", "AWSPREVIOUS"]);
+    // Not only with a precondition.
+    let done = live
+        .other
+        .update_secret_version_stage()
+        .secret_id(&id)
+        .version_stage(label("again"));
+    done.move_to_version_id(version.as_str()).send().await.unwrap();
+    live.put("a", "kfcanary-killed0004").await;
+    assert_eq!(live.labels("a").await.len(), 2);
+    live.clean(&["a"]).await;
+}
+
+#[tokio::test]
 async fn an_expiry_that_changes_alone_counts_at_once_in_a_batch_too() {
     let Some(live) = live("an_expiry_that_changes_alone_counts_at_once_in_a_batch_too").await else {
         return;
