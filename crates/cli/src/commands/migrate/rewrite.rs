@@ -185,7 +185,7 @@ impl RewriteArgs {
             text: file.text().clone(),
         });
         let mut progress = context.printer().progress();
-        let show = |count| progress.show(&format!("{count} secrets looked for"));
+        let show = |count| progress.show(&format!("looked for {count}"));
         rewrite::rewrite(&manager, &options, texts.collect(), show).await
     }
 
