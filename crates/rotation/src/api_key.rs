@@ -89,8 +89,24 @@ impl ApiKeyRotator {
     /// # Errors
     /// `InvalidConfig` for a request that can't be, or that lacks what is explained above, and for no pointer.
     pub fn new(create: ApiRequest, test: ApiRequest, revoke: ApiRequest, key_at: &str) -> Result<Self> {
-        for request in [&create, &test, &revoke] {
-            request.check()?;
+        Self::check(&create, &test, &revoke)?;
+        Ok(Self {
+            client: http::client(None)?,
+            create,
+            test,
+            revoke,
+            key_at: pointer(key_at)?,
+            ids_at: None,
+            credential: None,
+            limit: Duration::from_secs(30),
+            settles: Duration::from_secs(15),
+        })
+    }
+
+    /// Whether keys can be rolled with these requests.
+    pub(crate) fn check(create: &ApiRequest, test: &ApiRequest, revoke: &ApiRequest) -> Result<()> {
+        for (name, request) in [("create", create), ("test", test), ("revoke", revoke)] {
+            request.check().map_err(|error| error.with("request", name))?;
         }
         let problem = if !create.mentions("rotation") {
             "`create` has no `{rotation}`: a key whose answer was lost could never be found"
@@ -99,17 +115,7 @@ impl ApiKeyRotator {
         } else if !revoke.mentions("key") && !revoke.mentions("key_id") {
             "`revoke` has neither `{key}` nor `{key_id}`: nobody could tell which key is to go"
         } else {
-            return Ok(Self {
-                client: http::client(None)?,
-                create,
-                test,
-                revoke,
-                key_at: pointer(key_at)?,
-                ids_at: None,
-                credential: None,
-                limit: Duration::from_secs(30),
-                settles: Duration::from_secs(15),
-            });
+            return Ok(());
         };
         Err(invalid(problem))
     }
@@ -319,7 +325,7 @@ impl Rotator for ApiKeyRotator {
     }
 }
 
-fn pointer(text: &str) -> Result<String> {
+pub(crate) fn pointer(text: &str) -> Result<String> {
     match text.starts_with('/') {
         true => Ok(text.to_owned()),
         false => Err(invalid("a JSON Pointer begins with `/`")),

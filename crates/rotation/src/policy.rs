@@ -65,7 +65,7 @@ use crate::options::RotationOptions;
 /// | `retry_after` | how long after a rotation was rolled back the next one begins; an hour if left out |
 /// | `make` | how the new value is made, see [`Made`] |
 /// | `validate` | a program whose `test` has to succeed too, before the new value is current: `run`, `allow`, `limit`, as of `command` |
-/// | `stages` | shares of the consumers that get the new value first: `copies` (names), `wait`, `every`, `check` (a program), see [`Staged`](crate::Staged) |
+/// | `stages` | shares of the consumers that get the new value first: `copies` (names that no policy is about; made where there is none), `wait`, `every`, `check` (a program), see [`Staged`](crate::Staged) |
 /// | `drain` | who ends a grace period early: a `command` or an `endpoint`, which is asked whether the old value is still in use, or `sessions` for two roles of PostgreSQL; see [`Drain`](crate::Drain) |
 /// | `notify` | a program that is told what became of each rotation, as JSON on its standard input: `protocol` (`keyfob-notice/1`), `policy`, `name`, `outcome`, `version`, `until`, `error` |
 ///

@@ -102,7 +102,7 @@ impl ApiRequest {
     }
 
     /// Whether there is a hole of this name.
-    pub(super) fn mentions(&self, name: &str) -> bool {
+    pub(crate) fn mentions(&self, name: &str) -> bool {
         let is_in = |text: &str| parts(text).is_ok_and(|parts| parts.contains(&Part::Hole(name)));
         let in_body = match &self.body {
             Body::None => false,

@@ -43,6 +43,11 @@ struct ErrorNotice {
 }
 
 impl Policy {
+    /// Where stages put the new value first.
+    pub(super) fn copies(&self) -> impl Iterator<Item = &SecretName> {
+        self.stages.iter().flat_map(|stage| &stage.copies)
+    }
+
     /// `rotator` with the validation and the stages of this policy. `at_once` is for when nobody wants to wait: the copies of all
     /// stages get the new value without a pause and without their checks.
     #[must_use]

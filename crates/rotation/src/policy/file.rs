@@ -122,7 +122,24 @@ pub(super) fn parse(yaml: &str, directory: Option<&Path>) -> Result<Vec<Policy>>
         }
         policies.push(entry.understand(&zone, directory).map_err(of)?);
     }
+    for policy in &policies {
+        rotates_no_copy(policy, &policies).map_err(|error| error.with("policy", &*policy.name))?;
+    }
     Ok(policies)
+}
+
+/// What is rotated by itself, or is the secret itself, can't be where a stage puts the new value of another one.
+fn rotates_no_copy(policy: &Policy, all: &[Policy]) -> Result<()> {
+    for copy in policy.copies() {
+        if copy.is_reserved() {
+            return Err(wrong(format!("the copy `{copy}` has a name that keyfob uses itself")));
+        }
+        let is_itself = policy.selector.names().any(|name| name == copy);
+        if is_itself || all.iter().any(|other| other.selector.takes(copy)) {
+            return Err(copy_is_rotated(copy));
+        }
+    }
+    Ok(())
 }
 
 /// Reads YAML; what is wrong is told with its line.
@@ -134,6 +151,13 @@ pub(super) fn read<T: DeserializeOwned>(yaml: &str) -> Result<T> {
             None => wrong(message),
         }
     })
+}
+
+pub(super) fn copy_is_rotated(copy: &SecretName) -> Error {
+    wrong(format!(
+        "the copy `{copy}` of a stage is a secret that a policy rotates by itself"
+    ))
+    .with_hint("give the copy a name that no policy is about")
 }
 
 fn wrong(message: String) -> Error {
@@ -420,8 +444,32 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
             ("secrets: [a]\nmake: { postgres: { server: x, roles: [] } }", "one, or two"),
             ("secrets: [a]\nmake: uuid\ndrain: sessions", "take turns"),
             (
-                "secrets: [a]\nmake: { postgres: { server: x, roles: [a] } }\ndrain: sessions",
+                "secrets: [a]\nmake: { postgres: { server: \"postgres://a@b.example/c\", roles: [a] } }\ndrain: sessions",
                 "take turns",
+            ),
+            (
+                "secrets: [a]\nmake: { postgres: { server: \"postgres://a@b.example/c\", roles: [a, a] } }",
+                "must be two",
+            ),
+            (
+                "secrets: [a]\nmake: { postgres: { server: \"postgres://a:kfcanary-admin123@b.example/c\", roles: [b] } }",
+                "password",
+            ),
+            (
+                "secrets: [a]\nmake: { postgres: { server: \"mysql://a@b.example/c\", roles: [b] } }",
+                "no URL of a PostgreSQL",
+            ),
+            (
+                "secrets: [a]\nmake: uuid\nstages: [{ copies: [a], wait: 1m }]",
+                "rotates by itself",
+            ),
+            (
+                "secrets: [a]\ntags: { x: y }\nmake: uuid\nstages: [{ copies: [a], wait: 1m }]",
+                "rotates by itself",
+            ),
+            (
+                "secrets: [\"web/*\"]\nmake: uuid\nstages: [{ copies: [web/canary], wait: 1m }]",
+                "rotates by itself",
             ),
             ("secrets: [a]\nmake: uuid\ndrain: { run: [x] }", "run"),
             ("make: uuid", "neither"),
@@ -448,6 +496,68 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
                 "{body}: nothing says where: {error:?}"
             );
         }
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn requests_are_checked_when_they_are_read() {
+        let request = |url: &str, rest: &str| format!(r#"{{ method: POST, url: "{url}", {rest} }}"#);
+        let key = |create: &str, test: &str| {
+            let revoke = request("https://a.example/{key}", "");
+            format!("{{ api_key: {{ create: {create}, test: {test}, revoke: {revoke}, key_at: /secret }} }}")
+        };
+        let create = request("https://a.example/{rotation}", "");
+        let test = request("https://a.example/{key}", "");
+        for (make, word) in [
+            (r#"{ endpoint: { url: "http://a.example" } }"#.to_owned(), "`https` URLs only"),
+            (
+                r#"{ endpoint: { url: "https://a.example", headers: { "a b": x } } }"#.to_owned(),
+                "name of a header",
+            ),
+            (
+                r#"{ endpoint: { url: "https://a.example", limit: 0s } }"#.to_owned(),
+                "can't be nothing",
+            ),
+            (
+                r#"{ keyring: { algorithm: a256gcm, reencrypt: { endpoint: { url: "http://a.example" } } } }"#.to_owned(),
+                "`https` URLs only",
+            ),
+            (key(&request("http://a.example/{rotation}", ""), &test), "`https` URLs only"),
+            (key(&request("https://a.example", ""), &test), "no `{rotation}`"),
+            (key(&create, &create), "no `{key}`"),
+            (key(&request("https://{key}.example/{rotation}", ""), &test), "host"),
+            (key(&request("https://a.example/{rotation}/{key_id}", ""), &test), "`ids_at`"),
+            (
+                key(
+                    &request("https://a.example/{rotation}", r#"headers: { a: "{credential}" }"#),
+                    &test,
+                ),
+                "stands for",
+            ),
+            (key(&create, &test).replace("/secret", "secret"), "JSON Pointer"),
+        ] {
+            let error = one(&format!("secrets: [a]\nmake: {make}")).unwrap_err();
+            assert!(error.to_string().contains(word), "{make}: {error}");
+            assert!(error.context().any(|(key, _)| key == "policy"), "{make}: {error:?}");
+        }
+        let drain = one("secrets: [a]\nmake: uuid\ndrain: { endpoint: { url: \"http://a.example\" } }");
+        assert!(drain.unwrap_err().to_string().contains("`https` URLs only"));
+        assert!(one("secrets: [a]\nmake: { endpoint: { url: \"http://127.0.0.1:1/\" } }").is_ok());
+    }
+
+    #[test]
+    fn a_copy_is_rotated_by_no_other_policy() {
+        let staged = "  - { name: a, secrets: [x], make: uuid, stages: [{ copies: [web/y], wait: 1m }] }\n";
+        let other = |selector: &str| {
+            parse(
+                &format!("policies:\n{staged}  - {{ name: b, {selector}, make: uuid }}\n"),
+                None,
+            )
+        };
+        let error = other("secrets: [\"web/*\"]").unwrap_err();
+        assert!(error.to_string().contains("`web/y`"), "{error}");
+        assert!(other("secrets: [\"web/*\"], tags: { a: b }").is_ok());
+        assert!(other("secrets: [z]").is_ok());
     }
 
     #[test]

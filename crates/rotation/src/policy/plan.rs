@@ -9,6 +9,7 @@ use keyfob_core::{
     Error, ErrorKind, Expired, GetRequest, ListOptions, Metadata, PageRequest, Result, SecretName, SecretStore, with_reason,
 };
 
+use super::file::copy_is_rotated;
 use super::schedule::History;
 use super::{Policies, Policy};
 use crate::journal::Ended;
@@ -117,9 +118,12 @@ impl Rotation {
             names.map(|name| (name.clone(), Arc::clone(policy)))
         });
         let missing = missing.collect();
-        let selected = secrets.into_values().filter_map(|(secret, error)| {
-            let policy = Arc::clone(policies.of(&secret)?);
-            Some((secret, policy, error))
+        let selected = secrets.values().filter_map(|(secret, error)| {
+            let policy = policies.of(secret)?;
+            // What only tags tell is not known before.
+            let is_rotated = |copy: &&SecretName| secrets.get(*copy).is_some_and(|(copy, _)| policies.of(copy).is_some());
+            let copied = policy.copies().find(is_rotated).map(copy_is_rotated);
+            Some((secret.clone(), Arc::clone(policy), copied.or_else(|| error.clone())))
         });
         let planned = stream::iter(selected).map(|(secret, policy, error)| async move {
             let status = match error {

@@ -36,6 +36,11 @@ impl Selector {
             && self.tags.iter().all(|(key, value)| secret.tags.get(key) == Some(value))
     }
 
+    /// Whether the policy is about the secret of this name, whatever tags it has.
+    pub(super) fn takes(&self, name: &SecretName) -> bool {
+        !name.is_reserved() && self.tags.is_empty() && self.names.iter().any(|pattern| pattern.fits(name))
+    }
+
     /// The names that are said in full, which can be asked for without listing a store.
     pub fn names(&self) -> impl Iterator<Item = &SecretName> {
         self.names.iter().filter_map(|pattern| match pattern {

@@ -5,11 +5,15 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfob_core::{Error, ErrorKind, Result};
+use keyfob_core::{Error, ErrorKind, Result, StoreUrl};
 use serde::Deserialize;
 use serde_json::Value;
 
+#[cfg(feature = "http")]
+use crate::api_key::{ApiKeyRotator, ApiRequest, pointer};
 use crate::external::RotationCommand;
+#[cfg(feature = "http")]
+use crate::http;
 use crate::keyring::{DataAlgorithm, KeyringRotator, Reencrypt};
 use crate::policy::time;
 
@@ -117,11 +121,39 @@ pub struct RequestPlan {
 }
 
 impl PostgresRoles {
-    pub(super) fn check(&self) -> Result<()> {
-        match self.roles.len() {
-            1 | 2 => Ok(()),
-            _ => Err(wrong("`roles` are one, or two that take turns")),
+    /// Whether a server and roles can be so.
+    ///
+    /// # Errors
+    /// `InvalidConfig` for a server that is none or has a password in it, and for roles that can't take turns.
+    pub fn check(&self) -> Result<()> {
+        match self.roles.as_slice() {
+            [first, second] if first == second => return Err(wrong("two roles in turn must be two")),
+            [_] | [_, _] => {}
+            _ => return Err(wrong("`roles` are one, or two that take turns")),
         }
+        let url = StoreUrl::parse(&self.server)?;
+        if !matches!(url.scheme(), "postgres" | "postgresql") {
+            return Err(wrong("`server` is no URL of a PostgreSQL server").with_hint("`postgres://ADMINISTRATOR@HOST/DATABASE`"));
+        }
+        match url.password() {
+            None => Ok(()),
+            Some(_) => Err(wrong("a password must not stand in a policy")
+                .with_hint("name the secret that is the password: `password: ${secret:pg/admin}`")),
+        }
+    }
+}
+
+impl EndpointPlan {
+    pub(super) fn check(&self) -> Result<()> {
+        has_time(self.limit)?;
+        #[cfg(feature = "http")]
+        {
+            http::url(&self.url)?;
+            for (name, text) in &self.headers {
+                http::header(name, text.as_bytes())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -143,10 +175,56 @@ impl KeyringPlan {
 impl ApiKeyPlan {
     pub(super) fn check(&self) -> Result<()> {
         let has_two_bodies = |request: &&RequestPlan| request.form.is_some() && request.json.is_some();
-        match [&self.create, &self.test, &self.revoke].iter().any(has_two_bodies) {
-            true => Err(wrong("a request has a `form` or `json`, not both")),
-            false => Ok(()),
+        if [&self.create, &self.test, &self.revoke].iter().any(has_two_bodies) {
+            return Err(wrong("a request has a `form` or `json`, not both"));
         }
+        has_time(self.limit)?;
+        #[cfg(feature = "http")]
+        {
+            let requests = [&self.create, &self.test, &self.revoke].map(RequestPlan::request);
+            let [create, test, revoke] = &requests;
+            ApiKeyRotator::check(create, test, revoke)?;
+            for at in [Some(&self.key_at), self.ids_at.as_ref()].into_iter().flatten() {
+                pointer(at)?;
+            }
+            let mentions = |hole: &str| requests.iter().any(|request| request.mentions(hole));
+            if self.ids_at.is_none() && mentions("key_id") {
+                return Err(wrong(
+                    "a request has `{key_id}`, and `ids_at` does not say where the ids of keys are",
+                ));
+            }
+            if self.credential.is_none() && mentions("credential") {
+                return Err(wrong("a request has `{credential}`, and nothing says what it stands for")
+                    .with_hint("name the secret: `credential: ${secret:admin}`"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(feature = "http")]
+impl RequestPlan {
+    /// The request.
+    #[must_use]
+    pub fn request(&self) -> ApiRequest {
+        let mut request = ApiRequest::new(&self.method, &self.url);
+        for (name, text) in &self.headers {
+            request = request.header(name, text);
+        }
+        if let Some(fields) = &self.form {
+            request = request.form(fields.iter().map(|(name, text)| (name.as_str(), text.as_str())));
+        }
+        if let Some(document) = &self.json {
+            request = request.json(document.clone());
+        }
+        request
+    }
+}
+
+fn has_time(limit: Option<Duration>) -> Result<()> {
+    match limit {
+        Some(limit) if limit.is_zero() => Err(wrong("`limit` can't be nothing")),
+        _ => Ok(()),
     }
 }
 

@@ -151,7 +151,7 @@ impl Written {
                 return Ok(Made::Ready(Arc::new(TlsKeyRotator::new(kind.into(), &names)?)));
             }
             Self::Command(program) => return Ok(Made::Ready(Arc::new(ExternalRotator::command(program.command(directory)?)))),
-            Self::Endpoint(plan) => return Ok(Made::Endpoint(plan)),
+            Self::Endpoint(plan) => return plan.check().map(|()| Made::Endpoint(plan)),
             Self::ApiKey(plan) => return plan.check().map(|()| Made::ApiKey(plan)),
             Self::Postgres(roles) => return roles.check().map(|()| Made::Postgres(roles)),
             Self::Text(text) => text.recipe(),
@@ -192,7 +192,7 @@ impl WrittenAsked {
     pub(in crate::policy) fn understand(self, directory: Option<&Path>) -> Result<Asked> {
         Ok(match self {
             Self::Command(program) => Asked::Command(program.command(directory)?),
-            Self::Endpoint(plan) => Asked::Endpoint(plan),
+            Self::Endpoint(plan) => plan.check().map(|()| Asked::Endpoint(plan))?,
         })
     }
 }
@@ -201,7 +201,7 @@ impl WrittenDrain {
     pub(in crate::policy) fn understand(self, made: &Made, directory: Option<&Path>) -> Result<DrainPlan> {
         Ok(match self {
             Self::Command(program) => DrainPlan::Asked(Asked::Command(program.command(directory)?)),
-            Self::Endpoint(plan) => DrainPlan::Asked(Asked::Endpoint(plan)),
+            Self::Endpoint(plan) => plan.check().map(|()| DrainPlan::Asked(Asked::Endpoint(plan)))?,
             Self::Sessions => match made {
                 Made::Postgres(plan) if plan.roles.len() == 2 => DrainPlan::Sessions,
                 _ => {
