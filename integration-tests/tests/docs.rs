@@ -112,17 +112,22 @@ struct Place {
     sandbox: Sandbox,
     /// What is known of the servers that blocks have named.
     servers: RefCell<BTreeMap<&'static str, Option<Variables>>>,
-    /// The page's own database roles, once it has named the database.
+    /// What the page's blocks of SQL make.
+    roles: Vec<String>,
+    /// The database itself, once a block has named it.
     database: RefCell<Option<Option<Database>>>,
 }
 
 type Variables = Vec<(&'static str, String)>;
 
 impl Place {
-    fn new() -> Self {
+    fn new(page: &str) -> Self {
+        let made = page.split("\nCREATE ROLE ").skip(1);
+        let roles = made.filter_map(|rest| rest.split([' ', ';', '\n']).next());
         Self {
             sandbox: Sandbox::new(),
             servers: RefCell::default(),
+            roles: roles.map(str::to_owned).collect(),
             database: RefCell::default(),
         }
     }
@@ -132,7 +137,7 @@ impl Place {
         let Some(on) = on else { return Ok(Some(Vec::new())) };
         if on == "database" {
             let mut database = self.database.borrow_mut();
-            let database = database.get_or_insert_with(|| Database::new(&self.sandbox));
+            let database = database.get_or_insert_with(|| Database::new(&self.roles));
             return Ok(database.as_ref().map(Database::variables));
         }
         let provider = Provider::ALL.into_iter().find(|provider| provider.name() == on);
@@ -160,17 +165,11 @@ struct Database {
 }
 
 impl Database {
-    /// The roles are those of the page's `.sql` files, which are written by now.
-    fn new(sandbox: &Sandbox) -> Option<Self> {
+    fn new(roles: &[String]) -> Option<Self> {
         let url = keyfob_testkit::server("every_block_of_every_page_works", "KEYFOB_TEST_POSTGRES_URL")?;
-        let files = fs::read_dir(sandbox.work()).unwrap().map(|entry| entry.unwrap().path());
-        let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "sql"));
-        let statements: String = files.map(|path| fs::read_to_string(path).unwrap()).collect();
-        let made = statements.split("CREATE ROLE ").skip(1);
-        let roles = made.filter_map(|rest| rest.split([' ', ';', '\n']).next()).map(str::to_owned);
         let database = Self {
             url,
-            roles: roles.collect(),
+            roles: roles.to_vec(),
         };
         database.clear();
         Some(database)
@@ -206,7 +205,7 @@ impl Drop for Database {
 
 /// Runs a page's blocks in a scratch directory of its own and counts the commands.
 fn run_page(text: &str) -> Result<usize, String> {
-    let place = Place::new();
+    let place = Place::new(text);
     let mut commands = 0;
     let mut lines = text.lines().enumerate();
     while let Some((number, line)) = lines.next() {
