@@ -198,8 +198,8 @@ impl FileAudit {
         };
         let mut log = Log::new(rules, Arc::clone(&place.is_held));
         match log.prepare() {
-            // A full disk, for example: the thread tries it anew.
-            Err(error) if error.kind() == ErrorKind::Unavailable => {}
+            // A full disk, for example, or a log that is gone: the thread tries it anew.
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Corrupt) => {}
             prepared => prepared?,
         }
         let writer = Writer::new(log, options.clock, options.checkpoint_interval, is_durable);

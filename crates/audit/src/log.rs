@@ -16,10 +16,10 @@ use crate::chain::{Batch, Chain};
 use crate::keys::{SigningKey, check_key, log_id};
 use crate::line::{Access, Event, Hash, Line};
 use crate::permissions::{failed, prepare_directory};
-use crate::remembered::{Memory, Place, tell_missing};
+use crate::remembered::{Memory, Place, records, tell_missing};
 use crate::segment::{
-    Ending, Found, Lock, Sought, beginning, damaged, ending, next_line, numbers, open_to_append, open_to_read, path_of,
-    predecessor, seek,
+    Ending, Found, Lock, MOST_UNFINISHED, Sought, beginning, damaged, ending, is_unfinished, next_line, numbers, open_to_append,
+    open_to_read, path_of, predecessor, seek,
 };
 use crate::verify::Checkpoint;
 use crate::writer::Kept;
@@ -82,6 +82,14 @@ impl Log {
     /// Makes sure of all that waiting does not mend: where the log is, and whose it is. Waits for nobody.
     pub(crate) fn prepare(&mut self) -> Result<()> {
         let directory = &self.rules.directory;
+        // A log that is refused is left as it is, and one that is gone is not begun.
+        if let (true, Some(state), Ok(false)) = (self.rules.is_durable, &self.rules.state_directory, directory.try_exists())
+            && let Some(memory) = Place::of_directory(directory).memory(state)?
+            && let Some(remembered) = memory.read()?
+        {
+            let place = directory.display().to_string();
+            return Err(memory.contradicts(&place, &format!("it had {}, and is gone", records(remembered.seq()))));
+        }
         prepare_directory(directory)?;
         let lock = Lock::open(directory)?;
         if let Some(&last) = numbers(directory)?.last() {
@@ -199,7 +207,7 @@ impl Log {
                 return Err(damaged(directory, "all its files are gone"));
             }
             if let Some(remembered) = remembered {
-                let problem = format!("it had {} records, and there is none", remembered.seq());
+                let problem = format!("it had {}, and there is none", records(remembered.seq()));
                 self.lacks(remembered, &problem)?;
             }
             let chain = Chain {
@@ -296,12 +304,13 @@ impl Log {
             return Ok(tail);
         }
         let path = path_of(&self.rules.directory, tail.number);
+        // What a proof would not forgive is evidence.
+        if tail.is_end || unfinished.len() as u64 > MOST_UNFINISHED || !is_unfinished(unfinished) {
+            return Err(damaged(&path, "what stands behind its last line was not left by a writer"));
+        }
         tail.file
             .set_len(tail.length)
             .map_err(|source| failed("mend the audit log", &path, source))?;
-        if tail.is_end {
-            return Ok(tail);
-        }
         let mut batch = self.batch(&tail, now);
         batch.add(
             now,
@@ -453,10 +462,10 @@ impl Kept for Log {
 fn lack(remembered: &Checkpoint, log: &str, end: &Ending, directory: &Path) -> Result<Option<String>> {
     let seq = remembered.seq();
     if log != remembered.log() {
-        return Ok(Some(format!("another log is in the place of the one with {seq} records")));
+        return Ok(Some(format!("another log is in the place of the one with {}", records(seq))));
     }
     if end.seq < seq {
-        return Ok(Some(format!("it had {seq} records, and ends after {}", end.seq)));
+        return Ok(Some(format!("it had {}, and ends after {}", records(seq), end.seq)));
     }
     let found = match end.sought {
         Some(hash) => Sought::There(hash),

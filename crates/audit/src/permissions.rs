@@ -73,13 +73,29 @@ pub(crate) fn failed(what: &str, path: &Path, source: io::Error) -> Error {
         io::ErrorKind::NotFound => ErrorKind::NotFound,
         io::ErrorKind::PermissionDenied => ErrorKind::PermissionDenied,
         // No waiting mends these.
-        io::ErrorKind::AlreadyExists
-        | io::ErrorKind::IsADirectory
-        | io::ErrorKind::NotADirectory
-        | io::ErrorKind::ReadOnlyFilesystem => ErrorKind::InvalidConfig,
+        io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => ErrorKind::InvalidConfig,
         _ => ErrorKind::Unavailable,
     };
-    Error::new(kind, format!("can't {what}"))
-        .with("path", path.display().to_string())
-        .with_source(source)
+    let error = Error::new(kind, format!("can't {what}")).with("path", path.display().to_string());
+    // As with a full disk somebody will see to it, and nothing else is wrong.
+    let error = match source.kind() {
+        io::ErrorKind::ReadOnlyFilesystem => error.with_hint("see to the disk, which is mounted read-only"),
+        _ => error,
+    };
+    error.with_source(source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_became_read_only_is_waited_for_as_a_full_one() {
+        let kind = |of: io::ErrorKind| failed("write", Path::new("/log"), of.into()).kind();
+        assert_eq!(kind(io::ErrorKind::ReadOnlyFilesystem), ErrorKind::Unavailable);
+        assert_eq!(kind(io::ErrorKind::StorageFull), ErrorKind::Unavailable);
+        assert_eq!(kind(io::ErrorKind::NotADirectory), ErrorKind::InvalidConfig);
+        let error = failed("write", Path::new("/log"), io::ErrorKind::ReadOnlyFilesystem.into());
+        assert!(error.hint().unwrap().contains("read-only"), "{error:?}");
+    }
 }

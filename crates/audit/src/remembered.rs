@@ -66,7 +66,11 @@ impl Memory {
             let _lock = RECORD.lock_shared(file)?;
             read(file)
         };
-        read(file).or_else(again).map_err(|error| self.located(error))
+        read(file).or_else(again).map_err(|error| {
+            let path = self.path.display();
+            let hint = format!("nothing is wrong with the log itself; once `keyfob audit verify` finds it intact, remove `{path}`: it is made anew");
+            error.with("file", path.to_string()).with_hint(hint)
+        })
     }
 
     /// The same, but where accesses need not be durable a damaged record is told and made anew with the next signature.
@@ -122,15 +126,18 @@ impl Memory {
             ErrorKind::Corrupt,
             format!("the audit log is not the one that was here: {problem}"),
         );
-        self.located(error.with("log", place.to_owned()))
+        let record = self.path.display().to_string();
+        let hint = format!(
+            "bring the log back, or keep what is there as evidence and begin a log elsewhere; if it was taken away on purpose, remove `{record}`"
+        );
+        error.with("log", place.to_owned()).with("record", record).with_hint(hint)
     }
+}
 
-    fn located(&self, error: Error) -> Error {
-        error.with_hint(format!(
-            "bring the log back, or keep what is there as evidence and begin a log elsewhere; if it was taken away on purpose, remove `{}`",
-            self.path.display()
-        ))
-    }
+/// So many records, in words.
+pub(crate) fn records(count: u64) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} record{plural}")
 }
 
 /// Tells of a log that is not the one that was remembered, where that is not refused.
@@ -168,16 +175,21 @@ impl Place {
 
     /// What is remembered of it in a state directory, in which nothing is made.
     pub(crate) fn remembered(&self, directory: &Path) -> Result<Option<Checkpoint>> {
+        match self.memory(directory)? {
+            Some(memory) => memory.read(),
+            None => Ok(None),
+        }
+    }
+
+    /// The record of it in a state directory, to be read, if there is one.
+    pub(crate) fn memory(&self, directory: &Path) -> Result<Option<Memory>> {
         let path = directory.join(self.file_name());
-        let Some(file) = RECORD.open_existing(&path)? else {
-            return Ok(None);
-        };
-        let memory = Memory {
+        let file = RECORD.open_existing(&path)?;
+        Ok(file.map(|file| Memory {
             path,
             file: Some(file),
             is_writable: false,
-        };
-        memory.read()
+        }))
     }
 }
 

@@ -262,7 +262,8 @@ pub(crate) fn ending(file: &File, path: &Path, sought: Option<u64>) -> Result<En
     let mut lines = window.rsplit(|&byte| byte == b'\n');
     let last = lines.next().unwrap_or_default();
     let parsed = Line::parse(last).map_err(|problem| damaged(path, format!("its last line is damaged: {problem}")))?;
-    if let Some(before) = lines.clone().next() {
+    // Of the first line in the window a part may be missing.
+    if let Some(before) = lines.clone().next().filter(|_| start == 0 || lines.clone().count() > 1) {
         let before =
             Line::parse(before).map_err(|problem| damaged(path, format!("the line before its last is damaged: {problem}")))?;
         if Hash::of(before.hash, parsed.body) != parsed.hash {
@@ -285,6 +286,19 @@ pub(crate) fn ending(file: &File, path: &Path, sought: Option<u64>) -> Result<En
         unsigned,
         signed,
         sought,
+    })
+}
+
+/// More than this after the last whole line is nothing that a writer left.
+pub(crate) const MOST_UNFINISHED: u64 = (WINDOW - MAX_LINE) as u64;
+
+/// Whether what comes after the last whole line of a file, and has no line's end, can be what a killed writer or a lost disk cache left: any
+/// bytes can, and zeros above all, but for a whole line with something else in the place of its end. That one was there.
+pub(crate) fn is_unfinished(text: &[u8]) -> bool {
+    let text = &text[..text.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1)];
+    !memmem::find_iter(&text[..text.len().min(MAX_LINE)], b"\"}").any(|end| {
+        let end = end + 2;
+        end < text.len() && Line::parse(&text[..end]).is_ok()
     })
 }
 

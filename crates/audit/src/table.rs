@@ -13,7 +13,7 @@ use crate::file::Durability;
 use crate::keys::{SigningKey, check_key, log_id};
 use crate::line::{Access, Event, FORMAT, Hash, Line};
 use crate::queue::{Place, Promise, Queue};
-use crate::remembered::{Memory, Place as RememberedPlace, tell_missing};
+use crate::remembered::{Memory, Place as RememberedPlace, records, tell_missing};
 use crate::segment::{damaged, is_signed};
 use crate::verify::Checkpoint;
 use crate::writer::{Kept, Writer};
@@ -273,10 +273,10 @@ impl TableLog {
     fn lack(&mut self, remembered: &Checkpoint, log: &str, last: u64) -> Result<Option<String>> {
         let seq = remembered.seq();
         if log != remembered.log() {
-            return Ok(Some(format!("another log is in the place of the one with {seq} records")));
+            return Ok(Some(format!("another log is in the place of the one with {}", records(seq))));
         }
         if last < seq {
-            return Ok(Some(format!("it had {seq} records, and ends after {last}")));
+            return Ok(Some(format!("it had {}, and ends after {last}", records(seq))));
         }
         let lines = self.table.lines(seq, 1)?;
         let found = lines.first().and_then(|(_, line)| Line::parse(line.as_bytes()).ok());
@@ -313,7 +313,7 @@ impl TableLog {
         }
         if last == 0 {
             if let Some(remembered) = remembered {
-                let problem = format!("it had {} records, and there is none", remembered.seq());
+                let problem = format!("it had {}, and there is none", records(remembered.seq()));
                 self.lacks(remembered, &problem)?;
             }
             return Ok(Chain {

@@ -12,8 +12,8 @@ use keyfob_core::{Error, ErrorKind, Result};
 use crate::keys::PublicKey;
 use crate::line::{Event, Hash, Line};
 use crate::permissions::failed;
-use crate::remembered::Place;
-use crate::segment::{Found, is_signed, next_line, open_to_read, path_of, snapshot};
+use crate::remembered::{Place, records};
+use crate::segment::{Found, Sought, is_signed, next_line, open_to_read, path_of, seek, snapshot};
 use crate::table::LineTable;
 use prover::Prover;
 
@@ -61,6 +61,50 @@ impl Checkpoint {
     /// Those of [`remembered`](Self::remembered).
     pub fn remembered_of_table(state_directory: &Path, table: &dyn LineTable) -> Result<Option<Self>> {
         Place::of_table(table).remembered(state_directory)
+    }
+
+    /// Makes sure that the log in `directory`, whose last checkpoint this is, still has an `earlier` one, without proving what is between them.
+    ///
+    /// # Errors
+    /// `Corrupt` when it was cut off or replaced, and what the file system says.
+    pub fn follows(&self, earlier: &Self, directory: &Path) -> Result<()> {
+        self.still_has(earlier, &directory.display().to_string(), || seek(directory, earlier.seq))
+    }
+
+    /// The same of the log in a table.
+    ///
+    /// # Errors
+    /// `Corrupt` when it was cut off or replaced, and what the database says.
+    pub fn follows_in_table(&self, earlier: &Self, table: &mut dyn LineTable) -> Result<()> {
+        self.still_has(earlier, &table.place(), || {
+            let lines = table.lines(earlier.seq, 1)?;
+            let line = lines.first().filter(|(number, _)| *number == earlier.seq);
+            let line = line.and_then(|(_, line)| Line::parse(line.as_bytes()).ok());
+            Ok(line.map_or(Sought::Missing, |line| Sought::There(line.hash)))
+        })
+    }
+
+    fn still_has(&self, earlier: &Self, place: &str, seek: impl FnOnce() -> Result<Sought>) -> Result<()> {
+        let seq = earlier.seq;
+        let problem = if self.log != earlier.log {
+            format!("another log is in the place of the one with {}", records(seq))
+        } else if self.seq < seq {
+            format!("it had {}, and its last signature is now record {}", records(seq), self.seq)
+        } else {
+            match seek()? {
+                Sought::There(hash) if hash == earlier.hash => return Ok(()),
+                // The files were old enough, as far as can be said in passing.
+                Sought::Expired => return Ok(()),
+                Sought::There(_) => format!("record {seq} is another than the one that was signed"),
+                Sought::Missing => format!("record {seq} was signed, and is gone"),
+            }
+        };
+        let error = Error::new(
+            ErrorKind::Corrupt,
+            format!("the audit log is not the one that was here: {problem}"),
+        );
+        let hint = "no checkpoint is worth keeping before `keyfob audit verify` has shown what is wrong";
+        Err(error.with("log", place.to_owned()).with_hint(hint))
     }
 
     /// The random number of its log.

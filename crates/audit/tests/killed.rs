@@ -6,6 +6,7 @@ mod common;
 
 use std::collections::HashSet;
 use std::io::{Read, Write};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ fn no_value_is_handed_out_without_its_record_over_1000_kills() {
 }
 
 fn kills(count: u64) {
-    let (mut handed_out, mut repairs, mut bed) = (0, 0, Bed::new());
+    let (mut handed_out, mut at_work, mut repairs, mut bed) = (0, 0, 0, Bed::new());
     for number in 0..count {
         if number % 10 == 0 {
             bed = Bed::new();
@@ -54,13 +55,19 @@ fn kills(count: u64) {
         let without: Vec<&String> = told.iter().filter(|id| !recorded.contains(*id)).collect();
         assert!(without.is_empty(), "kill {number}: handed out without a record: {without:?}");
         handed_out += told.len();
+        at_work += u64::from(!told.is_empty());
     }
     assert!(
         handed_out as u64 > count,
         "only {handed_out} values were handed out in {count} lives"
     );
+    // Whoever has begun goes on until it is killed.
+    assert!(
+        at_work * 4 >= count,
+        "only {at_work} of {count} kills hit a writer at its work"
+    );
     keyfob_testkit::tell(&format!(
-        "audit: {count} kills, {handed_out} values handed out, each with its record; unfinished lines mended: {repairs}"
+        "audit: {count} kills, {at_work} of them of a writer at its work, {handed_out} values handed out, each with its record; unfinished lines mended: {repairs}"
     ));
 }
 
@@ -81,7 +88,8 @@ fn run_and_kill(place: &Path, time: Duration) -> Vec<String> {
     });
     thread::sleep(time);
     child.kill().unwrap();
-    child.wait().unwrap();
+    let ended = child.wait().unwrap();
+    assert_eq!(ended.signal(), Some(9), "it ended by itself");
     let text = String::from_utf8(reader.join().unwrap()).unwrap();
     // The last line may be cut off by the kill.
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);

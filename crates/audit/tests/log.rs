@@ -175,6 +175,52 @@ fn an_unfinished_line_is_told_of_and_mended() {
     assert_eq!(FileAudit::open(bed.options()).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
+/// What a lost disk cache leaves, a killed writer, or somebody who only adds: a proof and the next writer see the same in it.
+#[test]
+fn any_torn_end_is_told_of_and_mended_and_what_is_not_torn_is_kept_as_evidence() {
+    let half = [&b"{\"seq\":5,\"time\""[..], &[0; 300]].concat();
+    let bed = Bed::new();
+    for (torn, number) in [&b"garbage"[..], &[0; 200], &half, &[0; 200_000], b"\0", b"x\"}y\"}"]
+        .into_iter()
+        .zip(1..)
+    {
+        let sink = FileAudit::open(bed.options()).unwrap();
+        give(&sink, number..number + 1);
+        sink.close().unwrap();
+        let file = bed.files()[0].clone();
+        OpenOptions::new().append(true).open(&file).unwrap().write_all(torn).unwrap();
+        let seen = bed.verify();
+        assert_eq!((seen.finding, seen.unfinished), (None, torn.len() as u64), "{number}");
+        FileAudit::open(bed.options()).unwrap().close().unwrap();
+        let seen = bed.verify();
+        assert_eq!((seen.finding, seen.unfinished, seen.repairs), (None, 0, number), "{number}");
+    }
+
+    let file = bed.files()[0].clone();
+    let whole = fs::read(&file).unwrap();
+    let without_end = &whole[..whole.len() - 1];
+    // A line whose end alone was lost: that record is no record.
+    fs::write(&file, [without_end, &[0; 20]].concat()).unwrap();
+    assert!(bed.verify().is_intact());
+    for evidence in [
+        [without_end, b" "].concat(),
+        [without_end, b"\0\0more"].concat(),
+        [&*whole, &[0; 1 << 20]].concat(),
+    ] {
+        fs::write(&file, &evidence).unwrap();
+        assert!(!bed.verify().is_intact());
+        assert_eq!(FileAudit::open(bed.options()).unwrap_err().kind(), ErrorKind::Corrupt);
+        assert!(fs::read(&file).unwrap() == evidence, "evidence was mended away");
+    }
+    // After the last line of a file nothing is ever written.
+    fs::write(&file, &whole).unwrap();
+    FileAudit::open(bed.options().max_bytes(1)).unwrap().close().unwrap();
+    fs::remove_file(&bed.files()[1]).unwrap();
+    OpenOptions::new().append(true).open(&file).unwrap().write_all(b"x").unwrap();
+    assert!(!bed.verify().is_intact());
+    assert_eq!(FileAudit::open(bed.options()).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
 #[test]
 fn two_writers_of_one_log_make_one_chain() {
     let bed = Bed::new();

@@ -123,6 +123,7 @@ fn what_was_taken_away_on_purpose_is_forgotten_with_its_record() {
     write(&bed, 0..5);
     fs::remove_dir_all(bed.log()).unwrap();
     open_durably(&bed).unwrap_err();
+    assert!(!bed.log().exists(), "what is refused begins nothing");
     fs::remove_file(record_of(&state(&bed))).unwrap();
     open_durably(&bed).unwrap();
     write(&bed, 0..1);
@@ -211,12 +212,46 @@ fn without_a_state_directory_a_log_is_kept_all_the_same() {
 }
 
 #[test]
+fn a_checkpoint_of_a_log_that_was_cut_off_does_not_follow_what_is_remembered() {
+    let bed = Bed::new();
+    write(&bed, 0..3);
+    let early = fs::read(&bed.files()[0]).unwrap();
+    let before = remembered(&bed).unwrap();
+    write(&bed, 3..6);
+    let last = || checkpoint(bed.log(), &[bed.public_key]).unwrap();
+    let now = remembered(&bed).unwrap();
+    last().follows(&before, &bed.log()).unwrap();
+    last().follows(&now, &bed.log()).unwrap();
+    fs::write(&bed.files()[0], early).unwrap();
+    last().follows(&before, &bed.log()).unwrap();
+    let error = last().follows(&now, &bed.log()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    // As long as before, but another.
+    let options = bed.options();
+    fs::remove_dir_all(bed.log()).unwrap();
+    let log = FileAudit::open(options).unwrap();
+    give(&log, 0..9);
+    log.close().unwrap();
+    assert!(
+        last()
+            .follows(&now, &bed.log())
+            .unwrap_err()
+            .to_string()
+            .contains("another log")
+    );
+}
+
+#[test]
 fn a_damaged_record_is_refused_or_made_anew() {
     let bed = Bed::new();
     write(&bed, 0..3);
     let record = record_of(&state(&bed));
     fs::write(&record, "{\"seq\":").unwrap();
-    assert_eq!(open_durably(&bed).unwrap_err().kind(), ErrorKind::Corrupt);
+    let error = open_durably(&bed).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let shown = record.display().to_string();
+    assert!(error.to_string().contains(&shown), "{error}");
+    assert!(error.hint().unwrap().contains(&format!("remove `{shown}`")), "{error:?}");
     write(&bed, 3..4);
     open_durably(&bed).unwrap();
     assert_eq!(found(&bed), None);

@@ -6,40 +6,125 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use aws_lc_rs::digest::{Context, SHA256};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use common::{Bed, files, give};
+use common::{Bed, Day, files, give};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
-use keyfob_audit::{Checkpoint, FileAudit, Finding, PublicKey, checkpoint, verify};
+use keyfob_audit::{Checkpoint, FileAudit, FileAuditOptions, Finding, PublicKey, SigningKey, checkpoint, verify};
 
 const EDITS: u64 = 10_000;
 
 #[test]
 fn ten_thousand_edits_are_found() {
-    let bed = Bed::new();
-    for part in 0..3 {
-        let max_bytes = if part == 0 { u64::MAX } else { 1 };
-        let sink = FileAudit::open(bed.options().checkpoint_lines(4).max_bytes(max_bytes)).unwrap();
-        give(&sink, part * 7..part * 7 + 7);
-        sink.close().unwrap();
-    }
-    let kept = checkpoint(bed.log(), &[bed.public_key]).unwrap();
-    let original = Log::read(&bed.log());
-    assert!(original.files.len() >= 3);
+    let originals: Vec<(Bed, Checkpoint, Log)> = (0..5).map(original).collect();
     let threads = 2;
     std::thread::scope(|scope| {
         for thread in 0..threads {
-            let (bed, kept, original) = (&bed, &kept, &original);
+            let originals = &originals;
             scope.spawn(move || {
-                let place = bed.place.path().join(format!("copy{thread}"));
-                fs::create_dir(&place).unwrap();
+                let place = tempfile::tempdir().unwrap();
                 for seed in (thread..EDITS).step_by(threads as usize) {
-                    one_edit(seed + 1, &place, original, kept, bed.public_key);
+                    let (bed, kept, original) = &originals[seed as usize / 2 % originals.len()];
+                    one_edit(seed + 1, place.path(), original, kept, bed.public_key);
                 }
             });
         }
     });
+}
+
+/// A log of several files; but for the first, with a writer that was killed and records that were lost.
+fn original(number: u64) -> (Bed, Checkpoint, Log) {
+    let bed = Bed::new();
+    for part in 0..3 {
+        let max_bytes = if part == 0 { u64::MAX } else { 1 };
+        let mut options = bed.options().checkpoint_lines(4 + number).max_bytes(max_bytes);
+        if number > 0 && part == 1 {
+            cut_off(&bed, 1 + number as usize * 31);
+            options = options.queue(3);
+        }
+        let sink = FileAudit::open(options).unwrap();
+        give(&sink, part * 7..part * 7 + 7 + number);
+        sink.close().unwrap();
+    }
+    let kept = checkpoint(bed.log(), &[bed.public_key]).unwrap();
+    let seen = verify(bed.log(), &[bed.public_key], std::slice::from_ref(&kept)).unwrap();
+    assert_eq!((seen.finding, seen.repairs), (None, u64::from(number > 0)));
+    let log = Log::read(&bed.log());
+    assert!(log.files.len() >= 3);
+    (bed, kept, log)
+}
+
+/// Leaves what a killed writer does: the last line without its end.
+fn cut_off(bed: &Bed, bytes: usize) {
+    let file = bed.files().pop().unwrap();
+    let text = fs::read(&file).unwrap();
+    fs::write(&file, &text[..text.len() - bytes]).unwrap();
+}
+
+/// Writers are killed, lose records, end files and delete old ones, in any order, under changing keys and over the years: that is never taken for
+/// an edit.
+#[test]
+fn generated_logs_that_nobody_edited_are_never_accused() {
+    let (mut repairs, mut lost, mut expired) = (0, 0, 0);
+    for seed in 1..=30 {
+        let (bed, mut random) = (Bed::new(), Random(seed));
+        let other = SigningKey::create_file(bed.place.path().join("other")).unwrap().public_key();
+        let (mut kept, mut day, mut number) = (Vec::new(), 0, 0);
+        for step in 0..10 {
+            if step > 0 && random.below(2) == 0 && ends_with_a_checkpoint(&bed) {
+                cut_off(&bed, 1 + random.below(100));
+            } else if step > 0 && random.below(4) == 0 {
+                let file = bed.files().pop().unwrap();
+                let text = [fs::read(&file).unwrap(), vec![0; 1 + random.below(5000)]].concat();
+                fs::write(file, text).unwrap();
+            }
+            day += random.below(400) as u64;
+            let key = if random.below(3) == 0 { "other" } else { "key" };
+            let key = SigningKey::from_file(bed.place.path().join(key)).unwrap();
+            let mut options = FileAuditOptions::new(bed.log(), key)
+                .clock(Arc::new(Day(day)))
+                .checkpoint_lines(1 + random.below(9) as u64)
+                .keep_years(1 + random.below(2) as u32);
+            if random.below(3) == 0 {
+                options = options.queue(1 + random.below(4));
+            }
+            if random.below(2) == 0 {
+                options = options.max_bytes(1);
+            }
+            let sink = FileAudit::open(options).unwrap();
+            let count = random.below(30) as u64;
+            give(&sink, number..number + count);
+            number += count;
+            sink.close().unwrap();
+            let keys = [bed.public_key, other];
+            let seen = verify(bed.log(), &keys, &kept).unwrap();
+            assert_eq!(
+                (seen.finding, seen.unfinished),
+                (None, 0),
+                "seed {seed}, step {step}: an intact log was accused"
+            );
+            kept.extend(beginning(&bed));
+            (repairs, lost, expired) = (repairs.max(seen.repairs), lost.max(seen.lost), expired.max(seen.expired));
+        }
+    }
+    assert!(
+        repairs > 1 && lost > 0 && expired > 0,
+        "{repairs} repairs, {lost} lost, {expired} expired"
+    );
+}
+
+/// Lines of other kinds are on the disk before anything follows from them, or appear with their file.
+fn ends_with_a_checkpoint(bed: &Bed) -> bool {
+    let text = fs::read_to_string(bed.files().pop().unwrap()).unwrap();
+    text.lines().last().unwrap().contains("\"kind\":\"checkpoint\"")
+}
+
+/// The first line of the last file, which is signed and can't be cut off by a kill.
+fn beginning(bed: &Bed) -> Option<Checkpoint> {
+    let text = fs::read_to_string(bed.files().pop().unwrap()).unwrap();
+    text.lines().next().unwrap().parse().ok()
 }
 
 fn one_edit(seed: u64, place: &Path, original: &Log, kept: &Checkpoint, key: PublicKey) {

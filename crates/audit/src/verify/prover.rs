@@ -1,6 +1,6 @@
 //! Reads a log line by line and knows what has to come next.
 
-use std::io::BufReader;
+use std::io::{self, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
 use keyfob_core::Result;
@@ -9,7 +9,7 @@ use super::{Checkpoint, Finding, Verification};
 use crate::keys::PublicKey;
 use crate::line::{Event, FORMAT, Hash, Line};
 use crate::permissions::failed;
-use crate::segment::{Found, next_line, open_to_read, path_of};
+use crate::segment::{Found, MOST_UNFINISHED, is_unfinished, next_line, open_to_read, path_of};
 use crate::table::{LineTable, no_log_in};
 
 pub(super) struct Prover<'k> {
@@ -164,12 +164,23 @@ impl<'k> Prover<'k> {
                 }
                 Found::Nothing if is_first => return Ok(Err("the file is empty".to_owned())),
                 Found::Nothing => return Ok(Ok(())),
-                Found::Unfinished if is_last && !is_first && !self.is_end && is_beginning_of_a_line(&line) => {
-                    self.seen.unfinished = line.len() as u64;
-                    return Ok(Ok(()));
+                found @ (Found::Unfinished | Found::TooLong) => {
+                    let may_be_unfinished = is_last && !is_first && !self.is_end && left + line.len() as u64 <= MOST_UNFINISHED;
+                    if may_be_unfinished {
+                        // All of it, which is not longer than that.
+                        let end = io::Read::take(&mut reader, left).read_to_end(&mut line);
+                        end.map_err(read)?;
+                        if !line.contains(&b'\n') && is_unfinished(&line) {
+                            self.seen.unfinished = line.len() as u64;
+                            return Ok(Ok(()));
+                        }
+                    }
+                    let problem = match found {
+                        Found::TooLong => "it is longer than any line",
+                        _ => "it does not end as a line does",
+                    };
+                    return Ok(Err(problem.to_owned()));
                 }
-                Found::Unfinished => return Ok(Err("it does not end as a line does".to_owned())),
-                Found::TooLong => return Ok(Err("it is longer than any line".to_owned())),
             }
         }
     }
@@ -312,7 +323,10 @@ impl<'k> Prover<'k> {
         if self.keys.iter().any(|key| key.proves(body, signature)) {
             return Ok(());
         }
-        Err("its signature is not of a known key".to_owned())
+        Err(
+            "its signature is not of a known key; if the key was changed on purpose, the public keys of both prove the log"
+                .to_owned(),
+        )
     }
 
     fn nothing_is_missing_before(&mut self, first: u64) -> Proven {
@@ -339,19 +353,8 @@ impl<'k> Prover<'k> {
 
     fn nothing_is_cut_off(&self) -> Proven {
         match self.kept.iter().map(|kept| kept.seq).find(|&kept| kept > self.seq) {
-            Some(kept) => Err(format!("the log was cut off here, the kept checkpoint has the number {kept}")),
+            Some(kept) => Err(format!("the log was cut off here: it had record {kept} when that was signed")),
             None => Ok(()),
         }
     }
-}
-
-/// Whether a writer that was killed can have left this: the beginning of a line, and not a whole one with something after it.
-fn is_beginning_of_a_line(text: &[u8]) -> bool {
-    let start = b"{\"seq\":";
-    let length = text.len().min(start.len());
-    let is_whole_and_more = memchr::memmem::find_iter(text, b"\"}").any(|end| {
-        let end = end + 2;
-        end < text.len() && Line::parse(&text[..end]).is_ok()
-    });
-    text[..length] == start[..length] && !is_whole_and_more
 }
