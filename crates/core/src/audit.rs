@@ -8,6 +8,7 @@ mod receipts;
 mod record;
 mod sink;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -66,6 +67,8 @@ use crate::store::SecretStore;
 #[derive(Clone)]
 pub struct AuditLayer {
     actor: Arc<Actor>,
+    /// As whom it acts at the stores of a list, by their labels.
+    workloads: BTreeMap<String, String>,
     sinks: Vec<Arc<dyn AuditSink>>,
     reason: Option<Reason>,
     reason_required: bool,
@@ -87,6 +90,7 @@ impl AuditLayer {
     pub fn new(actor: Actor) -> Self {
         Self {
             actor: Arc::new(actor),
+            workloads: BTreeMap::new(),
             sinks: Vec::new(),
             reason: None,
             reason_required: false,
@@ -137,6 +141,14 @@ impl AuditLayer {
     #[must_use]
     pub fn workload(mut self, identity: impl Into<String>) -> Self {
         self.actor = Arc::new(Actor::clone(&self.actor).workload(identity));
+        self
+    }
+
+    /// The same for a store of a failover list, by its label: records of what that store answered name this identity, and those of other
+    /// stores of the list none.
+    #[must_use]
+    pub fn workload_at(mut self, label: impl Into<String>, identity: impl Into<String>) -> Self {
+        self.workloads.insert(label.into(), identity.into());
         self
     }
 

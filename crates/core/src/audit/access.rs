@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::AuditLayer;
 use super::intent::{Intent, Subject, asked};
 use super::receipts::{Receipts, settle};
-use super::record::{AuditOutcome, AuditRecord, AuditedStore, Reason, reason_here};
+use super::record::{Actor, AuditOutcome, AuditRecord, AuditedStore, Reason, reason_here};
 use super::sink::{AuditReceipt, AuditSink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::failover::ReplicationError;
@@ -24,12 +24,14 @@ use crate::verb::Verb;
 pub(super) fn audited(mut layer: AuditLayer, inner: Arc<dyn SecretStore>) -> Arc<dyn SecretStore> {
     let info = inner.info();
     layer.deadline = info.deadline;
-    let described = |info| Arc::new(AuditedStore::of(info));
     Arc::new(Audited {
         opened_in: AtomicU64::new(u64::try_from(layer.opened_in.as_nanos()).unwrap_or(u64::MAX)),
+        asked: Place {
+            store: Arc::new(AuditedStore::of(info)),
+            actor: Arc::clone(&layer.actor),
+        },
+        members: info.members.iter().map(|member| Place::of_member(&layer, member)).collect(),
         layer,
-        asked: described(info),
-        members: info.members.iter().map(described).collect(),
         replicates: info.replicates,
         inner,
     })
@@ -38,12 +40,35 @@ pub(super) fn audited(mut layer: AuditLayer, inner: Arc<dyn SecretStore>) -> Arc
 struct Audited {
     layer: AuditLayer,
     inner: Arc<dyn SecretStore>,
-    asked: Arc<AuditedStore>,
+    asked: Place,
     /// The stores of a list, any of which may answer.
-    members: Vec<Arc<AuditedStore>>,
+    members: Vec<Place>,
     replicates: bool,
     /// What is left to tell of the time that opening the store took, in nanoseconds: zero once an access has told it.
     opened_in: AtomicU64,
+}
+
+/// A store that is accessed, and as whom.
+struct Place {
+    store: Arc<AuditedStore>,
+    actor: Arc<Actor>,
+}
+
+impl Place {
+    fn of_member(layer: &AuditLayer, member: &StoreInfo) -> Self {
+        let actor = match layer.workloads.get(&*member.label) {
+            None if layer.workloads.is_empty() => Arc::clone(&layer.actor),
+            known => {
+                let mut actor = Actor::clone(&layer.actor);
+                actor.workload = known.cloned();
+                Arc::new(actor)
+            }
+        };
+        Self {
+            store: Arc::new(AuditedStore::of(member)),
+            actor,
+        }
+    }
 }
 
 impl fmt::Debug for Audited {
@@ -61,9 +86,9 @@ struct Access<'a> {
     /// Whether something may have been written when its answer does not come.
     may_write: bool,
     /// The store that is asked.
-    store: &'a Arc<AuditedStore>,
+    store: &'a Place,
     /// The stores of a list, any of which may answer.
-    members: &'a [Arc<AuditedStore>],
+    members: &'a [Place],
     name: Option<Arc<str>>,
     /// The version that is asked for.
     version: Option<Arc<str>>,
@@ -91,10 +116,13 @@ pub(super) async fn opening<T>(
     intent: &Intent,
     open: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let store = Arc::new(store);
+    let place = Place {
+        store: Arc::new(store),
+        actor: Arc::clone(&layer.actor),
+    };
     let waits_since = Some(layer.clock.now());
     let begin = |subject: Option<&Subject>| {
-        let mut access = Access::begin(layer, &store, &[], intent.verb);
+        let mut access = Access::begin(layer, &place, &[], intent.verb);
         access.may_write = false;
         access.waits_since = waits_since;
         access.name = subject.and_then(|subject| layer.masked(Some(Arc::clone(&subject.name))));
@@ -164,7 +192,7 @@ impl Audited {
     }
 
     /// The store that writes go to: of a list, its first one.
-    fn first(&self) -> &Arc<AuditedStore> {
+    fn first(&self) -> &Place {
         self.members.first().unwrap_or(&self.asked)
     }
 }
@@ -175,7 +203,7 @@ fn is_of_replicas(error: &Error) -> bool {
 
 impl<'a> Access<'a> {
     #[inline(always)]
-    fn begin(layer: &'a AuditLayer, store: &'a Arc<AuditedStore>, members: &'a [Arc<AuditedStore>], verb: Verb) -> Self {
+    fn begin(layer: &'a AuditLayer, store: &'a Place, members: &'a [Place], verb: Verb) -> Self {
         Self {
             layer,
             verb,
@@ -257,14 +285,15 @@ impl<'a> Access<'a> {
         self.is_recorded = true;
         let asked = self.version.take();
         let member = told.origin.and_then(|origin| origin.member.as_ref());
-        let answered = member.and_then(|label| self.members.iter().find(|member| *member.name == **label));
+        let answered = member.and_then(|label| self.members.iter().find(|member| *member.store.name == **label));
+        let place = answered.unwrap_or(self.store);
         let record = AuditRecord {
             time: self.time.checked_sub(self.opened_in).unwrap_or(self.time),
-            actor: Arc::clone(&self.layer.actor),
+            actor: Arc::clone(&place.actor),
             verb: self.verb,
             name: self.name.take(),
             version: told.version.map(Version::shared).or(asked),
-            store: Arc::clone(answered.unwrap_or(self.store)),
+            store: Arc::clone(&place.store),
             outcome,
             error,
             latency: latency + self.opened_in,

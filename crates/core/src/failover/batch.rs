@@ -8,9 +8,6 @@ use crate::failover::trail::Trail;
 use crate::options::GetRequest;
 use crate::secret::Secret;
 
-/// So many names have the time of one read: what the smallest batch call of a service takes.
-const NAMES_PER_READ: usize = 20;
-
 /// A request without an answer yet.
 struct Pending {
     index: usize,
@@ -104,8 +101,7 @@ impl Inner {
 
     async fn ask_many(&self, member: &Member, asked: Vec<Pending>) -> Vec<(Pending, Result<Secret, Missed>)> {
         let batch: Vec<GetRequest> = asked.iter().map(|pending| pending.request.clone()).collect();
-        let reads = u32::try_from(batch.len().div_ceil(NAMES_PER_READ)).unwrap_or(u32::MAX);
-        let limit = self.options.read_timeout.saturating_mul(reads);
+        let limit = self.options.read_limit(self.members.len(), batch.len());
         let answers = self
             .ask_for(member, limit, member.store.get_many(&batch), |answers| judge(answers))
             .await;

@@ -49,7 +49,7 @@ impl Inner {
     }
 
     async fn health_of(&self, member: &Member) -> Result<Health> {
-        let limit = self.options.read_timeout;
+        let limit = self.options.read_limit(self.members.len(), 1);
         let answer = within(self.clock.sleep(limit), member.store.health()).await;
         answer.unwrap_or_else(|| {
             let message = format!("no answer within {limit:?}");

@@ -10,6 +10,9 @@ pub struct FailoverOptions {
     /// How long one store has for a read before the next one is asked; a batch has as much again for each further 20
     /// names. More than zero. Default 5 s.
     pub read_timeout: Duration,
+    /// How long a call has in all, where a layer above sees to that. Of a read no store has more of it than its share, so that a
+    /// silent one leaves time for the next. Default `None`: without an end.
+    pub deadline: Option<Duration>,
     /// How long one store has for a write, whose outcome is unknown afterwards. More than zero. Default 15 s.
     pub write_timeout: Duration,
     /// Whether the next store is asked when one says that there is no such secret. Default no: what was deleted in the first
@@ -62,6 +65,7 @@ impl Default for FailoverOptions {
     fn default() -> Self {
         Self {
             read_timeout: Duration::from_secs(5),
+            deadline: None,
             write_timeout: Duration::from_secs(15),
             not_found_falls_through: false,
             believe_not_found: false,
@@ -83,7 +87,19 @@ impl Default for BreakerOptions {
     }
 }
 
+/// For how many names of a batch a store has the time of one read.
+const NAMES_PER_READ: usize = 20;
+
 impl FailoverOptions {
+    /// How long one of so many stores has for a read of so many names.
+    #[must_use]
+    pub fn read_limit(&self, stores: usize, names: usize) -> Duration {
+        let number = |count: usize| u32::try_from(count.max(1)).unwrap_or(u32::MAX);
+        let reads = number(names.div_ceil(NAMES_PER_READ));
+        let share = self.deadline.map_or(Duration::MAX, |deadline| deadline / number(stores));
+        self.read_timeout.saturating_mul(reads).min(share)
+    }
+
     /// Whether a layer can be set up like that.
     ///
     /// # Errors

@@ -110,7 +110,10 @@ impl Inner {
                 trail.pass_over(member, member.missed(error, false));
                 continue;
             }
-            match self.ask(member, self.options.read_timeout, call(&*member.store)).await {
+            match self
+                .ask(member, self.options.read_limit(self.members.len(), 1), call(&*member.store))
+                .await
+            {
                 Ok(value) => {
                     member.meters.answered();
                     let passed = trail.passed;

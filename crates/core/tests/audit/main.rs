@@ -151,6 +151,48 @@ async fn of_a_list_the_store_that_answered_is_recorded() {
 }
 
 #[tokio::test]
+async fn of_a_list_the_identity_at_the_store_that_answered_is_recorded() {
+    let bed = Bed::new();
+    let layer = bed
+        .layer
+        .clone()
+        .workload("a role at `near`; a token at `mid`")
+        .workload_at("near", "a role")
+        .workload_at("mid", "a token");
+    let at = |label: &str, store: Arc<dyn SecretStore>| MetricsLayer::of_store(label).layer(store);
+    let (mid, far) = (Arc::new(MemoryStore::new()), Arc::new(MemoryStore::new()));
+    mid.put(&name("m"), PutRequest::new("v")).await.unwrap();
+    far.put(&name("f"), PutRequest::new("v")).await.unwrap();
+    let options = FailoverOptions {
+        not_found_falls_through: true,
+        ..FailoverOptions::default()
+    };
+    let stores = [
+        ("near", at("near", Arc::new(MemoryStore::new()))),
+        ("mid", at("mid", mid)),
+        ("far", at("far", far)),
+    ];
+    let store = layer.layer(Arc::new(Failover::new(options).over(stores).unwrap()));
+    store.put(&name("n"), PutRequest::new("v")).await.unwrap();
+    for known in ["n", "m", "f"] {
+        store.get(&name(known), &GetOptions::default()).await.unwrap();
+    }
+    store.get(&name("none"), &GetOptions::default()).await.unwrap_err();
+    let records = bed.records();
+    let workloads: Vec<Option<&str>> = records.iter().map(|record| record.actor.workload.as_deref()).collect();
+    assert_eq!(
+        workloads,
+        [
+            Some("a role"),
+            Some("a role"),
+            Some("a token"),
+            None,
+            Some("a role at `near`; a token at `mid`")
+        ]
+    );
+}
+
+#[tokio::test]
 async fn of_a_list_the_store_that_was_to_be_written_to_is_recorded() {
     for (writes, failed, deleted) in [
         (FailoverWrites::First, "near", "near"),

@@ -117,6 +117,7 @@ impl Setup {
                 most,
             },
             failover: FailoverOptions {
+                deadline: None,
                 read_timeout: dice.pick(&[milliseconds(500), seconds(2), seconds(5)]),
                 write_timeout: dice.pick(&[seconds(1), seconds(5), seconds(15)]),
                 not_found_falls_through: dice.chance(0.3),
@@ -139,6 +140,8 @@ impl Setup {
             outage: None,
         };
         setup.limit.first = setup.limit.first.max(setup.limit.least);
+        // As the facade sets it, on about half of the days.
+        setup.failover.deadline = setup.has_level.then_some(setup.retry.deadline);
         setup
     }
 

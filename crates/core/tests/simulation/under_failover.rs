@@ -182,10 +182,16 @@ impl UnderFailover {
     /// How long a call may take.
     fn time_of(&self, asked: &Asked) -> Duration {
         let options = &self.world.setup.failover;
-        match asked.verb {
-            verb if verb.is_write() => options.write_timeout,
-            Verb::GetMany => options.read_timeout * u32::try_from(asked.reads.len().div_ceil(20)).unwrap_or(u32::MAX),
-            _ => options.read_timeout,
+        let reads = match asked.verb {
+            verb if verb.is_write() => return options.write_timeout,
+            Verb::GetMany => asked.reads.len().div_ceil(20),
+            _ => 1,
+        };
+        let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        let time = options.read_timeout * number(reads);
+        match options.deadline {
+            Some(deadline) => time.min(deadline / number(self.world.setup.members)),
+            None => time,
         }
     }
 }

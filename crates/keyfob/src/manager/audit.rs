@@ -50,7 +50,8 @@ impl SecretManager {
     /// `exit`) has to call this.
     ///
     /// # Errors
-    /// `Unavailable` when records were lost, and what the file system says.
+    /// `Unavailable` when records were lost without an error of their access, which those of a durable log have had, and what the file system
+    /// says.
     pub fn close_audit(&self) -> Result<()> {
         self.close_audit_within(Duration::MAX)
     }
@@ -102,10 +103,17 @@ impl SecretManager {
             Opening::Given(_) => None,
             opening => self.audit_of(self.identity_at(opening).ok().flatten()).await?,
         };
-        let Some(layer) = layer else {
+        let Some(mut layer) = layer else {
             let opened = slot.opened.get_or_try_init(|| self.connected(slot)).await?;
             return Ok(Cow::Borrowed(opened));
         };
+        if let Opening::List(_) = &slot.opening {
+            for member in slot.opening.members() {
+                if let Ok(Some(identity)) = self.identity(&member.url) {
+                    layer = layer.workload_at(&*member.label, identity);
+                }
+            }
+        }
         let begun = Instant::now();
         let opening = async {
             if let Some(audit) = self.audit().await? {

@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use super::opener::{Opener, Setup};
 use super::places::location_before;
 use crate::backends;
+use crate::layers::LayerSettings;
 use crate::select::Choice;
 
 /// A store and what tells it apart from the others, in a list and in metrics.
@@ -60,7 +61,10 @@ pub(super) fn members(choice: &Choice) -> Vec<Member> {
 /// is an error, because waiting does not mend it: now, or when it is asked.
 ///
 /// What replicates opens all: what can be written depends on each of them.
-pub(super) async fn connect(openers: &[Arc<Opener>], setup: Setup) -> Result<(Connected, FailoverStore)> {
+pub(super) async fn connect(openers: &[Arc<Opener>], mut setup: Setup) -> Result<(Connected, FailoverStore)> {
+    let LayerSettings { failover, retry, .. } = &mut setup.layers;
+    failover.deadline = Some(retry.deadline);
+    failover.read_timeout = failover.read_limit(openers.len(), 1);
     let setup = Arc::new(setup);
     let FailoverOptions {
         read_timeout, writes, ..

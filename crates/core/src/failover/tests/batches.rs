@@ -64,6 +64,22 @@ async fn a_hung_store_has_the_time_of_a_read_for_each_20_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hung_store_leaves_the_next_one_its_share_of_the_deadline() {
+    let options = FailoverOptions {
+        deadline: Some(Duration::from_secs(12)),
+        ..FailoverOptions::default()
+    };
+    for (count, seconds) in [(1, 5), (21, 6), (1000, 6)] {
+        let list = List::pair(options.clone()).await;
+        list.script(0, [Step::hang()]);
+        let start = tokio::time::Instant::now();
+        let answers = list.store.get_many(&vec![GetRequest::new(name()); count]).await;
+        assert_eq!(start.elapsed(), Duration::from_secs(seconds), "{count} names");
+        assert!(outcomes(&answers).iter().all(|outcome| outcome == "team/name b"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn exact_versions_go_to_their_stores_only() {
     let list = List::pair(FailoverOptions::default()).await;
     let requests: Vec<GetRequest> = ["b:1", "current", "1", "b:2", "b:", "previous"]

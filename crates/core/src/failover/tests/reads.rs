@@ -47,6 +47,19 @@ async fn a_hung_first_store_is_left_after_its_time() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn where_the_deadline_is_short_each_store_has_its_share() {
+    let options = FailoverOptions {
+        deadline: Some(Duration::from_secs(3)),
+        ..FailoverOptions::default()
+    };
+    let list = List::pair(options).await;
+    list.script(0, [Step::hang()]);
+    let start = tokio::time::Instant::now();
+    assert_eq!(value(&list.get().await.unwrap()), SECOND);
+    assert_eq!(start.elapsed(), Duration::from_millis(1500));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_within_the_time_is_taken() {
     let list = List::pair(FailoverOptions::default()).await;
     list.script(0, [Step::after(4999, Step::Answer)]);
