@@ -72,6 +72,11 @@ pub(crate) fn measure(report: &mut Report, effort: Effort) -> Outcome {
     }
 }
 
+/// The names and versions of the servers that migrations go to.
+pub(crate) async fn of_migrations() -> Outcome<Vec<String>> {
+    service::of_migrations().await
+}
+
 fn of_service(
     runtime: &Runtime,
     effort: Effort,

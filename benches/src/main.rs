@@ -2,9 +2,10 @@
 //!
 //! `cargo xtask bench` builds everything with optimisation and runs this; `--write` also replaces
 //! `docs/src/benchmarks.md` and its plot. `--quick` takes few samples, to show that the measurements run. `--only-clouds`
-//! leaves out all that needs no server.
+//! leaves out all that needs no server, and `--only-migration` measures migrations alone and writes `docs/src/benchmarks-migration.md`.
 
 mod clouds;
+mod migration;
 mod scan;
 mod start;
 mod store;
@@ -36,6 +37,10 @@ fn run() -> Outcome {
     }
     let effort = Effort::of(&arguments);
     let mut report = Report::default();
+    let is_given = |switch: &str| arguments.iter().any(|argument| argument == switch);
+    if is_given("--only-migration") {
+        return only_migration(&mut report, effort, is_given("--write"));
+    }
     if !arguments.iter().any(|argument| argument == "--only-clouds") {
         let prepared = start::Prepared::new(effort)?;
         scan::measure(&mut report, effort);
@@ -45,9 +50,28 @@ fn run() -> Outcome {
     let clouds = clouds::measure(&mut report, effort);
     report.print();
     clouds?;
+    if effort == Effort::Quick {
+        only_migration(&mut Report::default(), effort, false)?;
+    }
     if arguments.iter().any(|argument| argument == "--write") {
         let versions = format!("- SQLite {}\n", rusqlite::version());
         report.write("benchmarks", "Benchmarks", "cargo xtask bench --write", &versions)?;
+    }
+    Ok(())
+}
+
+/// On a page of its own, because it keeps the servers busy for minutes.
+fn only_migration(report: &mut Report, effort: Effort, write: bool) -> Outcome {
+    migration::measure(report, effort)?;
+    report.print();
+    if write {
+        let command = "cargo xtask bench --only-migration --write";
+        report.write(
+            "benchmarks-migration",
+            "Benchmarks of migrations",
+            command,
+            &migration::versions()?,
+        )?;
     }
     Ok(())
 }

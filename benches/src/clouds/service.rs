@@ -108,6 +108,21 @@ const WIDTHS: [Floor; 4] = [
     Floor::Connections(10),
 ];
 
+/// The names and versions of the servers that migrations go to.
+pub(super) async fn of_migrations() -> Outcome<Vec<String>> {
+    let mut names = Vec::new();
+    if let Ok(place) = OpenBao::find() {
+        names.push(place.name().await?);
+    }
+    if let Ok(place) = LocalStack::find() {
+        names.push(place.name().await?);
+    }
+    if let Ok(place) = Kubernetes::find(Shape::Objects)? {
+        names.push(place.name().await?);
+    }
+    Ok(names)
+}
+
 impl Service {
     /// Writes the secrets to the service that the environment names; or says which variable is missing.
     pub(super) async fn prepare(kind: Kind) -> Outcome<Result<Self, &'static str>> {
