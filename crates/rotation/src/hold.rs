@@ -280,7 +280,7 @@ fn lease(terms: &Terms, ends: Ends) -> Lease {
 }
 
 /// Whether anybody may take the lease.
-fn free(journal: &Journal, secret: &SecretName, terms: &Terms, clock: &dyn Clock) -> Result<()> {
+pub(crate) fn free(journal: &Journal, secret: &SecretName, terms: &Terms, clock: &dyn Clock) -> Result<()> {
     let Some(lease) = journal
         .lease
         .as_ref()

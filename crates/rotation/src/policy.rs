@@ -90,6 +90,8 @@ pub struct Policy {
     pub made: Made,
     /// Who knows whether the old value is still in use, so that the grace period can end early.
     pub drain: Option<DrainPlan>,
+    /// The programs that it runs, as they stand in the file: a path is one from where the file is.
+    pub programs: Vec<String>,
     validate: Option<RotationCommand>,
     stages: Vec<StagePlan>,
     notify: Option<RotationCommand>,

@@ -19,7 +19,7 @@ use crate::place::{Place, Seen};
 use crate::rotator::Rotator;
 use crate::run::{Run, absent, reason, version};
 use crate::slot;
-use crate::status::{Outcome, Status};
+use crate::status::{Outcome, Status, UnderWayStatus};
 
 /// Rotates the secrets of a store. Cheap to clone; see the [crate](crate) for how a rotation goes.
 #[derive(Debug, Clone)]
@@ -201,20 +201,41 @@ impl Rotation {
     /// # Errors
     /// `Conflict` while a rotation is under way and the secret is there. Those of the store.
     pub async fn forget(&self, name: &SecretName) -> Result<()> {
+        self.let_go(name, false).await.map(drop)
+    }
+
+    /// As [`forget`](Self::forget), and ends a rotation that is under way where it is: for one that its own rotator can't bring to an
+    /// end any more, because its program is gone or the policy has another kind.
+    ///
+    /// The secret keeps the value that it has now. Nobody is asked to withdraw or revoke anything: what the rotation made or replaced
+    /// may stay valid wherever it is used. Returns what was under way.
+    ///
+    /// # Errors
+    /// `Conflict` while somebody holds the lease. Those of the store.
+    pub async fn abandon(&self, name: &SecretName) -> Result<Option<UnderWayStatus>> {
+        self.let_go(name, true).await
+    }
+
+    async fn let_go(&self, name: &SecretName, is_abandoned: bool) -> Result<Option<UnderWayStatus>> {
         let places = self.places(name)?;
         let forgetting = async {
             let under_way = match hold::read(&places.journal, name).await {
-                Ok((journal, _)) => journal.under_way,
+                Ok((journal, _)) => {
+                    if is_abandoned {
+                        hold::free(&journal, name, &self.terms(), &*self.clock)?;
+                    }
+                    Status::from(journal).under_way
+                }
                 Err(error) if error.kind() == ErrorKind::Corrupt => None,
                 Err(error) => return Err(error),
             };
-            if let Some(under_way) = under_way
+            if let Some(under_way) = under_way.as_ref().filter(|_| !is_abandoned)
                 && places.target.read().await?.is_some()
             {
                 return Err(Error::new(ErrorKind::Conflict, "a rotation of the secret is under way")
                     .with("name", name.as_str())
                     .with("phase", under_way.phase.as_str())
-                    .with_hint("bring it to its end, or roll it back"));
+                    .with_hint("bring it to its end, roll it back, or abandon it"));
             }
             // For good where that is possible: what could be restored would keep its name from being used. The journal last:
             // without it nobody would know of the others.
@@ -229,7 +250,7 @@ impl Rotation {
                     _ => {}
                 }
             }
-            Ok(())
+            Ok(under_way)
         };
         with_reason(reason(self, "forget")?, forgetting).await
     }

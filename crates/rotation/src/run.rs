@@ -209,7 +209,7 @@ pub(crate) fn same_kind(name: &SecretName, under_way: &UnderWay, rotator: &dyn R
         .with("name", name.as_str())
         .with("under_way", under_way.rotator.as_str())
         .with("asked", rotator.kind())
-        .with_hint("bring it to its end with its own rotator, or roll it back"))
+        .with_hint("bring it to its end with its own rotator, roll it back with that, or abandon it"))
 }
 
 pub(crate) fn in_grace_until(under_way: &UnderWay, until: SystemTime) -> Outcome {

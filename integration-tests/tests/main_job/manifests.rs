@@ -610,7 +610,14 @@ fn a_pod_opens_the_store_that_is_meant_here_and_no_secret_is_in_its_objects() {
         ),
         ("--store postgres://u@h/x", 2, "belong into a Secret"),
         ("--store k8s: --policies missing.yaml", 1, "--policies"),
-        ("--store k8s: --schedule 'every day'", 2, "a cron line has five fields"),
+        (
+            "--store k8s: --schedule 'every day'",
+            2,
+            "is no cron line: it has 2 fields, not 5",
+        ),
+        ("--store k8s: --schedule '99 * * * *'", 2, "`99` is no minute"),
+        ("--store k8s: --schedule '0 3 * * 7'", 2, "Sunday is 0"),
+        ("--store k8s: --schedule @often", 2, "is no cron line"),
         ("--store k8s: --name UPPER", 2, "small letters"),
     ] {
         let answer = world.sh(&format!("keyfob manifests cronjob --namespace shop {IMAGE} {options}"));
@@ -618,6 +625,22 @@ fn a_pod_opens_the_store_that_is_meant_here_and_no_secret_is_in_its_objects() {
         assert_has(&err, &[said]);
         assert!(!err.contains("kfcanary"), "{err}");
     }
+    for schedule in ["@hourly", "0 3 ? jan-mar sun", "5,35 */2 * * 1-5"] {
+        world
+            .sh(&format!(
+                "keyfob manifests cronjob --namespace shop {IMAGE} --store k8s: --schedule '{schedule}'"
+            ))
+            .ok();
+    }
+    let program = |run: &str| {
+        let policy = format!("policies: [{{ name: app, secrets: [a], make: {{ command: {{ run: [{run}] }} }} }}]\n");
+        world.write("rotation.yaml", &policy);
+        world.sh(&format!("keyfob manifests cronjob --namespace shop {IMAGE} --store k8s:"))
+    };
+    assert_has(&program("./prog, x").fails(1), &["nothing beside it", "./prog"]);
+    let warned = program("/usr/bin/prog, x");
+    assert_eq!(warned.code, Some(0), "{warned:?}");
+    assert_has(&warned.err, &["the image must have the programs", "`/usr/bin/prog`"]);
     world.write("rotation.yaml", "policies: [{ nme: app }]\n");
     let wrong = world.sh(&format!("keyfob manifests cronjob --namespace shop {IMAGE} --store k8s:"));
     assert_has(&wrong.fails(1), &["nme"]);

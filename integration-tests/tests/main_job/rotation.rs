@@ -214,9 +214,54 @@ fn a_share_of_the_consumers_goes_first_and_everybody_is_told() {
     let notices = world.sh("cat notices").ok();
     let notices: Vec<Value> = notices.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let outcomes: Vec<&Value> = notices.iter().map(|notice| &notice["outcome"]).collect();
-    assert_eq!(outcomes, ["completed", "failed"]);
+    assert_eq!(outcomes, ["completed", "rolled_back"]);
+    assert!(notices[1]["error"]["why"].is_string(), "{}", notices[1]);
     assert_eq!(notices[1]["policy"], "session");
     assert!(!notices[0].to_string().contains(&value) && !notices[1].to_string().contains(&value));
+}
+
+#[test]
+fn a_rotation_whose_program_is_gone_is_abandoned() {
+    let world = world();
+    let program = "#!/bin/sh\nquestion=$(cat)\ncase $question in *create*) echo '{\"value\":\"kfcanary-fromprogram\"}';; *) echo '{}';; esac\n";
+    world.write("make-it", program);
+    world
+        .sh("chmod 755 make-it && keyfob rotate root --make '{ command: { run: [./make-it] } }' && rm make-it")
+        .ok();
+    let other = world.sh("keyfob rotate root --make uuid").fails(1);
+    assert_has(&other, &["another kind is under way", "--abandon"]);
+    assert_has(&world.sh("keyfob rotation forget root").fails(1), &["--resume", "--abandon"]);
+    assert_has(
+        &world.sh("keyfob rotation forget root --abandon </dev/null").fails(2),
+        &["nobody to confirm", "--yes"],
+    );
+    let value = world.sh("keyfob get root").ok();
+    let told = world.sh("keyfob rotation forget root --abandon --yes");
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert_has(&told.err, &["the old one may stay valid"]);
+    assert_eq!(world.sh("keyfob get root").ok(), value);
+    world.sh("keyfob rotate root --make uuid --grace 0s").ok();
+}
+
+#[test]
+fn what_no_rotation_can_do_is_told_by_the_plan() {
+    let world = world();
+    let plan = |body: &str| {
+        let file = format!("policies:\n  - name: partner\n    secrets: [root]\n    {body}\n");
+        world.write("rotation.yaml", &file);
+        world.sh("keyfob rotate --plan").fails(1)
+    };
+    let error = plan("make: { endpoint: { url: \"http://partner.example\" } }");
+    assert_has(&error, &["`https` URLs only", "partner", "rotation.yaml"]);
+    let error = plan("make: uuid\n    stages: [{ copies: [root], wait: 1s }]");
+    assert_has(&error, &["the copy `root`", "partner", "rotation.yaml"]);
+    // What only a tag tells is told for the secret.
+    let file = "policies:\n  - { name: a, secrets: [root], make: uuid, stages: [{ copies: [web/csrf], wait: 1s }] }\n  \
+                - { name: b, tags: { team: shop }, make: uuid }\n";
+    world.write("rotation.yaml", file);
+    let plan = world.sh("keyfob rotate --plan");
+    assert_eq!(plan.code, Some(1), "{plan:?}");
+    assert_has(&format!("{}{}", plan.out, plan.err), &["the copy `web/csrf`"]);
 }
 
 #[test]

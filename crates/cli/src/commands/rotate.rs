@@ -137,7 +137,7 @@ impl Args {
                 false => rotation.rotate(name, &*rotator).await,
             };
             how.notify(name, outcome.as_ref()).await;
-            outcome
+            outcome.map_err(answer::with_flags)
         })?;
         answer::tell_one(context.printer(), name, &outcome, self.json)?;
         Ok(Exit::Success)

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use keyfob_core::{DEFAULT_SCHEME, Error, ErrorKind, Intent, Result, SecretName, SecretValue, Verb, async_trait};
 use keyfob_rotation::{
-    ApiKeyPlan, ApiKeyRotator, ApiRequest, Asked, Drain, DrainPlan, EndpointPlan, ExternalRotator, KeyringPlan, Made, Outcome,
-    Reencrypt, RequestPlan, Rotation, RotationEndpoint, RotationOptions, Rotator, Rotators,
+    ApiKeyPlan, ApiKeyRotator, Asked, Drain, DrainPlan, EndpointPlan, ExternalRotator, KeyringPlan, Made, Outcome, Reencrypt,
+    RequestPlan, Rotation, RotationEndpoint, RotationOptions, Rotator, Rotators,
 };
 use zeroize::Zeroizing;
 
@@ -124,8 +124,7 @@ impl SecretManager {
     }
 
     async fn api_key(&self, plan: &ApiKeyPlan) -> Result<Arc<dyn Rotator>> {
-        let requests = [&plan.create, &plan.test, &plan.revoke].map(request);
-        let [create, test, revoke] = requests;
+        let [create, test, revoke] = [&plan.create, &plan.test, &plan.revoke].map(RequestPlan::request);
         let mut rotator = ApiKeyRotator::new(create, test, revoke, &plan.key_at)?;
         if let Some(at) = &plan.ids_at {
             rotator = rotator.ids_at(at)?;
@@ -146,12 +145,8 @@ impl SecretManager {
     async fn postgres_roles(&self, plan: &keyfob_rotation::PostgresRoles) -> Result<keyfob_sql::PostgresRotator> {
         use keyfob_sql::{PostgresRotator, PostgresServer};
 
+        plan.check()?;
         let url = keyfob_core::StoreUrl::parse(&plan.server)?;
-        if url.password().is_some() {
-            let message = "a password must not stand in a policy";
-            return Err(Error::new(ErrorKind::InvalidConfig, message)
-                .with_hint("name the secret that is the password: `password: ${vault:pg/admin}`"));
-        }
         let mut server = PostgresServer::from_url(&url, &self.0.environment)?;
         if let Some(reference) = &plan.password {
             server.password = Some(self.get(reference).await?.value);
@@ -168,28 +163,24 @@ impl SecretManager {
         let is_known = |scheme: &str| self.is_reference_scheme(scheme);
         let template = Template::parse(POLICIES_FILE_NAME, None, Format::Text, text, is_known)?;
         let resolved = self.resolve(&template.occurrences()).await.map_err(|report| {
-            let kind = report
-                .failures
-                .first()
-                .map_or(ErrorKind::Other, |failure| failure.error.kind());
-            Error::new(kind, "a reference of a policy can't be resolved").with_source(report)
+            // Of the file only this text is known here, so there is no line to tell; the reference itself says where to look.
+            let Some(failure) = report.failures.into_iter().next() else {
+                return Error::new(ErrorKind::Other, "a reference of a policy can't be resolved");
+            };
+            let hint = match failure.nearest.first() {
+                Some(nearest) => Some(format!("did you mean `{nearest}`?")),
+                None => failure.error.hint().map(str::to_owned),
+            };
+            let error = Error::new(failure.error.kind(), "a reference of a policy can't be resolved")
+                .with("reference", failure.reference)
+                .with_source(failure.error);
+            match hint {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
         })?;
         Ok(SecretValue::from(&**template.render(&resolved)?))
     }
-}
-
-fn request(plan: &RequestPlan) -> ApiRequest {
-    let mut request = ApiRequest::new(&plan.method, &plan.url);
-    for (name, text) in &plan.headers {
-        request = request.header(name, text);
-    }
-    if let Some(fields) = &plan.form {
-        request = request.form(fields.iter().map(|(name, text)| (name.as_str(), text.as_str())));
-    }
-    if let Some(document) = &plan.json {
-        request = request.json(document.clone());
-    }
-    request
 }
 
 #[cfg(test)]
@@ -249,6 +240,8 @@ mod tests {
         assert_eq!(header.expose_str().unwrap(), "Bearer kfcanary-firstvalue");
         let error = manager.resolved("Bearer ${secret:none}").await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
+        let shown = format!("{error} {}", std::error::Error::source(&error).unwrap());
+        assert!(shown.contains("${secret:none}") && !shown.contains(['\n', '\\']), "{shown}");
         let made = Made::parse(r#"{ endpoint: { url: "https://a.example", headers: { x: "${secret:web/session}" } } }"#).unwrap();
         let rotator = manager.rotator(&made).await.unwrap();
         assert!(!format!("{rotator:?}").contains("kfcanary"));

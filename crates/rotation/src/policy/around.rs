@@ -85,7 +85,7 @@ impl Policy {
             protocol: "keyfob-notice/1",
             policy: &self.name,
             name: name.as_str(),
-            outcome: outcome.map_or("failed", Outcome::as_str),
+            outcome: outcome.map_or_else(outcome_of, Outcome::as_str),
             version: version.map(keyfob_core::Version::as_str),
             until: until.map(|until| until.to_string()),
             error: outcome.err().map(|error| ErrorNotice {
@@ -105,5 +105,13 @@ impl Policy {
                 "the program that is told of rotations failed"
             );
         }
+    }
+}
+
+/// A rotation that was taken back all the way is told so, with the error that was the reason.
+fn outcome_of(error: &Error) -> &'static str {
+    match error.context().any(|(key, value)| key == "rolled_back" && value == "yes") {
+        true => Outcome::RolledBack.as_str(),
+        false => "failed",
     }
 }

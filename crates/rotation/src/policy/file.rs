@@ -165,8 +165,19 @@ fn wrong(message: String) -> Error {
 }
 
 impl Entry {
+    /// The programs in it, each once.
+    fn programs(&self) -> Vec<String> {
+        let around = [self.make.program(), self.validate.as_ref(), self.notify.as_ref()];
+        let drain = self.drain.as_ref().and_then(WrittenDrain::program);
+        let checks = self.stages.iter().filter_map(|stage| stage.check.as_ref());
+        let all = around.into_iter().flatten().chain(drain).chain(checks);
+        let names: BTreeSet<&str> = all.filter_map(Program::name).collect();
+        names.into_iter().map(str::to_owned).collect()
+    }
+
     fn understand(self, zone: &TimeZone, directory: Option<&Path>) -> Result<Policy> {
         let schedule = self.schedule(zone)?;
+        let programs = self.programs();
         let usual = RotationOptions::default();
         if self.attempts == Some(0) {
             return Err(wrong("`attempts` is at least 1".to_owned()));
@@ -198,6 +209,7 @@ impl Entry {
         Ok(Policy {
             validate: program(&self.validate)?,
             notify: program(&self.notify)?,
+            programs,
             stages,
             drain: self.drain.map(|drain| drain.understand(&made, directory)).transpose()?,
             made,
@@ -342,6 +354,7 @@ make: { text: { length: 24, alphabet: symbols, require: [upper, digit, symbol] }
         assert_eq!((schedule.jitter, schedule.retry_after), (hours(2), Duration::from_secs(1800)));
         assert_eq!(schedule.window.unwrap().days, [Weekday::Saturday, Weekday::Sunday]);
         assert!(policy.selector.has_tags());
+        assert_eq!(policy.programs, ["./can-log-in", "./is-well", "./tell-chat"]);
         assert!(matches!(policy.made, Made::Ready(rotator) if rotator.kind() == "random"));
     }
 

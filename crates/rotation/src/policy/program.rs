@@ -21,6 +21,11 @@ pub(super) struct Program {
 }
 
 impl Program {
+    /// As it stands in the file.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.run.first().map(String::as_str)
+    }
+
     /// How it is started, in `directory` where that is known.
     pub(super) fn command(&self, directory: Option<&Path>) -> Result<RotationCommand> {
         let wrong = |message: &'static str| Error::new(ErrorKind::InvalidConfig, message);

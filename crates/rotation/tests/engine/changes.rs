@@ -233,6 +233,26 @@ async fn an_expiry_is_kept_or_moved_and_never_makes_the_new_value_unreadable() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_rotation_that_nobody_can_end_is_abandoned_where_it_is() {
+    for kind in Kind::ALL {
+        let world = World::new(kind, SystemKind::Keys);
+        let runner = Runner::new([]);
+        let (rotation, rotator) = (world.rotation(&runner, "me", grace(600)), world.rotator(&runner));
+        rotation.rotate(&name(), &rotator).await.unwrap();
+        let value = world.value();
+        let under_way = rotation.abandon(&name()).await.unwrap().unwrap();
+        assert_eq!(under_way.phase, keyfob_rotation::Phase::Grace);
+        assert!(world.value() == value);
+        for memory in [&world.memory, &world.journals] {
+            let page = memory.list(&keyfob_core::ListOptions::default()).await.unwrap();
+            assert!(page.items.iter().all(|item| !item.name.is_reserved()), "{kind:?}");
+        }
+        assert!(rotation.abandon(&name()).await.unwrap().is_none());
+        rotation.rotate(&name(), &rotator).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_a_secret_that_is_gone_everything_can_be_forgotten() {
     for kind in Kind::ALL {
         let world = World::new(kind, SystemKind::Keys);

@@ -1,8 +1,10 @@
 //! `keyfob manifests cronjob`
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use keyfob::rotation::{Cron, Policies};
 use keyfob::{Environment, Error, ErrorKind, POLICIES_FILE_NAME, Result, StoreUrl, backends};
 use keyfob_kubernetes::KubernetesConfig;
 use serde_json::{Map, Value, json};
@@ -163,10 +165,34 @@ impl Args {
         let path = self.policies.as_deref().unwrap_or(Path::new(POLICIES_FILE_NAME));
         let environment = context.environment();
         let read = keyfob::policies(environment, &context.selection()?, Some(path));
-        drop(read.map_err(|error| match error.kind() {
+        let read = read.map_err(|error| match error.kind() {
             ErrorKind::NotFound => error.with_hint("name the policies with `--policies`"),
             _ => error,
-        })?);
+        })?;
+        let mut programs = BTreeSet::new();
+        for policy in read.iter().flat_map(Policies::iter) {
+            for program in &policy.programs {
+                // A bare name is looked for on the path.
+                if program.contains('/') && !program.starts_with('/') {
+                    return Err(Error::new(
+                        ErrorKind::InvalidConfig,
+                        "the policy runs a program beside the file, and in the pod there is nothing beside it",
+                    )
+                    .with("policy", policy.name.clone())
+                    .with("program", program.clone())
+                    .with_hint("give the program's full path in the image, or its name alone when it is on the path there")
+                    .into());
+                }
+                programs.insert(format!("`{program}`"));
+            }
+        }
+        if !programs.is_empty() {
+            let programs: Vec<String> = programs.into_iter().collect();
+            context.printer().warning(&format!(
+                "the image must have the programs that the policies run: {}",
+                programs.join(", ")
+            ));
+        }
         let bytes = environment
             .read(environment.absolute(path), MAX_POLICIES_BYTES)
             .map_err(|error| {
@@ -218,9 +244,10 @@ impl Args {
                 format!("{namespace}/{object}"),
                 json!([{"apiGroups": [""], "resources": ["secrets"], "resourceNames": [object], "verbs": ["get", "patch"]}]),
             ),
+            // A rotation empties the places that it uses, and deletes nothing.
             None => (
                 namespace.clone(),
-                json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "create", "patch", "delete"]}]),
+                json!([{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "list", "create", "patch"]}]),
             ),
         };
         let there = Application {
@@ -395,13 +422,20 @@ fn parse_image(text: &str) -> Result<String, String> {
     }
 }
 
-/// Five fields, or one of cron's words. Kubernetes says the rest.
+/// What Kubernetes' cron understands: five fields, or a word such as `@hourly`.
 fn parse_schedule(text: &str) -> Result<String, String> {
-    let is_word = text.starts_with('@') && text.len() > 1 && !text.contains(' ');
-    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"*/,-? ".contains(&byte);
-    let is_line = text.split_whitespace().count() == 5 && text.bytes().all(inner);
-    match is_word || is_line {
-        true => Ok(text.to_owned()),
-        false => Err("a cron line has five fields, like `*/10 * * * *`".to_owned()),
+    let text = text.trim();
+    let wrong = |error: &dyn std::fmt::Display| format!("{error}; a line is like `*/10 * * * *`, a word like `@hourly`");
+    let weekdays = text.split_whitespace().nth(4).unwrap_or_default();
+    let mut numbers = weekdays
+        .split(',')
+        .flat_map(|part| part.split('/').next().unwrap_or_default().split('-'));
+    if numbers.any(|number| number == "7") {
+        return Err(wrong(&"`7` is no day of the week for Kubernetes: Sunday is 0"));
+    }
+    // Kubernetes takes `?` for `*`.
+    match text.replace('?', "*").parse::<Cron>() {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(wrong(&error)),
     }
 }

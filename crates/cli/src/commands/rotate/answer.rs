@@ -86,11 +86,16 @@ fn tell_rest(printer: &Printer, name: &SecretName, outcome: &Outcome, other: &st
 
 pub(super) fn tell_many(printer: &Printer, mut passed: Vec<Passed>, json: bool) -> Result<(), OutputError> {
     passed.sort_by(|one, other| one.name.cmp(&other.name));
+    for passed in &mut passed {
+        if let Err(error) = &passed.outcome {
+            passed.outcome = Err(with_flags(error.clone()));
+        }
+    }
     for Passed { name, outcome, .. } in &passed {
         match outcome {
             Ok(outcome) => printer.note(sentence(name, outcome)),
             Err(error) if is_held(error) => {
-                printer.note(format_args!("`{name}` is left to who rotates it: {}", with_causes(error)))
+                printer.note(format_args!("`{name}` is left to who rotates it: {}", with_causes(error)));
             }
             Err(error) => {
                 printer.warning(&format!("`{name}` is not rotated: {}", with_causes(error)));
@@ -106,6 +111,28 @@ pub(super) fn tell_many(printer: &Printer, mut passed: Vec<Passed>, json: bool) 
         .map(|passed| Json::new(&passed.name, Some(&passed.policy.name), passed.outcome.as_ref()))
         .collect();
     printer.json(&all)
+}
+
+/// The error, with the options that help where the library only knows what they do.
+pub(crate) fn with_flags(error: Error) -> Error {
+    let has = |wanted: &str| error.context().any(|(key, _)| key == wanted);
+    let hint = match error.kind() {
+        ErrorKind::Conflict if has("under_way") && has("asked") => {
+            "bring it to its end, or roll it back, with what it was begun with (`--make`); where that is gone, \
+             `keyfob rotation forget NAME --abandon` ends it where it is"
+        }
+        ErrorKind::Conflict if has("phase") && error.to_string().starts_with("a rotation of the secret is under way") => {
+            "bring it to its end (`keyfob rotate NAME --resume`), roll it back (`keyfob rotation rollback NAME`), or end it where it is \
+             with `--abandon`"
+        }
+        ErrorKind::Conflict if has("until") && !has("holder") => "wait until then, or add `--end-grace`",
+        ErrorKind::Unsupported if error.to_string().contains("compare and set") => {
+            "keep the journals in another store (`journals` and `journals_prefix` under `[rotation]` of `keyfob.toml`), or promise with \
+             `sole_runner` that nobody else rotates"
+        }
+        _ => return error,
+    };
+    error.with_hint(hint)
 }
 
 /// Whether somebody else has the lease, and goes on.

@@ -84,8 +84,10 @@ pub(crate) async fn of(
         // Only for its tags; the value is dropped at once.
         Some(policies) => {
             let store = manager.store_for(DEFAULT_SCHEME, &Intent::of(Verb::Get, name)).await?;
-            let mut options = GetOptions::default();
-            options.expired = Expired::Allow;
+            let options = GetOptions {
+                expired: Expired::Allow,
+                ..GetOptions::default()
+            };
             let secret = store.get(name, &options).await?;
             policies.of(&secret.metadata).cloned()
         }

@@ -57,7 +57,7 @@ impl Args {
             let rotator = how.rotator(&manager, &rotation, true).await?;
             let outcome = rotation.rollback(&name, &*rotator).await;
             how.notify(&name, outcome.as_ref()).await;
-            Ok(outcome?)
+            Ok(outcome.map_err(answer::with_flags)?)
         })?;
         answer::tell_rollback(context.printer(), &name, &outcome, self.json)?;
         Ok(Exit::Success)

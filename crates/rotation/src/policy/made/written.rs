@@ -139,6 +139,18 @@ enum Class {
 }
 
 impl Written {
+    /// The program in it, if there is one.
+    pub(in crate::policy) fn program(&self) -> Option<&Program> {
+        match self {
+            Self::Command(program) => Some(program),
+            Self::Keyring(ring) => match &ring.reencrypt {
+                Some(WrittenAsked::Command(program)) => Some(program),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// # Errors
     /// `InvalidConfig`: what a recipe refuses as an input is a setting here.
     pub(in crate::policy) fn understand(self, directory: Option<&Path>) -> Result<Made> {
@@ -198,6 +210,14 @@ impl WrittenAsked {
 }
 
 impl WrittenDrain {
+    /// The program in it, if there is one.
+    pub(in crate::policy) fn program(&self) -> Option<&Program> {
+        match self {
+            Self::Command(program) => Some(program),
+            _ => None,
+        }
+    }
+
     pub(in crate::policy) fn understand(self, made: &Made, directory: Option<&Path>) -> Result<DrainPlan> {
         Ok(match self {
             Self::Command(program) => DrainPlan::Asked(Asked::Command(program.command(directory)?)),
