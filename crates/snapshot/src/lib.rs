@@ -28,6 +28,6 @@ pub use id::{Digest, SnapshotId};
 pub use manifest::{Base, Keeps, Manifest, SecretEntry, Summary};
 pub use options::{CreateOptions, DEFAULT_CONCURRENCY, Parent};
 pub use restore::{RestoreOptions, RestorePlan, Restored};
-pub use retention::{Decision, Keep, Retention};
+pub use retention::{BEFORE_MIGRATION, Decision, Keep, Retention};
 pub use snapshot::{Snapshot, Verified};
 pub use store::SnapshotStore;

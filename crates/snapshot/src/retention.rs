@@ -16,7 +16,8 @@ use crate::manifest::Summary;
 /// An hour, day, week, month or year counts only if there is a snapshot of it, and the newest one of it is kept; so that a machine that was
 /// off for a month doesn't lose its history. Days are those of UTC, weeks begin on Monday.
 ///
-/// The rules hold for each store and prefix by itself, and for snapshots of chosen names apart from whole ones.
+/// The rules hold for each store and prefix by itself, and for snapshots of chosen names apart from whole ones. What was made
+/// before a migration, and is needed to take it back, is kept whatever they say, and counts for none of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
     /// Keeps so many of the newest.
@@ -32,6 +33,9 @@ pub struct Retention {
     /// Keeps the newest of so many years.
     pub yearly: usize,
 }
+
+/// What the note of a snapshot begins with that was made before a migration.
+pub const BEFORE_MIGRATION: &str = "before a migration";
 
 /// What becomes of one snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +64,8 @@ pub enum Keep {
     Yearly,
     /// One that is kept builds on it.
     Needed,
+    /// A migration can be taken back with it alone.
+    Backup,
 }
 
 impl Keep {
@@ -74,6 +80,7 @@ impl Keep {
             Self::Monthly => "monthly",
             Self::Yearly => "yearly",
             Self::Needed => "needed",
+            Self::Backup => "backup",
         }
     }
 }
@@ -95,6 +102,10 @@ impl Retention {
         let mut kept: BTreeMap<SnapshotId, BTreeSet<Keep>> = BTreeMap::new();
         let mut groups: BTreeMap<(&str, &str, &str, bool), Vec<&Summary>> = BTreeMap::new();
         for summary in &newest_first {
+            if summary.note.as_ref().is_some_and(|note| note.starts_with(BEFORE_MIGRATION)) {
+                kept.entry(summary.id).or_default().insert(Keep::Backup);
+                continue;
+            }
             let group = (&*summary.store, &*summary.location, &*summary.prefix, summary.whole);
             groups.entry(group).or_default().push(summary);
         }
@@ -336,6 +347,22 @@ mod tests {
         };
         let needed = |number| (id(number), vec!["needed"]);
         assert_eq!(kept(retention, &snapshots), [(id(3), vec!["last"]), needed(2), needed(1)]);
+    }
+
+    #[test]
+    fn what_takes_a_migration_back_is_kept_and_does_not_count() {
+        let mut backup = snapshot(2, "2026-01-02T00:00:00Z", &[]);
+        backup.note = Some(format!("{BEFORE_MIGRATION} from dotenv"));
+        let snapshots = [
+            snapshot(1, "2026-01-01T00:00:00Z", &[]),
+            backup,
+            snapshot(0, "2025-01-01T00:00:00Z", &[]),
+        ];
+        let retention = Retention {
+            last: 1,
+            ..Retention::default()
+        };
+        assert_eq!(kept(retention, &snapshots), [(id(2), vec!["backup"]), (id(1), vec!["last"])]);
     }
 
     #[test]

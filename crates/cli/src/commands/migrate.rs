@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 use keyfob::copy::{CopyOutcome, CopyReport};
+use keyfob::snapshot::BEFORE_MIGRATION;
 use keyfob::{Error, SecretName, Verb};
 use serde::Serialize;
 
@@ -257,7 +258,7 @@ impl Args {
             .iter()
             .filter(|entry| matches!(entry.outcome, CopyOutcome::Changed(_)));
         let changed: BTreeSet<SecretName> = changed.map(|entry| entry.name.clone()).collect();
-        let note = format!("before a migration from {}", pair.from.place);
+        let note = format!("{BEFORE_MIGRATION} from {}", pair.from.place);
         let snapshots = context.manager()?.snapshots()?;
         let made = snapshots
             .before_change(&*pair.to.store, changed, note, self.what.concurrency.get())

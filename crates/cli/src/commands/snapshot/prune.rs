@@ -16,15 +16,15 @@ use crate::time::rfc3339;
 ///
 /// Each rule keeps some: the newest ones, or the newest of so many hours, days, weeks, months or years in which there was one. The rules
 /// hold for each store and prefix by itself, and for snapshots of chosen names (those that a restore makes, too) apart from whole ones. What
-/// one that is kept builds on is kept. Copies in a store go with those of the directory. Times are UTC, weeks begin on Monday. Needs no key.
+/// one that is kept builds on is kept, and what was made before a migration, which takes it back, until `keyfob snapshot delete`. Copies in a store go with those of the directory. Times are UTC, weeks begin on Monday. Needs no key.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
   keyfob snapshot prune --keep-last 3 --keep-daily 7 --keep-monthly 12 --dry-run
   keyfob snapshot prune --keep-last 10
 
-JSON: {dry_run, kept, deleted}; `kept` [{id, why}] with a list of `last`, `hourly`, `daily`, `weekly`, `monthly`, `yearly` and
-`needed`, `deleted` ids.")]
+JSON: {dry_run, kept, deleted}; `kept` [{id, why}] with a list of `last`, `hourly`, `daily`, `weekly`, `monthly`, `yearly`,
+`needed` and `backup`, `deleted` ids.")]
 pub(crate) struct Args {
     #[command(flatten)]
     rules: Rules,
