@@ -241,7 +241,7 @@ async fn a_rotation_that_nobody_can_end_is_abandoned_where_it_is() {
         rotation.rotate(&name(), &rotator).await.unwrap();
         let value = world.value();
         let under_way = rotation.abandon(&name()).await.unwrap().unwrap();
-        assert_eq!(under_way.phase, keyfob_rotation::Phase::Grace);
+        assert_eq!(under_way.phase, Phase::Grace);
         assert!(world.value() == value);
         for memory in [&world.memory, &world.journals] {
             let page = memory.list(&keyfob_core::ListOptions::default()).await.unwrap();
