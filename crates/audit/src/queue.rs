@@ -362,7 +362,7 @@ impl Shared {
                 keeper.keep(&records, lost)
             };
             took = start.elapsed();
-            self.settle(&kept, records.len() as u64, lost);
+            self.settle(&kept, records.len() as u64, lost, promise.is_durable);
             for waiter in waiting {
                 // Who has gone needs no answer.
                 let _ = waiter.send(kept.clone());
@@ -397,7 +397,7 @@ impl Shared {
     }
 
     /// Remembers whether records can be kept.
-    fn settle(&self, kept: &Result<()>, count: u64, lost: u64) {
+    fn settle(&self, kept: &Result<()>, count: u64, lost: u64, is_durable: bool) {
         match kept {
             Ok(()) => self.meter.kept(count),
             Err(_) => self.meter.lost(count),
@@ -410,7 +410,8 @@ impl Shared {
             Err(error) => {
                 state.lost += count + lost;
                 state.lost_ever += count;
-                if state.failure.is_none() {
+                // Durable accesses fail with it, which tells.
+                if state.failure.is_none() && !is_durable {
                     tracing::warn!(target: "keyfob", %error, "audit records are lost");
                 }
                 state.failure = Some(error.clone());

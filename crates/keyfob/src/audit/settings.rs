@@ -96,19 +96,21 @@ impl AuditSettings {
         if self.directory.is_some() {
             return Ok(());
         }
+        const ANY: &str = "`audit.directory` or `audit.store`";
+        const DIRECTORY: &str = "`audit.directory`";
         let without_log = [
-            ("audit.key_file", self.key_file.is_some() && self.store.is_none()),
-            ("audit.durable", self.durable && self.store.is_none()),
-            ("audit.max_bytes", self.max_bytes != default.max_bytes),
-            ("audit.max_age", self.max_age != default.max_age),
-            ("audit.keep_years", self.keep_years.is_some()),
+            ("audit.key_file", self.key_file.is_some() && self.store.is_none(), ANY),
+            ("audit.durable", self.durable && self.store.is_none(), ANY),
+            ("audit.max_bytes", self.max_bytes != default.max_bytes, DIRECTORY),
+            ("audit.max_age", self.max_age != default.max_age, DIRECTORY),
+            ("audit.keep_years", self.keep_years.is_some(), DIRECTORY),
         ];
-        match without_log.into_iter().find(|(_, is_set)| *is_set) {
-            Some((setting, _)) => Err(Error::new(
+        match without_log.into_iter().find(|(_, is_set, _)| *is_set) {
+            Some((setting, _, needed)) => Err(Error::new(
                 ErrorKind::InvalidConfig,
                 format!("`{setting}` is set, and there is no audit log that it could hold for"),
             )
-            .with_hint("set `audit.directory` too (`SECRET_AUDIT_DIRECTORY`), or leave both out")),
+            .with_hint(format!("set {needed} too, or leave `{setting}` out"))),
             None => Ok(()),
         }
     }
@@ -156,6 +158,12 @@ mod tests {
             let error = settings.check().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);
             assert!(error.message().contains(setting), "{error}");
+            // Either place would do for a key.
+            let hint = error.hint().unwrap_or_default();
+            assert!(
+                !hint.contains("leave `audit.key_file`") || hint.contains("audit.store"),
+                "{error:?}"
+            );
         }
         let mut settings = AuditSettings::default();
         settings.check().unwrap();

@@ -110,6 +110,10 @@ impl Audit {
         let (mut failure, mut lost) = (None, 0);
         for thread in &self.threads {
             let (closed, lost_there) = (thread.close)(patience);
+            if thread.is_durable && lost_there > 0 {
+                // Each of these accesses has failed with it, and told why.
+                continue;
+            }
             failure = failure.or(closed.err());
             lost += lost_there;
         }
@@ -260,6 +264,10 @@ fn with_log(layer: AuditLayer, _: &mut Vec<Thread>, settings: &AuditSettings, _:
 fn unusable(setting: &str, maker: &str, path: &std::path::Path, error: Error) -> Error {
     let hint = match (error.kind(), error.hint()) {
         (ErrorKind::NotFound, _) => format!("`{maker}` makes it"),
+        // It is there: to make one would fail in the same way.
+        (ErrorKind::PermissionDenied, None) => {
+            "it is its owner's alone: run as that user, or let this one have a log and a key of its own".to_owned()
+        }
         (_, Some(hint)) => hint.to_owned(),
         (_, None) => format!("`{maker}` makes one"),
     };

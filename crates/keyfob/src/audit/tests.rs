@@ -270,6 +270,28 @@ fn a_variable_can_not_change_what_the_project_says() {
 }
 
 #[test]
+fn a_variable_can_not_shorten_how_long_the_log_of_a_project_is_kept() {
+    let select = |toml: &str, name: &str, value: &str| {
+        let fake = Environment::fake().file("keyfob.toml", toml).var(name, value);
+        Selection::of(&fake.build(), &SelectOptions::default())
+    };
+    for (name, value) in [("SECRET_AUDIT_KEEP_YEARS", "1"), ("SECRET_AUDIT_MAX_AGE", "60000")] {
+        let error = select("[audit]\ndirectory = \"audit\"\n", name, value).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(
+            error.message().contains(name) && error.hint().unwrap().contains("[audit]"),
+            "{error:?}"
+        );
+    }
+    select(
+        "[audit]\nkeep_years = 7\ndirectory = \"audit\"\n",
+        "SECRET_AUDIT_KEEP_YEARS",
+        "7",
+    )
+    .unwrap();
+}
+
+#[test]
 fn paths_of_the_project_stand_below_it() {
     let toml = "[audit]\ndirectory = \"log/audit\"\nname_key_file = \"~/names.key\"\n";
     let fake = Environment::fake()

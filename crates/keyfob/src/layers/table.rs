@@ -41,6 +41,11 @@ impl Row {
         })
     }
 
+    /// Whether it can have records deleted.
+    fn deletes(&self) -> bool {
+        self.table == "audit" && matches!(self.key, "keep_years" | "max_age")
+    }
+
     /// What a project records is not for a variable to change: that would go unseen.
     pub(super) fn check_unchanged(&self, value: &Value, given: &[Given], project: &Source) -> Result<()> {
         match given.iter().rfind(|given| given.row == self) {
@@ -53,6 +58,18 @@ impl Row {
                 ),
             )
             .with_hint("unset the variable, or change the file")),
+            // What it leaves out of these keeps the log for longer.
+            None if self.deletes() && given.iter().any(|given| given.row.table == self.table) => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!(
+                    "the variable `{}` sets how long the audit log of {project} is kept, which only the file can say",
+                    self.variable.name
+                ),
+            )
+            .with_hint(format!(
+                "unset the variable, or write `{}` below `[{}]` of the file",
+                self.key, self.table
+            ))),
             _ => Ok(()),
         }
     }
