@@ -153,6 +153,7 @@ fn what_no_waiting_mends_is_an_error_in_best_effort_too() {
         .sh("trap '' XFSZ; ulimit -f 0; SECRET_AUDIT_DURABLE=true keyfob --store plain get T")
         .fails(1);
     assert_has(&err, &["withheld", "can't write to the audit log"]);
+    assert!(!err.contains("lost"), "it was said already: {err}");
 }
 
 #[test]
@@ -179,12 +180,17 @@ fn a_log_that_was_taken_away_is_missed() {
     );
     let err = world.sh("keyfob audit init").fails(1);
     assert_has(&err, &["not the one that was here"]);
+    assert!(
+        !world.exists("audit"),
+        "what is refused begins nothing, so that the log can be moved back"
+    );
+    assert_has(&world.sh("keyfob audit checkpoint").fails(3), &["is gone"]);
     let record = err.split("remove `").nth(1).unwrap().split('`').next().unwrap().to_owned();
 
     // Best effort: it goes on with a mark, and tells once.
     let answer = world.sh("keyfob get db/password");
     assert_eq!((answer.code, &answer.out), (Some(0), &world.canary));
-    assert_has(&answer.err, &["warning", "the log goes on with a mark"]);
+    assert_has(&answer.err, &["warning", "the log goes on with a mark", &record]);
     assert_eq!(world.sh("keyfob get db/password").err, "");
     let answer = world.sh("keyfob audit verify");
     assert_eq!(answer.code, Some(1), "{answer:?}");
@@ -220,6 +226,10 @@ fn signatures_that_were_cut_off_are_missed_on_the_machine_that_made_them() {
     let answer = world.sh("keyfob audit verify");
     assert_eq!(answer.code, Some(1), "{answer:?}");
     assert_has(&answer.out, &["cut off", "this machine remembers"]);
+    let answer = world.sh("keyfob audit checkpoint");
+    assert_eq!((answer.code, &*answer.out), (Some(1), ""), "{answer:?}");
+    assert_has(&answer.err, &["not the one that was here", "keyfob audit verify"]);
+    world.sh("KEYFOB_STATE_DIR=/dev/null/x keyfob audit checkpoint").ok();
     world.sh("KEYFOB_STATE_DIR=/dev/null/x keyfob audit verify").ok();
     let err = world.sh("SECRET_AUDIT_DURABLE=true keyfob get db/password").fails(1);
     assert_has(&err, &["ends after 2"]);

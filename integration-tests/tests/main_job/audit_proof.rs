@@ -180,10 +180,7 @@ fn a_checkpoint_of_a_file_that_was_old_enough_is_told() {
     assert_eq!(answer.code, Some(0), "{answer:?}");
     assert_has(
         &answer.out,
-        &[
-            "1 files were old enough",
-            "1 of the checkpoints that were kept are of such files",
-        ],
+        &["1 file was old enough and deleted", "1 kept checkpoint is of such files"],
     );
     let told = world.sh(&format!("{verify} --json")).json();
     assert_eq!((&told["expired"], &told["kept_expired"]), (&1.into(), &1.into()));

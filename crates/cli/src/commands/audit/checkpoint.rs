@@ -10,13 +10,17 @@ use crate::exit::{Exit, Outcome};
 ///
 /// It is one line. Kept where the log's writer can't reach it, it fixes all that comes before: whatever is changed there or cut off
 /// later, `keyfob audit verify --checkpoint` finds.
+///
+/// Where this machine remembers a later signature than the log has, or another one in its place, the log was cut off or replaced:
+/// then none is printed.
 #[derive(Debug, Parser)]
 #[command(after_help = "\
 Examples:
   keyfob audit checkpoint >> /mnt/auditors/kept.jsonl
   keyfob audit checkpoint | ssh auditor@far.example 'cat >> kept.jsonl'
 
-Exit status: 3 when there is no log.")]
+Exit status: 1 when the log was cut off or replaced since this machine signed it, and after other errors; 3 when
+there is no log.")]
 pub(crate) struct Args {
     #[command(flatten)]
     log: LogArgs,
@@ -28,10 +32,16 @@ pub(crate) struct Args {
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let log = self.log.log(context)?;
-        log.exists(context)?;
+        // Before the log, which is never the older one then.
+        let remembered = log.remembered_or_told(context)?;
+        log.still_exists(remembered.as_ref(), context)?;
         let keys = self.keys.keys(&log, context)?;
+        let last = log.checkpoint(&keys, context)?;
+        if let Some(remembered) = &remembered {
+            log.still_has(remembered, &last, context)?;
+        }
         // One of our own keys has signed it, and a JSON text has no control characters.
-        context.printer().line(log.checkpoint(&keys, context)?)?;
+        context.printer().line(last)?;
         Ok(Exit::Success)
     }
 }

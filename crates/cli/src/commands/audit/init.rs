@@ -146,7 +146,7 @@ fn begin(wanted: &AuditSettings, key_file: &Path, key: SigningKey, context: &Con
 fn has_none(wanted: &AuditSettings, context: &Context) -> Result<bool, Failure> {
     let directory = wanted.directory.clone().map(Log::Directory);
     let mut logs = directory.into_iter().chain(wanted.store.clone().map(Log::Database));
-    Ok(logs.all(|log| log.exists(context).is_err()))
+    Ok(logs.all(|log| log.still_exists(None, context).is_err()))
 }
 
 /// The key files that were made.

@@ -112,14 +112,6 @@ impl Log {
         })
     }
 
-    /// Makes sure that there is one.
-    ///
-    /// # Errors
-    /// Those of [`reader`](Self::reader).
-    pub(super) fn exists(&self, context: &Context) -> Result<(), Failure> {
-        self.reader(AuditFilter::default(), context).map(drop)
-    }
-
     /// The last signature that keyfob has made here, as this machine and user remember it.
     pub(super) fn remembered(&self, context: &Context) -> Result<Option<Checkpoint>> {
         let environment = context.environment();
@@ -129,6 +121,39 @@ impl Log {
         match self {
             Self::Directory(directory) => Checkpoint::remembered(&state, directory),
             Self::Database(store) => Checkpoint::remembered_of_table(&state, &*audit_table_to_read(store.url(), environment)?),
+        }
+    }
+
+    /// The same; a record that is damaged is told and counts as none.
+    pub(super) fn remembered_or_told(&self, context: &Context) -> Result<Option<Checkpoint>> {
+        match self.remembered(context) {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                context.printer().warning(&error.to_string());
+                Ok(None)
+            }
+            remembered => remembered,
+        }
+    }
+
+    /// Makes sure that there is one, and says what was there if there is none any more.
+    ///
+    /// # Errors
+    /// Those of [`reader`](Self::reader).
+    pub(super) fn still_exists(&self, remembered: Option<&Checkpoint>, context: &Context) -> Result<(), Failure> {
+        let exists = self.reader(AuditFilter::default(), context).map(drop);
+        exists.map_err(|failure| match (failure, remembered) {
+            (Failure::NoLog(_), Some(remembered)) => Failure::NoLog(gone(self, remembered)),
+            (failure, _) => failure,
+        })
+    }
+
+    /// Makes sure that the log, whose last checkpoint is `last`, is the one that is remembered.
+    pub(super) fn still_has(&self, remembered: &Checkpoint, last: &Checkpoint, context: &Context) -> Result<()> {
+        match self {
+            Self::Directory(directory) => last.follows(remembered, directory),
+            Self::Database(store) => {
+                last.follows_in_table(remembered, &mut *audit_table_to_read(store.url(), context.environment())?)
+            }
         }
     }
 
@@ -145,6 +170,17 @@ impl Log {
             Self::Database(store) => checkpoint_of_table(&mut *audit_table_to_read(store.url(), context.environment())?, keys),
         }
     }
+}
+
+/// Where there is no log any more.
+fn gone(log: &Log, remembered: &Checkpoint) -> Error {
+    let problem = format!(
+        "the audit log is gone: up to record {} it was signed on this machine",
+        remembered.seq()
+    );
+    Error::new(ErrorKind::NotFound, problem)
+        .with("log", log.to_string())
+        .with_hint("bring it back, from a backup for example, or find out who took it away")
 }
 
 impl KeyArgs {

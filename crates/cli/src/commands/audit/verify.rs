@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Parser;
-use keyfob::{Error, ErrorKind, Result};
+use keyfob::Result;
 use keyfob_audit::{Checkpoint, Finding, Verification};
 use serde::Serialize;
 
@@ -36,7 +36,8 @@ not there, or null, `remembered` the number of the last record that this machine
 null: if it is not in the log, the log was changed.
 
 Exit status: 0 the log is intact; 1 it was changed; 3 that could not be found out: there is no log, no key,
-or the database does not answer; 2 wrong command line. Of two logs 1 comes before the others.")]
+or the database does not answer; 2 wrong command line, or no log is named and none is kept here. Of two logs
+1 comes before the others. Raise the alarm for anything but 0.")]
 pub(crate) struct Args {
     #[command(flatten)]
     log: LogArgs,
@@ -108,17 +109,8 @@ impl Args {
     fn prove(&self, log: &Log, kept: &[Checkpoint], context: &Context) -> Result<bool, Failure> {
         let printer = context.printer();
         // Before the log, which is never the older one then.
-        let remembered = match log.remembered(context) {
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                printer.warning(&error.to_string());
-                None
-            }
-            remembered => remembered?,
-        };
-        log.exists(context).map_err(|failure| match (failure, &remembered) {
-            (Failure::NoLog(_), Some(remembered)) => Failure::NoLog(gone(log, remembered)),
-            (failure, _) => failure,
-        })?;
+        let remembered = log.remembered_or_told(context)?;
+        log.still_exists(remembered.as_ref(), context)?;
         let keys = self.keys.keys(log, context)?;
         let kept: Vec<Checkpoint> = kept.iter().chain(&remembered).cloned().collect();
         let seen = log.verify(&keys, &kept, context)?;
@@ -143,17 +135,6 @@ impl Args {
     }
 }
 
-/// Where there is no log any more.
-fn gone(log: &Log, remembered: &Checkpoint) -> Error {
-    let problem = format!(
-        "the audit log is gone: up to record {} it was signed on this machine",
-        remembered.seq()
-    );
-    Error::new(ErrorKind::NotFound, problem)
-        .with("log", log.to_string())
-        .with_hint("bring it back, from a backup for example, or find out who took it away")
-}
-
 fn tell(printer: &Printer, seen: &Verification, remembered: Option<u64>) -> Result<(), OutputError> {
     let Verification {
         lines, accesses, files, ..
@@ -171,15 +152,16 @@ fn tell(printer: &Printer, seen: &Verification, remembered: Option<u64>) -> Resu
             return Ok(());
         }
         None => printer.line(format_args!(
-            "{GOOD}intact{GOOD:#} {lines} records, {accesses} of them accesses, in {files} {}",
-            if *files == 1 { "file" } else { "files" }
+            "{GOOD}intact{GOOD:#} {}, {accesses} of them accesses, in {}",
+            counted(*lines, "record"),
+            counted(*files, "file")
         ))?,
     }
     match &seen.checkpoint {
         Some(checkpoint) => printer.line(format_args!(
-            "  signed up to record {}, {} records after it",
+            "  signed up to record {}, {} after it",
             checkpoint.seq(),
-            seen.unsigned
+            counted(seen.unsigned, "record")
         ))?,
         None => printer.line("  nothing is signed")?,
     }
@@ -189,20 +171,34 @@ fn tell(printer: &Printer, seen: &Verification, remembered: Option<u64>) -> Resu
         ))?;
     }
     let further = [
-        (seen.lost, "accesses were not recorded, as the writers say themselves"),
-        (seen.repairs, "times a writer was killed, and its unfinished record cut off"),
+        (
+            seen.lost,
+            "access was",
+            "accesses were",
+            "not recorded, as the writers say themselves",
+        ),
+        (
+            seen.repairs,
+            "time",
+            "times",
+            "a writer was killed, and its unfinished record cut off",
+        ),
         (
             seen.unfinished,
-            "bytes of an unfinished record stand at the end: its writer was killed or is still at it",
+            "byte",
+            "bytes",
+            "of an unfinished record at the end: its writer was killed or is still at it",
         ),
-        (seen.expired, "files were old enough and deleted"),
+        (seen.expired, "file was", "files were", "old enough and deleted"),
         (
             seen.kept_expired,
-            "of the checkpoints that were kept are of such files, and prove nothing any more",
+            "kept checkpoint is",
+            "kept checkpoints are",
+            "of such files, and no proof of anything any more",
         ),
     ];
-    for (count, what) in further.into_iter().filter(|(count, _)| *count > 0) {
-        printer.line(format_args!("  {count} {what}"))?;
+    for (count, one, many, what) in further.into_iter().filter(|(count, ..)| *count > 0) {
+        printer.line(format_args!("  {count} {} {what}", if count == 1 { one } else { many }))?;
     }
     if let Some(next) = seen.next_missing {
         printer.line(format_args!(
@@ -211,6 +207,10 @@ fn tell(printer: &Printer, seen: &Verification, remembered: Option<u64>) -> Resu
         ))?;
     }
     Ok(())
+}
+
+fn counted(count: u64, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 #[derive(Serialize)]
