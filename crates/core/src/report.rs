@@ -88,7 +88,7 @@ impl fmt::Display for Report {
             )?;
             let mut below = std::error::Error::source(&failure.error);
             while let Some(error) = below {
-                write!(f, "\n    caused by: {}", error.to_string().escape_debug())?;
+                write!(f, "\n    caused by: {}", on_one_line(&error.to_string()))?;
                 below = error.source();
             }
             if let Some(store) = &failure.store {
@@ -108,7 +108,29 @@ impl fmt::Display for Report {
 
 impl std::error::Error for Report {}
 
+/// Text of somebody else, without what a terminal acts on. Quotation marks are read by people here.
+fn on_one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\'' | '"' | '\\' => line.push(c),
+            _ => line.extend(c.escape_debug()),
+        }
+    }
+    line
+}
+
 fn quoted(names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|name| format!("`{}`", name.escape_debug())).collect();
     names.join(" or ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::on_one_line;
+
+    #[test]
+    fn a_cause_reads_as_it_was_written_and_stays_on_its_line() {
+        assert_eq!(on_one_line("can't \"a\\b\"\n\u{1b}[2J"), "can't \"a\\b\"\\n\\u{1b}[2J");
+    }
 }
