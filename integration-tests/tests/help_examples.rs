@@ -76,6 +76,11 @@ const BEFORE: &[(&str, &str)] = &[
     ("keyfob man ~", "mkdir -p ~/.local/share/man/man1"),
     ("keyfob rotation rollback", "keyfob rotate -q app/token --make uuid"),
     ("keyfob rotation forget", "keyfob rotate -q app/token --make uuid --grace 0s"),
+    // Values that refer to others are not copied.
+    ("keyfob migrate", "echo MAIL_TOKEN=plain > .env"),
+    ("keyfob sync", "echo MAIL_TOKEN=plain > .env"),
+    ("keyfob copy", "echo MAIL_TOKEN=plain > .env"),
+    ("keyfob import", "echo MAIL_TOKEN=plain > .env"),
     ("keyfob migrate report", "keyfob migrate -q --from .env --to sqlite:"),
     ("keyfob migrate rollback", "keyfob migrate -q --from .env --to sqlite:"),
     ("keyfob sync sqlite: dotenv:old.env", "printf 'OLD=1\\n' > old.env"),
