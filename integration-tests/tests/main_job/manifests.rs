@@ -572,6 +572,9 @@ fn the_policies_are_believed_as_the_job_mounts_them() {
         ],
     );
     assert_has(the(&objects, "ConfigMap"), &["  rotation.yaml: |\n    policies:\n"]);
+    let role = the(&objects, "Role");
+    assert_has(role, &["- create\n", "- patch\n"]);
+    assert!(!role.contains("delete"), "{role}");
 }
 
 #[test]
