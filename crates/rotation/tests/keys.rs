@@ -157,7 +157,10 @@ async fn both_verify_and_only_the_new_one_signs() {
         // Back: the older one signs again, and what the newer one has signed is verified until the grace period is over.
         let outcome = bed.rotation.rollback(&name(), &rotator).await.unwrap();
         assert!(matches!(outcome, Outcome::Grace { .. }));
-        assert!(keys(&bed.value().await) == [first[0].clone(), both[0].clone()], "{algorithm:?}");
+        assert!(
+            keys(&bed.value().await) == [first[0].clone(), both[0].clone()],
+            "{algorithm:?}"
+        );
         bed.end(&rotator).await;
         assert!(keys(&bed.value().await) == first, "{algorithm:?}");
     }
