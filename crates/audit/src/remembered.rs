@@ -68,7 +68,7 @@ impl Memory {
         };
         read(file).or_else(again).map_err(|error| {
             let path = self.path.display();
-            let hint = format!("nothing is wrong with the log itself; once `keyfob audit verify` finds it intact, remove `{path}`: it is made anew");
+            let hint = format!("this says nothing about the log itself; once `keyfob audit verify` finds that intact, best with a kept checkpoint, remove `{path}`: it is made anew");
             error.with("file", path.to_string()).with_hint(hint)
         })
     }
