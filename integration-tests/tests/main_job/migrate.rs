@@ -378,7 +378,10 @@ fn kill_after(world: &World, mut child: Child, count: usize) {
 /// Forty secrets on their way from one encrypted store to another, twenty in a second.
 fn begun() -> (World, impl Fn(&World) -> Child) {
     let world = with_two();
-    let set = format!("printf '{{}}-%d' $i | keyfob --store sqlite: set -q many/$i --tag n=$i").replace("{}", &world.canary);
+    let set = format!(
+        "printf '{}-%d' $i | keyfob --store sqlite: set -q many/$i --tag n=$i",
+        world.canary
+    );
     world.sh(&format!("for i in $(seq 40); do {set}; done")).ok();
     let start = |world: &World| {
         let mut command = world.sandbox.keyfob([
