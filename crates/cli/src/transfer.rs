@@ -114,7 +114,7 @@ impl Pair {
     /// # Errors
     /// Those of [`copy::plan`].
     pub(crate) async fn plan(&self, context: &Context, mut options: CopyOptions) -> Result<copy::CopyPlan> {
-        options.refuse_references = is_configuration(&self.from) && !is_configuration(&self.to);
+        options.leave_references = is_configuration(&self.from) && !is_configuration(&self.to);
         let mut progress = context.printer().progress();
         let (from, to) = (Arc::clone(&self.from.store), Arc::clone(&self.to.store));
         copy::plan(from, to, options, |at| show(&mut progress, at)).await

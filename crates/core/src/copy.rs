@@ -62,9 +62,9 @@ pub struct CopyOptions {
     /// Leaves out the description, tags or expiry that the target can't keep. Without it, such a secret fails with
     /// [`Unsupported`](ErrorKind::Unsupported): one that lost its expiry would live for ever.
     pub drop_metadata: bool,
-    /// Fails for a value that [refers to a secret](refers_to_a_secret), with [`InvalidInput`](ErrorKind::InvalidInput): for a source
-    /// that is a configuration, where such a value stands for the secret and is not the secret.
-    pub refuse_references: bool,
+    /// Leaves a value alone that [refers to a secret](refers_to_a_secret): for a source that is a configuration, where it stands for the
+    /// secret and is not the secret.
+    pub leave_references: bool,
     /// How many secrets are looked at or written at the same time; zero counts as one.
     pub concurrency: usize,
     /// How many writes may begin in a second; `None` does not bound it. What a retry layer sends again does not count.
@@ -80,7 +80,7 @@ impl Default for CopyOptions {
             bring_back: false,
             include_expired: false,
             drop_metadata: false,
-            refuse_references: false,
+            leave_references: false,
             concurrency: DEFAULT_CONCURRENCY,
             rate: None,
         }
@@ -128,7 +128,7 @@ pub enum CopyOutcome {
     Changed(Difference),
     /// The target had the same already.
     Unchanged,
-    /// The target has something else in this respect, which was kept.
+    /// The target has something else in this respect, which was kept; or the source has nothing that could be copied.
     Left(Difference),
     /// It is not in the target as it is in the source, for this reason.
     Failed(Error),
@@ -155,6 +155,8 @@ pub enum Difference {
     Value,
     /// The description, the tags or the expiry.
     Metadata,
+    /// The source does not have the secret, but a [reference](CopyOptions::leave_references) to one.
+    Reference,
 }
 
 /// How far a copy is.

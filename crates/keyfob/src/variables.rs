@@ -177,7 +177,7 @@ variables! {
     SECRET_LIMIT_FIRST: Global, false, "How many calls a store gets at once at first; the limit adapts to what it can take.", "`first` under `[limit]`, else `16`";
     SECRET_LIMIT_LEAST: Global, false, "How far that limit falls at most.", "`least` under `[limit]`, else `1`";
     SECRET_LIMIT_MOST: Global, false, "How far that limit grows at most.", "`most` under `[limit]`, else `256`";
-    SECRET_FAILOVER_READ_TIMEOUT: Global, false, "How long one store of a failover list has for a read before the next one is asked, in milliseconds.", "`read_timeout` under `[failover]`, else `5000`";
+    SECRET_FAILOVER_READ_TIMEOUT: Global, false, "How long one store of a failover list has for a read before the next one is asked, in milliseconds; at most its share of `SECRET_RETRY_DEADLINE`.", "`read_timeout` under `[failover]`, else `5000`";
     SECRET_FAILOVER_WRITE_TIMEOUT: Global, false, "How long one store of a failover list has for a write, in milliseconds; then its outcome is unknown.", "`write_timeout` under `[failover]`, else `15000`";
     SECRET_FAILOVER_NOT_FOUND_FALLS_THROUGH: Global, false, "`true` asks the next store also when one says that there is no such secret.", "`not_found_falls_through` under `[failover]`, else `false`";
     SECRET_FAILOVER_BELIEVE_NOT_FOUND: Global, false, "`true` believes one store that there is no such secret although another could not be asked.", "`believe_not_found` under `[failover]`, else `false`";

@@ -136,13 +136,8 @@ impl Plan {
         for ((name, value), present) in values.into_iter().zip(present) {
             let fate = match present {
                 Ok(present) if present.value.expose_secret() == value.expose_secret() => Fate::Unchanged,
-                Ok(_) if overwrite && refers_to_a_secret(&value) => {
-                    let problem = "the value refers to a secret (`${secret:…}`), and would replace one";
-                    return Err(Error::new(ErrorKind::InvalidInput, problem)
-                        .with("name", name.as_str())
-                        .with_hint("leave this name out of the file: its secret is where the reference leads"));
-                }
-                Ok(_) if overwrite => Fate::Changed,
+                // What stands there refers to the secret, and must not take its place.
+                Ok(_) if overwrite && !refers_to_a_secret(&value) => Fate::Changed,
                 Ok(_) => Fate::Kept,
                 Err(error) if error.kind() == ErrorKind::NotFound => Fate::Created,
                 Err(error) => return Err(error),

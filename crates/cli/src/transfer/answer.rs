@@ -77,7 +77,7 @@ impl<'a> Answer<'a> {
         } else {
             for entry in &self.report.entries {
                 if let CopyOutcome::Left(difference) = entry.outcome {
-                    printer.note(format_args!("left `{}`: the target has {}", entry.name, other(difference)));
+                    printer.note(format_args!("left `{}`: {}", entry.name, left(difference)));
                 }
             }
         }
@@ -91,7 +91,8 @@ impl<'a> Answer<'a> {
             count("left"),
             count("failed")
         ));
-        if count("left") > 0 {
+        let is_kept = |outcome: &CopyOutcome| matches!(outcome, CopyOutcome::Left(Difference::Value | Difference::Metadata));
+        if self.report.entries.iter().any(|entry| is_kept(&entry.outcome)) {
             printer.hint("what differs in the target was left alone; `--overwrite` replaces it");
         }
         let hints: BTreeSet<&str> = self.report.failures().filter_map(|(_, error)| error.hint()).collect();
@@ -114,7 +115,7 @@ impl<'a> Answer<'a> {
                 CopyOutcome::Created => ("create", String::new()),
                 CopyOutcome::Changed(difference) => ("change", format!("the target has {}", other(*difference))),
                 CopyOutcome::Unchanged => ("nothing", "the target has the same".to_owned()),
-                CopyOutcome::Left(difference) => ("leave", format!("the target has {}", other(*difference))),
+                CopyOutcome::Left(difference) => ("leave", left(*difference)),
                 CopyOutcome::Failed(error) => ("fail", error.to_string()),
             };
             table.row([entry.name.to_string(), action.to_owned(), why]);
@@ -131,10 +132,19 @@ impl<'a> Answer<'a> {
     }
 }
 
+/// Why a secret is not copied.
+fn left(difference: Difference) -> String {
+    match difference {
+        Difference::Reference => "the source refers to a secret (`${secret:…}`)".to_owned(),
+        Difference::Value | Difference::Metadata => format!("the target has {}", other(difference)),
+    }
+}
+
 /// What the other store has.
 pub(crate) fn other(difference: Difference) -> &'static str {
     match difference {
         Difference::Value => "another value",
         Difference::Metadata => "other metadata",
+        Difference::Reference => "the secret itself",
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::future::join_all;
 use subtle::ConstantTimeEq as _;
 
-use super::{Difference, Ends};
+use super::{CopyOptions, Difference, Ends};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{Change, Expired, GetOptions, GetRequest, PutRequest, VersionSelector};
@@ -62,13 +62,13 @@ impl Content {
                     .with_hint("`--drop-metadata` copies without what the target can't keep"),
             ));
         }
-        if ends.options.refuse_references && refers_to_a_secret(&secret.value) {
-            let problem = "the value refers to a secret (`${secret:…}`), and is not the secret";
-            return Err(Error::new(ErrorKind::InvalidInput, problem)
-                .with_hint("it is where the reference leads; leave this name out, with `--prefix` for example"));
-        }
         target.check_put(name, &content.0).map_err(of_target)?;
         Ok(content)
+    }
+
+    /// Whether this is no secret, but refers to one.
+    pub(super) fn is_reference(&self, options: &CopyOptions) -> bool {
+        options.leave_references && self.0.value.as_ref().is_some_and(refers_to_a_secret)
     }
 
     /// In what `present` differs; `None` when it is the same. What the source can't know about a secret does not count.

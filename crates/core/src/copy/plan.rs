@@ -130,6 +130,7 @@ impl Ends {
     async fn create_portion(&self, portion: Vec<Metadata>, reserved: &BTreeSet<SecretName>) -> Vec<(SecretName, Step)> {
         let contents = self.read_many(&portion).await;
         let steps = portion.into_iter().zip(contents).map(|(secret, content)| match content {
+            Ok(content) if content.is_reference(&self.options) => (secret.name, Step::Leave(Difference::Reference)),
             Ok(_) => self.unless_reserved(secret.name, Step::Create, reserved),
             Err(error) => (secret.name, Step::Fail(error)),
         });
@@ -138,6 +139,7 @@ impl Ends {
 
     async fn compare(&self, name: SecretName, reserved: &BTreeSet<SecretName>) -> (SecretName, Step) {
         match self.read(&name).await {
+            Ok(content) if content.is_reference(&self.options) => (name, Step::Leave(Difference::Reference)),
             Ok(content) => {
                 let step = self.step(&content, self.look(&name).await);
                 self.unless_reserved(name, step, reserved)

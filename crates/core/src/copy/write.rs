@@ -8,7 +8,7 @@ use futures_util::stream::{self, StreamExt as _};
 use super::content::{Proof, fresh};
 use super::pace::Pace;
 use super::plan::{Step, in_portions};
-use super::{Content, CopyEntry, CopyJournal, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Ends, NoJournal};
+use super::{Content, CopyEntry, CopyJournal, CopyOutcome, CopyPlan, CopyProgress, CopyReport, Difference, Ends, NoJournal};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{Expired, PutMode, VersionSelector};
@@ -167,6 +167,9 @@ impl Ends {
         let (name, written) = (&write.entry.name, &mut write.entry.written);
         // Once more: the plan keeps no values.
         let content = self.read(name).await?;
+        if content.is_reference(&self.options) {
+            return Ok(CopyOutcome::Left(Difference::Reference));
+        }
         match &write.step {
             Step::BringBack => self.bring_back(name, &content, written).await,
             Step::Create => {

@@ -44,6 +44,34 @@ async fn every_secret_has_exactly_one_outcome_and_the_plan_foretells_it() {
 }
 
 #[tokio::test]
+async fn what_refers_to_a_secret_does_not_take_its_place() {
+    let (from, to) = (Store::new(), Store::new());
+    for refers in ["${secret:same}", "postgres://u:${secret:db/password}@h", "${secret:"] {
+        from.add(refers.len().to_string().as_str(), refers).await;
+    }
+    from.add("same", "${secret:same}").await;
+    from.add("plain", "$${secret:same} ${env:HOME} $x").await;
+    to.add("same", "one").await;
+    let options = || {
+        let mut options = overwrite();
+        options.leave_references = true;
+        options
+    };
+    let expected = [
+        "14 left reference",
+        "36 left reference",
+        "9 left reference",
+        "plain created",
+        "same left reference",
+    ];
+    assert_eq!(words(&planned(&from, &to, options()).await), expected);
+    assert_eq!(words(&copied(&from, &to, options()).await), expected);
+    assert!(to.has("same", "one").await);
+    // Between stores of secrets it is a text like any other.
+    assert_eq!(words(&copied(&from, &to, overwrite()).await)[4], "same changed value");
+}
+
+#[tokio::test]
 async fn overwriting_replaces_what_differs_and_nothing_else() {
     let expected = [
         "expired failed expired",

@@ -329,6 +329,7 @@ pub(crate) fn words(report: &CopyReport) -> Vec<String> {
         let more = match &entry.outcome {
             CopyOutcome::Changed(Difference::Value) | CopyOutcome::Left(Difference::Value) => " value",
             CopyOutcome::Changed(Difference::Metadata) | CopyOutcome::Left(Difference::Metadata) => " metadata",
+            CopyOutcome::Changed(Difference::Reference) | CopyOutcome::Left(Difference::Reference) => " reference",
             CopyOutcome::Failed(error) => {
                 assert!(!format!("{error:?}").contains("kfcanary"));
                 assert!(error.to_string().contains(entry.name.as_str()), "{error} names no secret");
