@@ -163,6 +163,10 @@ impl<'a> Run<'a> {
         let Some(under_way) = self.hold.journal().await.under_way else {
             return Ok(());
         };
+        if under_way.reverse {
+            // On its way back already: it goes on.
+            return Ok(());
+        }
         match under_way.phase {
             Phase::Creating | Phase::Setting | Phase::Testing => self.turn(Phase::RollingBack, |_| ()).await,
             Phase::RollingBack => Ok(()),
@@ -182,13 +186,8 @@ impl<'a> Run<'a> {
     async fn reverse(&self, source: Option<String>, made: Option<String>) -> Result<()> {
         let (id, now) = (random_id()?, self.rotation.clock.system_now());
         let current = self.places.target.read().await?.ok_or_else(|| absent(self.name))?;
-        // Tokens of a store without versions may change with another secret.
-        let present = token(current.version.as_ref()).filter(|_| self.places.previous.is_none());
-        if made.is_some() && present.is_some() && made != present {
-            let problem = "somebody has written the secret since the rotation, and that would be lost";
-            return Err(Error::new(ErrorKind::Conflict, problem)
-                .with("name", self.name.as_str())
-                .with_hint("rotate again once the grace period is over, or end it"));
+        if !self.places.is_as_made(&current, made.as_deref()) {
+            return Err(written_since(self.name));
         }
         let old = self.places.old(source.as_deref()).await?;
         let old = old.ok_or_else(|| nothing_to_go_back_to(self.name))?;
@@ -235,6 +234,14 @@ async fn is_drained(rotation: &Rotation, name: &SecretName, places: &Places, und
         Either::Left((answer, _)) => answer.unwrap_or(false),
         Either::Right(_) => false,
     })
+}
+
+/// What somebody has written must not be lost unseen.
+pub(crate) fn written_since(name: &SecretName) -> Error {
+    let problem = "somebody has written the secret since the rotation, and that would be lost";
+    Error::new(ErrorKind::Conflict, problem)
+        .with("name", name.as_str())
+        .with_hint("rotate again, once the grace period is over if there is one")
 }
 
 /// Whether the value from before may become current again.

@@ -13,7 +13,7 @@ use crate::hold::{self, Terms};
 use crate::journal::{Ended, Last};
 use crate::names::Names;
 use crate::options::RotationOptions;
-use crate::orders::nothing_to_go_back_to;
+use crate::orders::{nothing_to_go_back_to, written_since};
 use crate::phase::Phase;
 use crate::place::{Place, Seen};
 use crate::rotator::Rotator;
@@ -333,11 +333,20 @@ impl Places {
         let source = source
             .filter(|_| self.previous.is_none())
             .ok_or_else(|| nothing_to_go_back_to(name))?;
+        let made = last.and_then(|last| last.new_version.as_deref());
         match self.old_and_new(Some(&source)).await? {
             (_, None) => Err(absent(name)),
+            (_, Some(current)) if !self.is_as_made(&current, made) => Err(written_since(name)),
             (None, _) => Err(nothing_to_go_back_to(name)),
             (Some(old), Some(current)) => Ok((current, source, old)),
         }
+    }
+
+    /// Whether the current value is still the one that a rotation made, as far as anybody can tell: tokens of a store without versions may
+    /// change with another secret.
+    pub(crate) fn is_as_made(&self, current: &Seen, made: Option<&str>) -> bool {
+        let present = current.version.as_ref().map(Version::as_str);
+        self.previous.is_some() || made.is_none() || present.is_none() || made == present
     }
 
     /// The old value and the current one, after the switch.

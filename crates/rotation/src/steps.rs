@@ -101,7 +101,9 @@ impl Run<'_> {
             let step = StepContext::of(&self.hold, self.name, under_way, Some(current.value.clone()), None);
             self.hold.during(self.limit(), self.rotator.create(&step)).await?
         };
-        let problem = if current.holds(&value) {
+        let problem = if value.expose_secret().is_empty() {
+            "the new value is empty"
+        } else if current.holds(&value) {
             "the new value is the one that is current already"
         } else if slot::is_empty(&value) {
             "the new value is one that rotations use for themselves"
@@ -230,6 +232,7 @@ impl Run<'_> {
             let rest = self.hold.during(self.limit(), self.rotator.revoke(&step)).await?;
             if let (Some(rest), Some(new)) = (rest, new)
                 && !new.holds(&rest)
+                && !rest.expose_secret().is_empty()
             {
                 let guard = || self.hold.check();
                 if let Written::Done(now) = self.places.target.write(Some(&new), &rest, Change::Keep, &guard).await? {

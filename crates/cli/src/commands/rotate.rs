@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::Parser;
 use keyfob::rotation::{Made, Pass, Passed, Planned, Rotation};
-use keyfob::{DEFAULT_SCHEME, Error, Intent, SecretManager, SecretName, Verb};
+use keyfob::{DEFAULT_SCHEME, Error, ErrorKind, Intent, SecretManager, SecretName, Verb};
 
 use self::filter::Condition;
 use crate::context::{Context, with_causes};
@@ -171,7 +171,11 @@ impl Args {
             }
             let chosen: Vec<&Planned> = planned.iter().filter(|planned| self.all || planned.is_due(now)).collect();
             let count = chosen.len();
-            if count == 0 {
+            if count == 0 && self.emergency {
+                return Err(Error::new(ErrorKind::NotFound, "no secret is meant")
+                    .with_hint("`keyfob rotate --plan` shows which policies are about which secrets")
+                    .into());
+            } else if count == 0 {
                 printer.note("there is nothing to rotate");
             } else if !self.confirmed(context, &format!("rotate {count} secrets, with no grace for old values?"))? {
                 return Ok(Exit::Failure);

@@ -271,3 +271,40 @@ async fn of_a_secret_that_is_gone_everything_can_be_forgotten() {
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_rollback_is_never_taken_back_by_another_one() {
+    for kind in Kind::ALL {
+        let world = World::new(kind, SystemKind::Keys);
+        let runner = Runner::new([]);
+        let (rotation, rotator) = (world.rotation(&runner, "me", grace(600)), world.rotator(&runner));
+        let before = world.value();
+        rotation.rotate(&name(), &rotator).await.unwrap();
+        for _ in 0..2 {
+            rotation.rollback(&name(), &rotator).await.unwrap();
+            assert!(world.value() == before, "{kind:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_wrote_since_is_not_lost_by_a_rollback() {
+    for ended in [false, true] {
+        let world = World::new(Kind::Full, SystemKind::Keys);
+        let runner = Runner::new([]);
+        let (rotation, rotator) = (world.rotation(&runner, "me", grace(600)), world.rotator(&runner));
+        rotation.rotate(&name(), &rotator).await.unwrap();
+        if ended {
+            world.pass(600).await;
+            rotation.resume(&name(), &rotator).await.unwrap();
+        }
+        world
+            .memory
+            .put(&name(), PutRequest::new("kfcanary-bysomebody"))
+            .await
+            .unwrap();
+        let error = rotation.rollback(&name(), &rotator).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        assert!(error.to_string().contains("somebody has written"), "{error}");
+    }
+}

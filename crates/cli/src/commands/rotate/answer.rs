@@ -38,7 +38,7 @@ impl<'a> Json<'a> {
         Self {
             name: name.as_str(),
             policy,
-            outcome: outcome.map_or("failed", Outcome::as_str),
+            outcome: outcome.map_or_else(|error| if is_held(error) { "held" } else { "failed" }, Outcome::as_str),
             version: version.map(keyfob::Version::as_str),
             until,
             error: outcome.err().map(|error| ErrorJson {

@@ -48,7 +48,8 @@ impl Args {
         let outcome = context.block_on::<_, Failure>(async {
             let manager = context.manager()?;
             let rotation = rotate::rotation(&manager, &Intent::of(Verb::Put, &name)).await?;
-            if rotation.status(&name).await?.under_way.is_none() {
+            let status = rotation.status(&name).await?;
+            if status.under_way.is_none() && status.last.is_some() {
                 self.confirm(context, &name)?;
             }
             let how = policies::of(context, &manager, self.policies.as_deref(), self.make.as_ref(), &name).await?;
