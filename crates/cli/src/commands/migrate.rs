@@ -132,7 +132,8 @@ impl Args {
             prefix: &self.what.prefix,
             dry_run: self.dry_run,
             json: self.json,
-            report: self.from.is_some().then_some(&self.report),
+            // Also of a migration before.
+            report: (self.from.is_some() || self.report.exists()).then_some(&self.report),
         }
     }
 

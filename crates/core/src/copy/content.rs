@@ -11,7 +11,7 @@ use super::{CopyOptions, Difference, Ends};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::SecretName;
 use crate::options::{Change, Expired, GetOptions, GetRequest, PutRequest, VersionSelector};
-use crate::reference::DEFAULT_SCHEME;
+use crate::reference::FILE_SCHEME;
 use crate::scanner::{PieceKind, scan};
 use crate::secret::{Metadata, Secret};
 use crate::store::SecretStore;
@@ -125,11 +125,11 @@ pub(super) enum Proof {
     None,
 }
 
-/// Whether there is a `${secret:…}` in a value, as in a configuration whose secrets were moved into a store.
+/// Whether there is a `${secret:…}` in a value, or a reference to another store, as in a configuration whose secrets were moved into one.
 #[must_use]
 pub fn refers_to_a_secret(value: &SecretValue) -> bool {
     let text = std::str::from_utf8(value.expose_secret()).unwrap_or_default();
-    let pieces = scan(text, |scheme| scheme == DEFAULT_SCHEME);
+    let pieces = scan(text, |scheme| scheme != FILE_SCHEME && scheme != "env");
     pieces.iter().any(|piece| matches!(piece.kind, PieceKind::Reference(_)))
 }
 

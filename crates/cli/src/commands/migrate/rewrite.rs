@@ -127,7 +127,9 @@ impl RewriteArgs {
             self.confirm(printer, count)?;
             // Before the first is written: who takes the migration back must know of them.
             if let Some(report) = how.report {
-                Journal::open(report)?.rewrites(changed().map(|(_, file)| file.path().to_owned()).collect())?;
+                let files =
+                    changed().map(|(_, file)| std::path::absolute(file.path()).unwrap_or_else(|_| file.path().to_owned()));
+                Journal::open(report)?.rewrites(files.collect())?;
             }
             for (text, file) in changed() {
                 file.rewrite(text.text())?;

@@ -8,8 +8,8 @@ use clap::Parser;
 use keyfob::copy::{self, CopyOptions, CopyOutcome, UndoOutcome, Undone, Wrote};
 use keyfob::snapshot::SnapshotDirectory;
 use keyfob::{
-    DEFAULT_SCHEME, Error, ErrorKind, Intent, PieceKind, Result, SecretName, SecretStore, SystemClock, Target, Verb, Version,
-    read_configuration, scan,
+    Error, ErrorKind, Intent, PieceKind, Result, SecretName, SecretStore, SystemClock, Target, Verb, Version, read_configuration,
+    scan,
 };
 use serde::Serialize;
 
@@ -146,7 +146,7 @@ impl Args {
         let Some(file) = record.files.iter().find(|file| refers_to(file, record)) else {
             return Ok(());
         };
-        let problem = format!("`{}` refers to what would be taken back", file.display());
+        let problem = format!("`{}` refers to what would be taken back, or can't be read", file.display());
         if self.force || self.dry_run {
             context.printer().warning(&problem);
             return Ok(());
@@ -338,21 +338,19 @@ enum Settled {
     Not(UndoOutcome),
 }
 
-/// Whether a file has references to secrets that were written. One that is gone has none.
+/// Whether a file has references to secrets that were written. One that can't be read here may have some, wherever it is now.
 fn refers_to(file: &Path, record: &Record) -> bool {
     let Ok(text) = read_configuration(file) else {
-        return false;
+        return true;
     };
     let is_written = |name: &SecretName| record.entries.get(name).is_some_and(|entry| entry.wrote.is_some());
-    scan(&text, |scheme| scheme == DEFAULT_SCHEME)
-        .into_iter()
-        .any(|piece| match piece.kind {
-            PieceKind::Reference(Ok(reference)) => match &reference.target {
-                Target::Secret(secret) => is_written(&secret.name),
-                Target::File { .. } => false,
-            },
-            _ => false,
-        })
+    scan(&text, |_| true).into_iter().any(|piece| match piece.kind {
+        PieceKind::Reference(Ok(reference)) => match &reference.target {
+            Target::Secret(secret) => is_written(&secret.name),
+            Target::File { .. } => false,
+        },
+        _ => false,
+    })
 }
 
 fn note(journal: Option<&Journal>, undone: &Undone) -> Result<()> {
