@@ -152,7 +152,10 @@ async fn ten_thousand_secrets_go_in_and_come_out() {
     options.compress = false;
     let mut told = 0;
     let made = world.directory.create(&*world.store, &world.key, &options, |count| {
-        assert_eq!(count, told + 1);
+        assert!(
+            told < count && count <= told + keyfob_snapshot::DEFAULT_CONCURRENCY,
+            "{told} {count}"
+        );
         told = count;
     });
     let manifest = made.await.unwrap();
