@@ -164,7 +164,7 @@ async fn fill(
                 Err(error) => return Err(error),
             }
         }
-        count += secrets.len();
+        let portion = secrets.len();
         draft = blocking(move || {
             for secret in &secrets {
                 draft.add(secret)?;
@@ -172,7 +172,10 @@ async fn fill(
             Ok(draft)
         })
         .await?;
-        progress(count);
+        for _ in 0..portion {
+            count += 1;
+            progress(count);
+        }
     }
     Ok(draft)
 }

@@ -81,8 +81,11 @@ fn taken_over_at_random_moments(test: &str, place: Place) {
     let count = |wanted: End| ends.iter().filter(|end| **end == wanted).count();
     let (lost, kept, ended) = (count(End::Lost), count(End::NotTakenOver), count(End::Ended));
     println!("{test}: {lost} had lost their lease when they woke up, {kept} were not taken over, {ended} had no lease");
-    // How many depends on what else the machine does; that each step can be paused is shown by itself.
-    assert!(ended < ends.len(), "none was paused while it had the lease");
+    // Who stood still within a transaction had it too.
+    assert!(
+        (lost + kept) * 8 >= ends.len(),
+        "too few were paused while they had the lease"
+    );
 }
 
 /// What became of one that was paused.
