@@ -250,8 +250,11 @@ fn judge(bed: &Bed, case: &Case, seen: &Seen) -> Vec<String> {
         findings.push("another host was asked".to_owned());
     }
     // A listing of the whole store has as many pages as others, who test at the same time, leave there.
-    let may_ask_less = bed.waits(case.verb) || case.verb == Verb::List;
-    let looked_less = may_ask_less && matches!((case.which, &seen.outcome), (Which::Only(_), Outcome::Done));
+    let has_fewer_pages = |n: usize| case.verb == Verb::List && seen.requests.len() < n;
+    let looked_less = match (case.which, &seen.outcome) {
+        (Which::Only(n), Outcome::Done) => bed.waits(case.verb) || has_fewer_pages(n),
+        _ => false,
+    };
     if seen.spoiled.is_empty() && !matches!(spoil.effect, Effect::Refuse) && !looked_less {
         findings.push(format!("the request to spoil never came ({} came)", seen.requests.len()));
     }
