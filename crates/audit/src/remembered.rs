@@ -6,7 +6,6 @@
 //! place is no replacement of it.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -195,15 +194,7 @@ impl Place {
 
 fn read(file: &File) -> Result<Option<Checkpoint>> {
     let mut bytes = vec![0; MAX_LINE];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], filled as u64) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(RECORD.unusable(error, "read")),
-        }
-    }
+    let filled = RECORD.read(file, &mut bytes)?;
     if filled == 0 {
         return Ok(None);
     }

@@ -46,6 +46,18 @@ impl Exit {
 /// What a command answers.
 pub(crate) type Outcome = Result<Exit, Failure>;
 
+/// What a command answers that proves something: where it could not, that is told, and nothing is proven.
+pub(crate) fn proven(outcome: Outcome, printer: &Printer) -> Outcome {
+    match outcome {
+        // Also when the answer could not be written: nobody has been told that it is intact.
+        Err(failure @ (Failure::Error(_) | Failure::Output(_))) => {
+            failure.report(printer);
+            Ok(Exit::NotProven)
+        }
+        proven => proven,
+    }
+}
+
 /// Why a command could not do its work.
 #[derive(Debug)]
 pub(crate) enum Failure {

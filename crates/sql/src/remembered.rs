@@ -14,7 +14,6 @@
 //! mends it. For that reason the record needs no sync of its own. It is 112 bytes long and written in one go, in place.
 
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -204,15 +203,7 @@ fn file_name(store: StoreId, path: &Path) -> String {
 /// `None` for a record that was never written.
 fn read_record(file: &File) -> Result<Option<[u8; LEN]>> {
     let mut bytes = [0; LEN + 1];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], filled as u64) {
-            Ok(0) => break,
-            Ok(more) => filled += more,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(RECORD.unusable(error, "read")),
-        }
-    }
+    let filled = RECORD.read(file, &mut bytes)?;
     match filled {
         0 => Ok(None),
         LEN => Ok(bytes.first_chunk().copied()),

@@ -6,7 +6,7 @@
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -125,6 +125,23 @@ impl Remembering {
                 Err(error) => return Err(self.unusable(error.into(), "locked")),
             }
         }
+    }
+
+    /// Reads a record from its beginning, no more of it than `bytes` hold, and says how many were there.
+    ///
+    /// # Errors
+    /// `Unavailable` when it can't be read.
+    pub fn read(&self, file: &File, bytes: &mut [u8]) -> Result<usize> {
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match file.read_at(&mut bytes[filled..], filled as u64) {
+                Ok(0) => break,
+                Ok(more) => filled += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.unusable(error, "read")),
+            }
+        }
+        Ok(filled)
     }
 
     /// The error of a record that is open and can't be `what`, for example "written".

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::log::{KeyArgs, Log, LogArgs, lines};
 use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome, OutputError};
+use crate::exit::{Exit, Failure, Outcome, OutputError, proven};
 use crate::printer::{BAD, FAINT, GOOD, ODD, Printer};
 use crate::text::escape_untrusted;
 
@@ -56,14 +56,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
-        match self.verify(context) {
-            // Also when the answer could not be written: nobody has been told that the log is intact.
-            Err(failure @ (Failure::Error(_) | Failure::Output(_))) => {
-                failure.report(context.printer());
-                Ok(Exit::NotProven)
-            }
-            verified => verified,
-        }
+        proven(self.verify(context), context.printer())
     }
 
     fn verify(&self, context: &Context) -> Outcome {

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::Place;
 use super::summary::short;
 use crate::context::Context;
-use crate::exit::{Exit, Failure, Outcome, OutputError};
+use crate::exit::{Exit, Failure, Outcome, OutputError, proven};
 use crate::printer::{BAD, GOOD, ODD, Printer};
 use crate::text::escape_untrusted;
 
@@ -76,14 +76,7 @@ struct ProblemJson<'a> {
 
 impl Args {
     pub(crate) fn run(self, context: &Context) -> Outcome {
-        match self.verify(context) {
-            // Also when the answer could not be written: nobody has been told that they are intact.
-            Err(failure @ (Failure::Error(_) | Failure::Output(_))) => {
-                failure.report(context.printer());
-                Ok(Exit::NotProven)
-            }
-            verified => verified,
-        }
+        proven(self.verify(context), context.printer())
     }
 
     fn verify(&self, context: &Context) -> Outcome {
